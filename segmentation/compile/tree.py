@@ -1,0 +1,176 @@
+"""The checked tree of a definition: names resolved, types known, sugar gone.
+
+It is what `bind` makes of SQL text, what `lower` turns into a plan, and what `reference`
+evaluates as it stands. Row expressions (WHERE, FILTER, aggregate arguments) contain `Column`;
+group expressions (HAVING) contain `Aggregate`. Both are three-valued: every node may be NULL.
+
+Both sides of a `Compare` (and the operands of `Arithmetic`, `In`, `Coalesce`) are of one family:
+text, boolean, timestamptz, interval, exact numbers (bigint, numeric, ratio), or double. Where one
+side of a numeric operation is double, the operation is done in double, as DuckDB does it.
+Exact division gives `ratio`, never rounded; division by zero gives NULL.
+"""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from segmentation.compile.problems import Position
+from segmentation.types import BOOLEAN, TIMESTAMPTZ, Type
+
+Value = str | int | Decimal | float | bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """`at` is where the text began; it does not count in comparisons, so equal meanings are equal."""
+
+    at: Position = field(default=Position(), compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Literal(Node):
+    """A constant; the Python value is as `segmentation.types` says for its type, None is NULL."""
+
+    value: Value
+    type: Type
+
+
+@dataclass(frozen=True, slots=True)
+class Column(Node):
+    name: str
+    type: Type
+
+
+@dataclass(frozen=True, slots=True)
+class Now(Node):
+    """`now()` plus `offset` µs. In group expressions only; in rows it has become `Age`."""
+
+    offset: int
+    type: Type = TIMESTAMPTZ
+
+
+@dataclass(frozen=True, slots=True)
+class Age(Node):
+    """`event_time <op> now() - micros`; the only way a row expression depends on now."""
+
+    op: str  # = <> < <= > >=
+    micros: int
+    type: Type = BOOLEAN
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic(Node):
+    """+ - * / on numbers; - of two timestamptz (interval); timestamptz + or - interval."""
+
+    op: str
+    left: "Expr"
+    right: "Expr"
+    type: Type
+
+
+@dataclass(frozen=True, slots=True)
+class Lower(Node):
+    """Simple lower case, code point by code point, as DuckDB does it."""
+
+    arg: "Expr"
+    type: Type
+
+
+@dataclass(frozen=True, slots=True)
+class Coalesce(Node):
+    args: tuple["Expr", ...]
+    type: Type
+
+
+@dataclass(frozen=True, slots=True)
+class Compare(Node):
+    op: str  # = <> < <= > >=
+    left: "Expr"
+    right: "Expr"
+    type: Type = BOOLEAN
+
+
+@dataclass(frozen=True, slots=True)
+class IsNull(Node):
+    arg: "Expr"
+    type: Type = BOOLEAN
+
+
+@dataclass(frozen=True, slots=True)
+class IsTrue(Node):
+    """Never NULL. `x IS FALSE` is IsTrue(Not(x)), `x IS NOT TRUE` is Not(IsTrue(x))."""
+
+    arg: "Expr"
+    type: Type = BOOLEAN
+
+
+@dataclass(frozen=True, slots=True)
+class Like(Node):
+    """`pattern` is a constant; case counts unless `insensitive`."""
+
+    arg: "Expr"
+    pattern: str
+    escape: str = ""  # empty: no escape character
+    insensitive: bool = False
+    type: Type = BOOLEAN
+
+
+@dataclass(frozen=True, slots=True)
+class In(Node):
+    """`arg IN (values)`; a NULL among the values makes "not found" NULL, as in SQL."""
+
+    arg: "Expr"
+    values: tuple[Literal, ...]
+    type: Type = BOOLEAN
+
+
+@dataclass(frozen=True, slots=True)
+class And(Node):
+    args: tuple["Expr", ...]
+    type: Type = BOOLEAN
+
+
+@dataclass(frozen=True, slots=True)
+class Or(Node):
+    args: tuple["Expr", ...]
+    type: Type = BOOLEAN
+
+
+@dataclass(frozen=True, slots=True)
+class Not(Node):
+    arg: "Expr"
+    type: Type = BOOLEAN
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate(Node):
+    """`function`: count, sum, avg, min, max, arg_min, arg_max.
+
+    `arg` is None for count(*). arg_min/arg_max are over event_time (ties: event_id) and, as in
+    DuckDB, skip rows whose argument is NULL. `filter` is FILTER (WHERE ...), None where absent.
+    """
+
+    function: str
+    arg: "Expr | None"
+    filter: "Expr | None"
+    type: Type
+
+
+Expr = (
+    Literal | Column | Now | Age | Arithmetic | Lower | Coalesce | Compare | IsNull | IsTrue | Like | In | And | Or | Not
+    | Aggregate
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One checked definition: SELECT user_id FROM events [WHERE where] GROUP BY user_id [HAVING having]."""
+
+    name: str
+    file: str
+    sql: str  # the query without its header comment
+    where: Expr | None
+    having: Expr | None
+    description: str = ""
+    owner: str = ""
+    tags: tuple[str, ...] = ()
+    enabled: bool = True

@@ -1,0 +1,69 @@
+"""What a shard gives back for a list of polls: transitions and the record that can repeat them."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmentation.events.rows import Int32, Int64
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The record of one poll: enough, with the messages, to run it again with the same outcome.
+
+    Messages of `partition` before `next_offset` have been taken; `clock` is that poll's;
+    `watermark` is the partition's (not the shard's) after it. µs.
+    """
+
+    partition: int
+    next_offset: int
+    clock: int
+    watermark: int
+
+
+@dataclass(slots=True)
+class Transitions:
+    """m messages, one per user and step in which something flipped; a user's are in order of seq.
+
+    user_id list[m]; seq int64[m], from 1, without gaps per user; effective_at int64[m] µs;
+    by_event bool[m]: False where only time passed; first int64[m+1]: flips of message i are
+    first[i]:first[i+1] of segment int32 (index into the plan's segments) and entered bool.
+    """
+
+    user_id: list[str]
+    seq: Int64
+    effective_at: Int64
+    by_event: NDArray[np.bool_]
+    first: Int64
+    segment: Int32
+    entered: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.user_id)
+
+    @staticmethod
+    def none() -> "Transitions":
+        empty = np.zeros(0, np.int64)
+        return Transitions(
+            [], empty, empty, np.zeros(0, np.bool_), np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.bool_)
+        )
+
+
+@dataclass(slots=True)
+class Step:
+    """The outcome of `Shard.run`.
+
+    watermark: the shard's, after it, µs. new_users: ids seen for the first time.
+    too_late: (partition, offset) of events older than the dedupe horizon: to the dead letter.
+    repeated, late, accepted: numbers of events.
+    """
+
+    parts: list[Part]
+    watermark: int
+    transitions: Transitions
+    new_users: list[str] = field(default_factory=list)
+    too_late: list[tuple[int, int]] = field(default_factory=list)
+    accepted: int = 0
+    repeated: int = 0
+    late: int = 0

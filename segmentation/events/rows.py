@@ -1,0 +1,85 @@
+"""Events as columns: what travels from the decoder to a shard.
+
+A poll is what one read of one Kafka partition gave. Every poll reaches every shard, with the rows
+of that shard's users only (perhaps none), so that each shard knows how far each partition is.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmentation.types import NEVER
+
+Int64 = NDArray[np.int64]
+Int32 = NDArray[np.int32]
+Bool = NDArray[np.bool_]
+
+
+@dataclass(slots=True)
+class TextColumn:
+    """Text with a dictionary of its own: codes int32[n] into values, -1 is NULL."""
+
+    codes: Int32
+    values: list[str]
+
+    def take(self, rows: NDArray[Any]) -> "TextColumn":
+        return TextColumn(self.codes[rows], self.values)
+
+
+@dataclass(slots=True)
+class ValueColumn:
+    """Any other type: data[n] in the dtype of its type (see segmentation.types); valid None: no NULL."""
+
+    data: NDArray[Any]
+    valid: Bool | None = None
+
+    def take(self, rows: NDArray[Any]) -> "ValueColumn":
+        return ValueColumn(self.data[rows], None if self.valid is None else self.valid[rows])
+
+
+@dataclass(slots=True)
+class Rows:
+    """n accepted events in order of arrival.
+
+    offset int64[n], increasing; user int32[n] indexes user_ids (distinct ids; may hold ids of
+    other shards); time int64[n] µs; high int64[n]: the largest event time in this poll up to and
+    including this row, over the rows of all shards; event_id object[n] of str; columns: every
+    declared column but user_id, event_id and event_time, by name (event_type included).
+    """
+
+    offset: Int64
+    user: Int32
+    user_ids: list[str]
+    time: Int64
+    high: Int64
+    event_id: NDArray[np.object_]
+    columns: dict[str, TextColumn | ValueColumn]
+
+    def __len__(self) -> int:
+        return len(self.offset)
+
+    def take(self, rows: NDArray[Any]) -> "Rows":
+        return Rows(
+            self.offset[rows], self.user[rows], self.user_ids, self.time[rows], self.high[rows], self.event_id[rows],
+            {name: column.take(rows) for name, column in self.columns.items()},
+        )
+
+
+@dataclass(slots=True)
+class Poll:
+    """One read of one partition, as one shard sees it.
+
+    next_offset: the first offset not read yet; clock: µs wall time of the read (ignored with
+    clock "event"); high: largest event time over all rows of all shards, NEVER if there is none;
+    watermark: set when the partition has been idle at its end (clock - lateness), or when a
+    recorded step is run again: the partition's watermark after this poll, as it was then.
+    """
+
+    partition: int
+    next_offset: int
+    clock: int
+    high: int = NEVER
+    watermark: int | None = None
+    rows: Rows | None = field(default=None)

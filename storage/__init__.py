@@ -1,0 +1,1 @@
+"""PostgreSQL and files: schema, membership writer and reader, outbox, checkpoints, settings."""

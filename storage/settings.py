@@ -1,0 +1,76 @@
+"""All settings, in one model: defaults, then `tidegate.yml`, then TIDEGATE_* variables, then flags.
+
+Durations are seconds as written by people; `*_us` properties give the engine its microseconds.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+
+CONFIG_FILE = Path("tidegate.yml")
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="TIDEGATE_", yaml_file=CONFIG_FILE, extra="forbid", frozen=True, validate_default=True
+    )
+
+    definitions: Path = Field(Path("segment_defs"), description="folder of *.sql and schema.yml")
+    database_url: SecretStr = Field(SecretStr("postgresql://localhost/tidegate"), description="PostgreSQL 15 or later")
+    storage_url: Path = Field(Path(".tidegate/storage"), description="checkpoints; a folder that every process reaches")
+
+    kafka: str = Field("localhost:9092", description="bootstrap servers, comma separated")
+    kafka_options: dict[str, str] = Field(default_factory=dict, description="further librdkafka options (TLS, SASL)")
+    events_topic: str = "events"
+    transitions_topic: str = "segment-transitions"
+    dead_letter_topic: str = "events-dead-letter"
+
+    clock: Literal["live", "event"] = Field("live", description="event: nothing follows the wall clock (old files)")
+    lateness: float = Field(0.25, ge=0, description="seconds the watermark stays behind the newest event")
+    idle_after: float = Field(0.25, gt=0, description="seconds without a message until a partition counts as idle")
+    max_skew: float = Field(300, ge=0, description="seconds an event may be ahead of its Kafka timestamp")
+    dedupe_horizon: float = Field(7 * 86_400, gt=0, description="seconds; older events are refused (clock live)")
+    shards: int = Field(4, ge=1, le=1024)
+    poll_rows: int = Field(20_000, ge=1, le=1_000_000, description="most messages of one poll")
+    checkpoint_every: float = Field(30, gt=0, description="seconds between state checkpoints")
+
+    grpc_listen: str = "127.0.0.1:50051"
+    grpc_tls_cert: Path | None = None
+    grpc_tls_key: Path | None = None
+    grpc_tokens: dict[SecretStr, Literal["read", "admin"]] = Field(default_factory=dict)
+    grpc_reflection: bool = True
+    metrics_host: str = "127.0.0.1"
+    engine_metrics_port: int = Field(9101, ge=0, le=65535, description="0: none")
+    server_metrics_port: int = Field(9102, ge=0, le=65535, description="0: none")
+    log_format: Literal["text", "json"] = "text"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls)
+
+    @property
+    def lateness_us(self) -> int:
+        return round(self.lateness * 1_000_000)
+
+    @property
+    def max_skew_us(self) -> int:
+        return round(self.max_skew * 1_000_000)
+
+    @property
+    def dedupe_horizon_us(self) -> int | None:
+        """None with clock "event": there a repeat is found however old it is."""
+        return round(self.dedupe_horizon * 1_000_000) if self.clock == "live" else None
+
+
+def load(**flags: Any) -> Settings:
+    """Settings with the given flags on top; a flag that is None was not given."""
+    return Settings(**{name: value for name, value in flags.items() if value is not None})
