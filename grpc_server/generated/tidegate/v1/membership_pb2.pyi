@@ -1,0 +1,107 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from grpc_server.generated.tidegate.v1 import definition_pb2 as _definition_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class CheckMembershipRequest(_message.Message):
+    __slots__ = ("user_id", "segment")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_FIELD_NUMBER: _ClassVar[int]
+    user_id: str
+    segment: str
+    def __init__(self, user_id: _Optional[str] = ..., segment: _Optional[str] = ...) -> None: ...
+
+class CheckMembershipResponse(_message.Message):
+    __slots__ = ("member", "known", "as_of", "definition")
+    MEMBER_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
+    DEFINITION_FIELD_NUMBER: _ClassVar[int]
+    member: bool
+    known: bool
+    as_of: _timestamp_pb2.Timestamp
+    definition: _definition_pb2.DefinitionStatus
+    def __init__(self, member: _Optional[bool] = ..., known: _Optional[bool] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., definition: _Optional[_Union[_definition_pb2.DefinitionStatus, _Mapping]] = ...) -> None: ...
+
+class MembershipPair(_message.Message):
+    __slots__ = ("user_id", "segment")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_FIELD_NUMBER: _ClassVar[int]
+    user_id: str
+    segment: str
+    def __init__(self, user_id: _Optional[str] = ..., segment: _Optional[str] = ...) -> None: ...
+
+class BatchCheckMembershipRequest(_message.Message):
+    __slots__ = ("pairs",)
+    PAIRS_FIELD_NUMBER: _ClassVar[int]
+    pairs: _containers.RepeatedCompositeFieldContainer[MembershipPair]
+    def __init__(self, pairs: _Optional[_Iterable[_Union[MembershipPair, _Mapping]]] = ...) -> None: ...
+
+class BatchCheckMembershipResponse(_message.Message):
+    __slots__ = ("results", "definitions")
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    DEFINITIONS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[MembershipResult]
+    definitions: _containers.RepeatedCompositeFieldContainer[_definition_pb2.DefinitionStatus]
+    def __init__(self, results: _Optional[_Iterable[_Union[MembershipResult, _Mapping]]] = ..., definitions: _Optional[_Iterable[_Union[_definition_pb2.DefinitionStatus, _Mapping]]] = ...) -> None: ...
+
+class MembershipResult(_message.Message):
+    __slots__ = ("user_id", "segment", "member", "known", "as_of")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_FIELD_NUMBER: _ClassVar[int]
+    MEMBER_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
+    user_id: str
+    segment: str
+    member: bool
+    known: bool
+    as_of: _timestamp_pb2.Timestamp
+    def __init__(self, user_id: _Optional[str] = ..., segment: _Optional[str] = ..., member: _Optional[bool] = ..., known: _Optional[bool] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ListUserSegmentsRequest(_message.Message):
+    __slots__ = ("user_id",)
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    user_id: str
+    def __init__(self, user_id: _Optional[str] = ...) -> None: ...
+
+class ListUserSegmentsResponse(_message.Message):
+    __slots__ = ("segments", "known", "as_of", "incomplete")
+    SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
+    INCOMPLETE_FIELD_NUMBER: _ClassVar[int]
+    segments: _containers.RepeatedCompositeFieldContainer[_definition_pb2.DefinitionStatus]
+    known: bool
+    as_of: _timestamp_pb2.Timestamp
+    incomplete: _containers.RepeatedCompositeFieldContainer[_definition_pb2.DefinitionStatus]
+    def __init__(self, segments: _Optional[_Iterable[_Union[_definition_pb2.DefinitionStatus, _Mapping]]] = ..., known: _Optional[bool] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., incomplete: _Optional[_Iterable[_Union[_definition_pb2.DefinitionStatus, _Mapping]]] = ...) -> None: ...
+
+class ListMembersRequest(_message.Message):
+    __slots__ = ("segment", "page_size", "page_token")
+    SEGMENT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    segment: str
+    page_size: int
+    page_token: str
+    def __init__(self, segment: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListMembersResponse(_message.Message):
+    __slots__ = ("user_ids", "next_page_token", "as_of", "definition")
+    USER_IDS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
+    DEFINITION_FIELD_NUMBER: _ClassVar[int]
+    user_ids: _containers.RepeatedScalarFieldContainer[str]
+    next_page_token: str
+    as_of: _timestamp_pb2.Timestamp
+    definition: _definition_pb2.DefinitionStatus
+    def __init__(self, user_ids: _Optional[_Iterable[str]] = ..., next_page_token: _Optional[str] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., definition: _Optional[_Union[_definition_pb2.DefinitionStatus, _Mapping]] = ...) -> None: ...
