@@ -1,0 +1,150 @@
+"""Connections to PostgreSQL, and the one place where its errors become ours.
+
+`connect` waits for a database that is not up yet and says so; what waiting cannot cure (wrong
+password, no such database) is an error at once. Messages name host, port and database and never
+hold the password. Sessions run in UTC, so that no time is read in somebody's local zone.
+"""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import errors
+from psycopg.conninfo import conninfo_to_dict
+
+from segmentation.errors import TidegateError
+
+log = logging.getLogger(__name__)
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+#: Seconds between attempts: doubles from the first to the last.
+FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0
+
+_SESSION_OPTIONS = "-c TimeZone=UTC -c DateStyle=ISO -c client_min_messages=warning"
+_HOPELESS = ("password authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry",
+             "permission denied for database")
+
+
+class DatabaseError(TidegateError):
+    """PostgreSQL refused or cannot be reached; the message says which and what to do."""
+
+
+class DatabaseLost(DatabaseError):
+    """The connection is gone; what was not committed is not stored. May be tried again."""
+
+
+def connect(
+    url: str,
+    *,
+    application: str = "tidegate",
+    wait: float | None = 0.0,
+    stop: threading.Event | None = None,
+    autocommit: bool = False,
+) -> Connection:
+    """A connection to `url`.
+
+    An unreachable database is tried again for `wait` seconds (None: for as long as it takes), each
+    pause ended early by `stop`; then DatabaseError.
+    """
+    arguments, where = _parse(url)
+    stop = stop or threading.Event()
+    pause, waited = FIRST_WAIT, 0.0
+    while True:
+        try:
+            return psycopg.connect(**arguments, application_name=application, autocommit=autocommit)
+        except psycopg.OperationalError as error:
+            reason = _first_line(error)
+            if any(hopeless in reason for hopeless in _HOPELESS):
+                raise DatabaseError(f"{where}: {_advice(reason)}") from None
+            if stop.is_set() or (wait is not None and waited >= wait):
+                raise DatabaseError(
+                    f"Cannot reach {where}: {reason}. Is it running, and is database_url right?"
+                ) from None
+            log.warning("cannot reach %s (%s); trying again in %.1f s", where, reason, pause)
+            stop.wait(pause)
+            waited += pause
+            pause = min(pause * 2, LONGEST_WAIT)
+
+
+def address(url: str) -> str:
+    """`database NAME at HOST:PORT`: what messages call the database; never user nor password."""
+    return _parse(url)[1]
+
+
+@contextmanager
+def foreign_errors(where: str) -> Iterator[None]:
+    """Turns psycopg's errors into DatabaseError and DatabaseLost; `where` is from `address`."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise translated(error, where) from error
+
+
+def translated(error: psycopg.Error, where: str) -> DatabaseError:
+    reason = _first_line(error)
+    if isinstance(error, errors.ReadOnlySqlTransaction):
+        return DatabaseLost(f"{where} is read-only. Point database_url at the primary server.")
+    if is_loss(error):
+        return DatabaseLost(f"Lost the connection to {where}: {reason}.")
+    if isinstance(error, errors.DiskFull):
+        return DatabaseError(f"{where}: the database's disk is full ({reason}). Free some space and start again.")
+    if isinstance(error, errors.UndefinedTable | errors.InvalidSchemaName | errors.UndefinedColumn):
+        return DatabaseError(f"{where} lacks Tidegate's tables ({reason}). Run the migrations first.")
+    if isinstance(error, errors.InsufficientPrivilege):
+        return DatabaseError(
+            f"{where}: {reason}. Grant the user the role tidegate_engine (writes) or tidegate_reader (reads)."
+        )
+    if isinstance(error, errors.LockNotAvailable):
+        return DatabaseError(f"{where}: {reason}. Another process holds it; end that process, or try again.")
+    return DatabaseError(f"{where}: {reason}.")
+
+
+def is_loss(error: psycopg.Error) -> bool:
+    """True where a new connection may do what this one could not: loss, restart, deadlock, failover."""
+    if isinstance(error, errors.AdminShutdown | errors.CrashShutdown | errors.CannotConnectNow):
+        return True
+    if isinstance(error, errors.DeadlockDetected | errors.SerializationFailure | errors.TooManyConnections):
+        return True
+    if isinstance(error, errors.IdleInTransactionSessionTimeout | errors.ReadOnlySqlTransaction):
+        return True  # after a failover the old primary may answer read-only for a while
+    if not error.sqlstate:
+        return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    return error.sqlstate.startswith("08")
+
+
+def _parse(url: str) -> tuple[dict[str, Any], str]:
+    try:
+        arguments: dict[str, Any] = dict(conninfo_to_dict(url))
+    except psycopg.ProgrammingError:
+        # libpq's own text would quote the URL, and with it perhaps the password.
+        raise DatabaseError(
+            "database_url is not a PostgreSQL URL. Write postgresql://user:password@host:port/database, "
+            "with special characters of the password percent-encoded."
+        ) from None
+    host = str(arguments.get("host") or arguments.get("hostaddr") or "localhost")
+    if "@" in host:
+        raise DatabaseError("database_url: the password holds an @. Write it as %40.")
+    database = arguments.get("dbname") or arguments.get("user") or "the user's default"
+    where = f"database {database} at {host}:{arguments.get('port') or 5432}"
+    arguments["options"] = f"{arguments.get('options') or ''} {_SESSION_OPTIONS}".strip()
+    arguments.setdefault("connect_timeout", "10")
+    # A peer that vanished without a word is noticed in seconds, not hours.
+    for name, value in (("keepalives_idle", "10"), ("keepalives_interval", "5"), ("keepalives_count", "3"),
+                        ("tcp_user_timeout", "30000")):
+        arguments.setdefault(name, value)
+    return arguments, where
+
+
+def _first_line(error: psycopg.Error) -> str:
+    text = error.diag.message_primary or str(error) or type(error).__name__
+    return text.strip().split("\n")[0].rstrip(". ")
+
+
+def _advice(reason: str) -> str:
+    if "database" in reason and "does not exist" in reason:
+        return f"{reason}. Create it with `createdb`, or correct database_url."
+    return f"{reason}. Correct the user or the password in database_url."
