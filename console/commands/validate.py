@@ -1,0 +1,87 @@
+"""`tidegate validate [DIR]`: every problem of every definition, each with place, reason and remedy."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from console.options import json_flag, load_settings, settings_flags
+from console.output import print_json
+
+
+@click.command("validate")
+@click.argument("folder", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
+@settings_flags()
+@json_flag
+def command(folder: Path | None, config: Path | None, as_json: bool) -> None:
+    """Check the definitions in DIR (default: the settings' folder). Reads no events, needs no database.
+
+    All problems of all files at once. Exit code 0: all would be accepted; 2: some are refused.
+
+    \b
+    Examples:
+      tidegate validate
+      tidegate validate segment_defs --json
+    """
+    from segmentation.compile.problems import Problem
+    from segmentation.compile.report import as_json as problems_as_json
+    from segmentation.compile.report import render
+    from segmentation.events.schema import SchemaError
+    from storage.definitions_folder import read_definitions
+
+    folder = folder or load_settings(config).definitions
+    try:
+        content = read_definitions(folder)
+    except SchemaError as error:
+        if as_json:
+            found = [{"file": one.file, "line": one.line, "column": 1, "reason": one.reason, "remedy": one.remedy}
+                     for one in error.problems]  # fmt: skip
+            _print_json([], found)
+        else:
+            click.echo(str(error))
+            click.echo(f"{_count(len(error.problems), 'problem')} in {folder / 'schema.yml'}", err=True)
+        sys.exit(2)
+    problems: list[Problem] = _problems(content.files, content.schema)
+    refused = {problem.file for problem in problems}
+    fine = [Path(file).stem for file in content.files if file not in refused]
+    if as_json:
+        import json
+
+        _print_json(fine, json.loads(problems_as_json(problems)))
+    elif problems:
+        click.echo(render(problems, content.files))
+        click.echo(
+            f"\n{_count(len(problems), 'problem')} in {_count(len(refused), 'definition')}; {len(fine)} ok", err=True
+        )
+    else:
+        click.echo(f"{_count(len(fine), 'definition')} ok")
+    sys.exit(2 if problems else 0)
+
+
+def _problems(files: dict[str, str], schema: Any) -> list[Any]:
+    """Of all files: those that bind are compiled on although others do not."""
+    from segmentation.compile import compile_files
+    from segmentation.compile.problems import DefinitionErrors
+
+    found: list[Any] = []
+    while files:
+        try:
+            compile_files(files, schema)
+            break
+        except DefinitionErrors as error:
+            found += error.problems
+            refused = {problem.file for problem in error.problems}
+            rest = {file: text for file, text in files.items() if file not in refused}
+            if len(rest) == len(files):
+                break
+            files = rest
+    return sorted(found)
+
+
+def _print_json(fine: list[str], problems: list[Any]) -> None:
+    print_json({"ok": not problems, "definitions": fine, "problems": problems})
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,28 @@
+"""Times as people type them on the command line."""
+
+from datetime import UTC, datetime
+
+import click
+
+
+class Instant(click.ParamType):
+    """RFC 3339 with a zone -> µs since 1970 UTC; digits past the sixth are cut, as in events."""
+
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        text = str(value).strip()
+        try:
+            parsed = datetime.fromisoformat(text)
+        except ValueError:
+            self.fail(f"{text!r} is not a time such as 2026-01-31T00:00:00Z.", param, ctx)
+        if parsed.tzinfo is None:
+            zoned = text.replace(" ", "T") + ("" if len(text) > 10 else "T00:00:00") + "Z"
+            self.fail(f"{text!r} has no zone. Write {zoned} for UTC, or an offset.", param, ctx)
+        delta = parsed - datetime(1970, 1, 1, tzinfo=UTC)
+        return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+INSTANT = Instant()

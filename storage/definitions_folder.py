@@ -1,0 +1,45 @@
+"""The operators' folder: `*.sql` (the file name is the segment's name) and `schema.yml`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from segmentation.errors import TidegateError
+from segmentation.events.schema import Schema, load_schema
+
+SCHEMA_FILE = "schema.yml"
+
+
+@dataclass(frozen=True, slots=True)
+class DefinitionsFolder:
+    """files: path, as a person would type it from here -> text; sorted by path."""
+
+    schema: Schema
+    schema_file: str
+    schema_text: str
+    files: dict[str, str]
+
+
+def read_definitions(folder: Path) -> DefinitionsFolder:
+    """TidegateError where the folder, its schema or every definition is missing or unreadable; SchemaError."""
+    if not folder.is_dir():
+        reason = "is a file, not a folder" if folder.exists() else "no such folder"
+        raise TidegateError(f"{folder}: {reason}. Name the folder of *.sql and schema.yml, or start with `tidegate init`.")
+    schema_path = folder / SCHEMA_FILE
+    if not schema_path.is_file():
+        raise TidegateError(f"{schema_path}: no such file. It declares the events' columns; `tidegate init` writes one.")
+    schema_text = _text(schema_path)
+    schema = load_schema(schema_text, str(schema_path))
+    files = {str(path): _text(path) for path in sorted(folder.glob("*.sql")) if path.is_file()}
+    if not files:
+        raise TidegateError(f"{folder}: holds no definition. Write one as {folder / 'my_segment.sql'}.")
+    return DefinitionsFolder(schema, str(schema_path), schema_text, files)
+
+
+def _text(path: Path) -> str:
+    try:
+        # Not read_text(): line ends stay as they are, so that columns and digests are those of the file.
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TidegateError(f"{path}: not UTF-8 (byte {error.start + 1}). Save it as UTF-8.") from None
+    except OSError as error:
+        raise TidegateError(f"{path}: cannot be read: {error.strerror or error}.") from None
