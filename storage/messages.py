@@ -1,0 +1,87 @@
+"""Outbox rows: the messages of topics `segment-transitions` and `events-dead-letter`, ready to be sent."""
+
+import base64
+from collections.abc import Iterable, Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from segmentation.evaluate.step import Transitions
+from storage.commits import DeadLetter, StoredSegment
+
+TRANSITION, DEAD_LETTER = "transition", "dead_letter"
+
+
+class TransitionMessage(msgspec.Struct):
+    """The JSON value of one transition message: all flips of one user in one step.
+
+    seq: from 1, without gaps per user, so (user_id, seq) identifies the message. effective_at: RFC
+    3339 UTC with microseconds. versions: of the definitions named. cause: event, time, definition.
+    """
+
+    user_id: str
+    seq: int
+    entered: list[str]
+    left: list[str]
+    effective_at: str
+    versions: dict[str, int]
+    cause: str
+
+
+def rfc3339(micros: NDArray[np.int64]) -> list[str]:
+    """`2026-01-02T03:04:05.000006Z`; years after 9999 have more digits."""
+    texts: list[str] = np.datetime_as_string(np.asarray(micros, np.int64).view("M8[us]"), unit="us").tolist()
+    return [text + "Z" for text in texts]
+
+
+def transition_messages(transitions: Transitions, segments: Sequence[StoredSegment]) -> list[bytes]:
+    """One JSON value per message of `transitions`, in order; segment numbers index `segments`."""
+    encode = msgspec.json.Encoder().encode
+    first = transitions.first.tolist()
+    numbers, entered = transitions.segment.tolist(), transitions.entered.tolist()
+    names, versions = [s.name for s in segments], [s.version for s in segments]
+    found = []
+    for i, (user, seq, at, by_event) in enumerate(
+        zip(
+            transitions.user_id, transitions.seq.tolist(), rfc3339(transitions.effective_at),
+            transitions.by_event.tolist(),
+        )
+    ):
+        into: list[str] = []
+        out: list[str] = []
+        named: dict[str, int] = {}
+        for j in range(first[i], first[i + 1]):
+            number = numbers[j]
+            name = names[number]
+            (into if entered[j] else out).append(name)
+            named[name] = versions[number]
+        found.append(encode(TransitionMessage(user, seq, into, out, at, named, "event" if by_event else "time")))
+    return found
+
+
+def dead_letter_headers(letter: DeadLetter) -> list[tuple[str, bytes | None]]:
+    """The original headers, then where it came from and why it was refused."""
+    return [
+        *letter.headers,
+        ("tidegate-reason", letter.reason.encode()),
+        ("tidegate-detail", letter.detail.encode()),
+        ("tidegate-topic", letter.topic.encode()),
+        ("tidegate-partition", str(letter.partition).encode()),
+        ("tidegate-offset", str(letter.offset).encode()),
+    ]
+
+
+def pack_headers(headers: Iterable[tuple[str, bytes | None]]) -> bytes:
+    """JSON for a jsonb column: [[name, base64 or null], ...]; a name's NUL, which jsonb refuses, is replaced."""
+    rows = [(clean(name), None if value is None else base64.b64encode(value).decode()) for name, value in headers]
+    return msgspec.json.encode(rows)
+
+
+def unpack_headers(stored: list[tuple[str, str | None]] | None) -> list[tuple[str, bytes | None]]:
+    return [(name, None if value is None else base64.b64decode(value)) for name, value in stored or ()]
+
+
+def clean(text: str) -> str:
+    """Text as PostgreSQL takes it: NUL and lone surrogates replaced."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

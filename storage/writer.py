@@ -1,0 +1,342 @@
+"""The commit: membership, log, outbox and progress of several shards in one transaction.
+
+`ShardWriter.write` either stores all given commits or none. It is idempotent: a step whose number
+is already stored is skipped whole, so after a lost connection the same call is simply made again.
+The shard's row is locked first; a writer whose token is not the stored one gets Fenced.
+
+Rows travel as one array per column and are unnested by the server. Measured against COPY into a
+temporary table and a merge from there, for one table: 20 rows 0.5 ms instead of 0.7, 400 rows
+2.1 ms instead of 2.6, 20,000 rows 91 ms instead of 74. Commits are of hundreds, so arrays it is.
+`tests/storage/bench.py` measures the whole.
+"""
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+from psycopg import errors
+
+from storage import arrays, messages, postgres, rows
+from storage.commits import CheckpointRecord, Commit, DeadLetter, Disagreement, Fenced, StepGap, StoredSegment
+from storage.postgres import Connection
+
+log = logging.getLogger(__name__)
+
+#: Table members is found by its keys, always: a plan made while it was small must not scan it when it is large.
+SESSION = """
+    SET plan_cache_mode = force_generic_plan;
+    SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off;
+    SET idle_in_transaction_session_timeout = '60s';
+"""
+
+LOCK = "SELECT shard, token, step, position FROM tidegate.shards WHERE shard = ANY(%s) ORDER BY shard FOR UPDATE"
+
+TRANSITIONS = """
+    INSERT INTO tidegate.transitions
+        (user_id, seq, segment_id, entered, effective_at, cause, version, shard, position)
+    SELECT user_id, seq, segment_id, entered, effective_at, CASE WHEN by_event THEN 'event' ELSE 'time' END,
+           version, shard, position
+    FROM unnest(%s::text[], %s::bigint[], %s::int[], %s::bool[], %s::timestamptz[], %s::bool[], %s::int[], %s::int[],
+                %s::bigint[])
+        AS f(user_id, seq, segment_id, entered, effective_at, by_event, version, shard, position)
+"""
+DELETE = """
+    DELETE FROM tidegate.members m USING unnest(%s::int[], %s::text[]) AS f(segment_id, user_id)
+    WHERE m.segment_id = f.segment_id AND m.user_id = f.user_id
+"""
+UPDATE = """
+    UPDATE tidegate.members m SET since = f.since, seq = f.seq
+    FROM unnest(%s::int[], %s::text[], %s::timestamptz[], %s::bigint[]) AS f(segment_id, user_id, since, seq)
+    WHERE m.segment_id = f.segment_id AND m.user_id = f.user_id
+"""
+INSERT = """
+    INSERT INTO tidegate.members (segment_id, user_id, since, seq)
+    SELECT * FROM unnest(%s::int[], %s::text[], %s::timestamptz[], %s::bigint[])
+"""
+COUNTS = """
+    INSERT INTO tidegate.member_counts AS c (segment_id, shard, members, changed_at)
+    SELECT * FROM unnest(%s::int[], %s::int[], %s::bigint[], %s::timestamptz[])
+    ON CONFLICT (segment_id, shard) DO UPDATE
+    SET members = c.members + excluded.members, changed_at = greatest(c.changed_at, excluded.changed_at)
+"""
+USERS = """
+    INSERT INTO tidegate.users AS u (user_id, shard, seq, last_effective_at)
+    SELECT user_id, shard, seq, nullif(at, '-infinity')
+    FROM unnest(%s::text[], %s::int[], %s::bigint[], %s::timestamptz[]) AS f(user_id, shard, seq, at)
+    ON CONFLICT (user_id) DO UPDATE
+    SET seq = greatest(u.seq, excluded.seq), known = true,
+        last_effective_at = greatest(u.last_effective_at, excluded.last_effective_at)
+"""
+OUTBOX = """
+    INSERT INTO tidegate.outbox (shard, kind, key, value)
+    SELECT shard, 'transition', key, value
+    FROM unnest(%s::int[], %s::bytea[], %s::bytea[]) WITH ORDINALITY AS f(shard, key, value, place)
+    ORDER BY place
+"""
+DEAD_LETTERS = """
+    INSERT INTO tidegate.dead_letters (topic, partition, "offset", key, value, headers, reason, detail)
+    SELECT topic, partition, "offset", key, value, headers::jsonb, reason, detail
+    FROM unnest(%s::text[], %s::int[], %s::bigint[], %s::bytea[], %s::bytea[], %s::text[], %s::text[], %s::text[])
+        AS f(topic, partition, "offset", key, value, headers, reason, detail)
+    ON CONFLICT DO NOTHING
+    RETURNING topic, partition, "offset"
+"""
+DEAD_LETTER_OUTBOX = """
+    INSERT INTO tidegate.outbox (shard, kind, key, value, headers)
+    SELECT shard, 'dead_letter', key, value, headers::jsonb
+    FROM unnest(%s::int[], %s::bytea[], %s::bytea[], %s::text[]) AS f(shard, key, value, headers)
+"""
+STEPS = "INSERT INTO tidegate.steps (shard, number, parts) SELECT * FROM unnest(%s::int[], %s::bigint[], %s::json[])"
+FORGET = """
+    DELETE FROM tidegate.steps s USING unnest(%s::int[], %s::bigint[]) AS f(shard, number)
+    WHERE s.shard = f.shard AND s.number <= f.number
+"""
+SHARDS = """
+    UPDATE tidegate.shards s
+    SET step = f.step, position = f.position, watermark = f.watermark, offsets = s.offsets || f.offsets,
+        checkpoint = coalesce(f.checkpoint, s.checkpoint), updated_at = now()
+    FROM unnest(%s::int[], %s::bigint[], %s::bigint[], %s::bigint[], %s::jsonb[], %s::jsonb[])
+        AS f(shard, step, position, watermark, offsets, checkpoint)
+    WHERE s.shard = f.shard
+"""
+
+
+_MUST_BE_NEW = ("members_pkey", "transitions_pkey")
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """steps: (shard, number) stored now; skipped: steps that were stored before; transitions: messages."""
+
+    steps: list[tuple[int, int]]
+    skipped: int
+    transitions: int
+    flips: int
+
+
+class ShardWriter:
+    """Writes the shards of one process; not for use by two threads at once.
+
+    `tokens` and `segments` are what `engine_state.take_over` and `engine_state.prepare` gave.
+    A database that is away is waited for, `retry_seconds` at most (None: for as long as it takes);
+    `stop` ends the waiting.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        tokens: Mapping[int, int],
+        segments: Sequence[StoredSegment],
+        *,
+        stop: threading.Event | None = None,
+        retry_seconds: float | None = None,
+    ) -> None:
+        self._url, self._where = url, postgres.address(url)
+        self._tokens, self._segments = dict(tokens), list(segments)
+        self._stop, self._retry_seconds = stop or threading.Event(), retry_seconds
+        self._connection: Connection | None = None
+
+    def __enter__(self) -> "ShardWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def write(self, commits: Sequence[Commit]) -> Written:
+        """Stores all of `commits` (any shards of this writer; a shard's steps in order) or raises.
+
+        Raises Fenced, StepGap, Disagreement, and DatabaseError where trying again cannot help.
+        """
+        pause, waited = postgres.FIRST_WAIT, 0.0
+        while True:
+            try:
+                with postgres.foreign_errors(self._where):
+                    return self._transaction(self._connected(), commits)
+            except postgres.DatabaseLost as error:
+                self.close()
+                if self._stop.is_set() or (self._retry_seconds is not None and waited >= self._retry_seconds):
+                    raise
+                log.warning("%s Trying the same commit again in %.1f s.", error, pause)
+                self._stop.wait(pause)
+                waited += pause
+                pause = min(pause * 2, postgres.LONGEST_WAIT)
+            except postgres.DatabaseError as error:
+                self.close()
+                cause = error.__cause__
+                if isinstance(cause, errors.UniqueViolation) and cause.diag.constraint_name in _MUST_BE_NEW:
+                    raise _disagreement(cause.diag.message_detail or "a row is there already") from error
+                raise
+            except BaseException:
+                self.close()
+                raise
+
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            connection = postgres.connect(
+                self._url, application="tidegate engine", wait=self._retry_seconds, stop=self._stop, autocommit=True
+            )
+            connection.execute(SESSION)
+            connection.prepare_threshold = 0
+            self._connection = connection
+        return self._connection
+
+    def _transaction(self, connection: Connection, commits: Sequence[Commit]) -> Written:
+        with connection.pipeline() as pipeline, connection.transaction():
+            shards = sorted({commit.shard for commit in commits})
+            locked = connection.execute(LOCK, [shards]).fetchall()
+            positions, new = self._admit(commits, shards, locked)
+            if not new:
+                return Written([], len(commits), 0, 0)
+            sent, flips = rows.messages_and_flips(new, positions, self._segments)
+            pairs = rows.pairs_of(flips)
+            deleted = _members(connection, flips, pairs)
+            _log(connection, sent, flips, rows.users_of(new))
+            _dead_letters(connection, [(commit.shard, letter) for commit in new for letter in commit.dead_letters])
+            _progress(connection, new, positions)
+            pipeline.sync()
+            for cursor, expected in deleted:
+                if cursor.rowcount != expected:
+                    raise _disagreement(f"{expected} members were to leave or to return, {cursor.rowcount} were stored")
+        return Written([(c.shard, c.number) for c in new], len(commits) - len(new), len(sent.key), len(flips))
+
+    def _admit(
+        self, commits: Sequence[Commit], shards: Sequence[int], locked: Sequence[tuple[int, int, int, int]]
+    ) -> tuple[dict[int, int], list[Commit]]:
+        """Last positions per shard, and the commits that are not stored yet."""
+        if [row[0] for row in locked] != shards:
+            missing = sorted(set(shards) - {row[0] for row in locked})
+            raise Fenced(f"{self._where} has no shard {missing[0]}: the engine's state was removed. Start it again.")
+        steps, positions = {}, {}
+        for shard, token, step, position in locked:
+            if token != self._tokens.get(shard):
+                raise Fenced(
+                    f"Shard {shard} was taken over by another engine (token {token}, ours {self._tokens.get(shard)}). "
+                    "This one stops; only one engine may run on a database."
+                )
+            steps[shard], positions[shard] = step, position
+        new = []
+        for commit in commits:
+            if commit.number <= steps[commit.shard]:
+                continue
+            if commit.number != steps[commit.shard] + 1:
+                raise StepGap(
+                    f"Shard {commit.shard}: step {commit.number} does not follow the stored step "
+                    f"{steps[commit.shard]}. Start the engine again; it resumes from the database."
+                )
+            steps[commit.shard] = commit.number
+            new.append(commit)
+        return positions, new
+
+
+_Expected = list[tuple[psycopg.Cursor[tuple[object, ...]], int]]
+
+
+def _members(connection: Connection, flips: rows.Flips, pairs: rows.Pairs) -> _Expected:
+    """Statements whose number of rows must come out as given; a member entered twice fails by its key."""
+    expected: _Expected = []
+    if len(pairs.delete):
+        parameters = [arrays.integers(flips.segment[pairs.delete]), _users(flips, pairs.delete)]
+        expected.append((connection.execute(DELETE, parameters), len(pairs.delete)))
+    for statement, chosen in ((UPDATE, pairs.update), (INSERT, pairs.insert)):
+        if len(chosen):
+            since, seq = arrays.timestamps(flips.effective_at[chosen]), arrays.bigints(flips.seq[chosen])
+            member = [arrays.integers(flips.segment[chosen]), _users(flips, chosen), since, seq]
+            expected.append((connection.execute(statement, member), len(chosen)))
+    return expected
+
+
+def _users(flips: rows.Flips, chosen: NDArray[np.int64]) -> arrays.BinaryArray:
+    return arrays.byte_strings(flips.user[chosen].tolist(), arrays.TEXT)
+
+
+def _log(connection: Connection, sent: rows.Messages, flips: rows.Flips, users: rows.Users) -> None:
+    if users.user:
+        connection.execute(
+            USERS,
+            [arrays.byte_strings(users.user, arrays.TEXT), arrays.integers(users.shard), arrays.bigints(users.seq),
+             arrays.timestamps(users.last_effective_at)],
+        )
+    if not sent.key:
+        return
+    connection.execute(
+        TRANSITIONS,
+        [arrays.byte_strings(flips.user.tolist(), arrays.TEXT), arrays.bigints(flips.seq),
+         arrays.integers(flips.segment), arrays.booleans(flips.entered), arrays.timestamps(flips.effective_at),
+         arrays.booleans(flips.by_event), arrays.integers(flips.version), arrays.integers(flips.shard),
+         arrays.bigints(flips.position)],
+    )
+    counts = rows.counts_of(flips)
+    connection.execute(
+        COUNTS,
+        [arrays.integers(counts.segment), arrays.integers(counts.shard), arrays.bigints(counts.change),
+         arrays.timestamps(counts.changed_at)],
+    )
+    connection.execute(
+        OUTBOX, [arrays.integers(sent.shard), arrays.byte_strings(sent.key), arrays.byte_strings(sent.value)]
+    )
+
+
+def _dead_letters(connection: Connection, letters: Sequence[tuple[int, DeadLetter]]) -> None:
+    if not letters:
+        return
+    by_origin = {(messages.clean(x.topic), x.partition, x.offset): (shard, x) for shard, x in letters}
+    each = [letter for _, letter in by_origin.values()]
+    stored = connection.execute(
+        DEAD_LETTERS,
+        [arrays.texts(topic for topic, _, _ in by_origin), arrays.integers([x.partition for x in each]),
+         arrays.bigints([x.offset for x in each]), arrays.byte_strings([x.key for x in each]),
+         arrays.byte_strings([x.value for x in each]),
+         arrays.byte_strings([messages.pack_headers(x.headers) for x in each], arrays.TEXT),
+         arrays.texts(messages.clean(x.reason) for x in each), arrays.texts(messages.clean(x.detail) for x in each)],
+    )
+    fresh = [by_origin[origin] for origin in stored.fetchall()]
+    headers = [messages.pack_headers(messages.dead_letter_headers(letter)) for _, letter in fresh]
+    connection.execute(
+        DEAD_LETTER_OUTBOX,
+        [arrays.integers([shard for shard, _ in fresh]), arrays.byte_strings([x.key for _, x in fresh]),
+         arrays.byte_strings([x.value for _, x in fresh]), arrays.byte_strings(headers, arrays.TEXT)],
+    )
+
+
+def _progress(connection: Connection, commits: Sequence[Commit], positions: Mapping[int, int]) -> None:
+    last: dict[int, Commit] = {}
+    offsets: dict[int, dict[str, int]] = {}
+    checkpoints: dict[int, CheckpointRecord] = {}
+    for commit in commits:
+        last[commit.shard] = commit
+        reached = offsets.setdefault(commit.shard, {})
+        reached.update((str(part.partition), part.next_offset) for part in commit.parts)
+        if commit.checkpoint is not None:
+            checkpoints[commit.shard] = commit.checkpoint
+    kept = [c for c in commits if c.shard not in checkpoints or c.number > checkpoints[c.shard].step]
+    encode = msgspec.json.encode
+    connection.execute(
+        STEPS,
+        [[c.shard for c in kept], [c.number for c in kept],
+         [encode([(p.partition, p.next_offset, p.clock, p.watermark) for p in c.parts]).decode() for c in kept]],
+    )
+    if checkpoints:
+        connection.execute(FORGET, [list(checkpoints), [record.step for record in checkpoints.values()]])
+    connection.execute(
+        SHARDS,
+        [list(last), [c.number for c in last.values()], [positions[shard] for shard in last],
+         [c.watermark for c in last.values()], [encode(offsets[shard]).decode() for shard in last],
+         [encode(checkpoints[shard]).decode() if shard in checkpoints else None for shard in last]],
+    )
+
+
+def _disagreement(reason: str) -> Disagreement:
+    return Disagreement(
+        f"The engine's transitions contradict the stored membership ({reason}). Nothing was stored. "
+        "Start with --rebuild, and please report it."
+    )
