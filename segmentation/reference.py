@@ -1,0 +1,237 @@
+"""The slow, obvious twin of state and evaluate: event by event, every truth computed afresh.
+
+It keeps, per user, the list of all events with the instant from which each is known, and asks
+`reference_eval` for the truth of every definition at every instant at which it could change. The
+rules of time are those of the design:
+
+- A partition's watermark is its largest event time (when live: at most the clock) less the lateness,
+  or what `idle` says if that is more. The shard's is the least over all partitions. None goes back.
+- An event is known at the greatest of its own time, the times of the user's earlier arrivals, and
+  the shard's watermark when it arrives. When live, an event known after the clock waits for it.
+- An event first applies the user's own expiries before its `known_at`, each at its own instant, then
+  those at `known_at` together with itself. Silent users' expiries strictly below the watermark are
+  applied after each event.
+
+All times are µs since 1970 UTC. The log of a user does not depend on other users' events, except
+through the watermark that a late event meets.
+"""
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+from segmentation.compile.tree import Age, Compare, Definition, Literal, Node, Now
+from segmentation.reference_eval import Event, is_member
+from segmentation.types import INTERVAL, NEVER, TIMESTAMPTZ
+
+__all__ = ["Event", "Flip", "Known", "Reference", "is_member"]
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """One user entered or left one segment; the flips of one step share `seq`."""
+
+    user_id: str
+    seq: int
+    segment: str
+    entered: bool
+    effective_at: int
+    by_event: bool = field(default=True, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    event: Event
+    known_at: int
+
+
+@dataclass(slots=True)
+class _User:
+    known: list[Known] = field(default_factory=list)
+    waiting: list[Known] = field(default_factory=list)  # known after the clock, in order of arrival
+    seen: set[tuple[str, int]] = field(default_factory=set)
+    newest: int = NEVER
+    instants: list[int] = field(default_factory=list)  # heap: where a truth could change
+    applied: int = NEVER  # effects up to here are in the log
+    seq: int = 0
+    segments: set[str] = field(default_factory=set)
+
+
+class Reference:
+    """One shard, whole: all users' events in, one log out. `log` is in the order of application."""
+
+    def __init__(
+        self,
+        definitions: Sequence[Definition],
+        partitions: int,
+        lateness_us: int,
+        dedupe_horizon_us: int | None,
+        live: bool,
+    ) -> None:
+        self.definitions = definitions
+        self.lateness_us = lateness_us
+        self.dedupe_horizon_us = dedupe_horizon_us
+        self.live = live
+        self.log: list[Flip] = []
+        self.too_late: list[Event] = []
+        self.repeated = 0
+        self._largest = [NEVER] * partitions
+        self._watermarks = [NEVER] * partitions
+        self._users: defaultdict[str, _User] = defaultdict(_User)
+        self._instants: list[tuple[int, str]] = []  # heap over all users
+        self._ages = _ages(definitions)
+
+    @property
+    def watermark(self) -> int:
+        return min(self._watermarks)
+
+    def event(self, partition: int, event: Event, clock: int) -> None:
+        """The next event of a partition; `clock` is the wall time of the read (only if live)."""
+        self._release(clock)
+        self._largest[partition] = max(self._largest[partition], event.time)
+        self._advance(partition, clock)
+        self._arrival(event, clock)
+        self._expire_silent(self.watermark)
+
+    def idle(self, partition: int, watermark: int | None, clock: int) -> None:
+        """A read without events: the clock has moved on, and perhaps the partition is said to be this far."""
+        self._release(clock)
+        self._advance(partition, clock)
+        if watermark is not None:
+            self._watermarks[partition] = max(self._watermarks[partition], watermark)
+        self._expire_silent(self.watermark)
+
+    def finish(self, at: int) -> None:
+        """The end of input: everything with effect at or before `at` is applied."""
+        self._release(at)
+        self._expire_silent(at + 1)
+
+    def members(self) -> set[tuple[str, str]]:
+        """(user, segment), as of the log's end."""
+        return {(user_id, name) for user_id, user in self._users.items() for name in user.segments}
+
+    def known(self) -> Iterator[Known]:
+        """Every event that has been applied, with the instant from which it counts."""
+        for user in self._users.values():
+            yield from user.known
+
+    def is_member(self, definition: Definition, user_id: str, t: int) -> bool:
+        """What SQL says at t, whatever the log says."""
+        known = self._users[user_id].known if user_id in self._users else []
+        return is_member(definition, [k.event for k in known if k.known_at <= t], t)
+
+    def _advance(self, partition: int, clock: int) -> None:
+        largest = min(self._largest[partition], clock) if self.live else self._largest[partition]
+        self._watermarks[partition] = max(self._watermarks[partition], largest - self.lateness_us)
+
+    def _arrival(self, event: Event, clock: int) -> None:
+        if self.dedupe_horizon_us is not None and event.time < self.watermark - self.dedupe_horizon_us:
+            self.too_late.append(event)
+            return
+        user = self._users[event.user_id]
+        if (event.event_id, event.time) in user.seen:
+            self.repeated += 1
+            return
+        user.seen.add((event.event_id, event.time))
+        arrived = Known(event, max(event.time, user.newest, self.watermark))
+        user.newest = max(user.newest, event.time)
+        if self.live and arrived.known_at > clock:
+            user.waiting.append(arrived)
+        else:
+            self._apply(arrived)
+
+    def _release(self, clock: int) -> None:
+        if not self.live:
+            return
+        due = [k for user in self._users.values() for k in user.waiting if k.known_at <= clock]
+        for known in sorted(due, key=lambda k: k.known_at):
+            self._users[known.event.user_id].waiting.remove(known)
+            self._apply(known)
+
+    def _apply(self, known: Known) -> None:
+        user_id = known.event.user_id
+        user = self._users[user_id]
+        while user.instants and user.instants[0] < known.known_at:
+            self._settle(user_id, heapq.heappop(user.instants), by_event=False)
+        user.known.append(known)
+        self._settle(user_id, known.known_at, by_event=True)
+        for instant in self._changes(known.event):
+            if instant > known.known_at:
+                heapq.heappush(user.instants, instant)
+                heapq.heappush(self._instants, (instant, user_id))
+
+    def _expire_silent(self, below: int) -> None:
+        while self._instants and self._instants[0][0] < below:
+            instant, user_id = heapq.heappop(self._instants)
+            self._settle(user_id, instant, by_event=False)
+
+    def _settle(self, user_id: str, instant: int, by_event: bool) -> None:
+        """One step: put into the log what differs from the truth at this instant."""
+        user = self._users[user_id]
+        if instant <= user.applied and not by_event:
+            return  # a change that an event of this user has already taken with it
+        assert instant >= user.applied, "effective_at went back"
+        user.applied = instant
+        events = [k.event for k in user.known]
+        now = {d.name for d in self.definitions if is_member(d, events, instant)}
+        flipped = [d.name for d in self.definitions if (d.name in now) != (d.name in user.segments)]
+        if flipped:
+            user.seq += 1
+            user.segments = now
+            self.log += [Flip(user_id, user.seq, name, name in now, instant, by_event) for name in flipped]
+
+    def _changes(self, event: Event) -> set[int]:
+        """Where a truth could change without an arrival: a superset, since looking once more does no harm."""
+        times = [event.time, *(value for name, value in event.values.items() if type(value) is int)]
+        edges = {time + age for time in times for age in self._ages.relative} | self._ages.absolute
+        return {edge + after for edge in edges for after in (0, 1)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Ages:
+    relative: set[int]  # distances from a time that an event carries
+    absolute: set[int]
+
+
+def _ages(definitions: Sequence[Definition]) -> _Ages:
+    ages = _Ages(set(), set())
+    for definition in definitions:
+        for root in (definition.where, definition.having):
+            for node in _walk(root):
+                if isinstance(node, Age):
+                    ages.relative.add(node.micros)
+                elif isinstance(node, Compare):
+                    _ages_of_comparison(node, ages)
+    return ages
+
+
+def _ages_of_comparison(node: Compare, ages: _Ages) -> None:
+    """Both sides of a comparison with now() are linear in time, so it turns at a signed sum of the constants."""
+    parts = list(_walk(node))
+    offsets = [part.offset for part in parts if isinstance(part, Now)]
+    if not offsets:
+        return
+    literals = [part for part in parts if isinstance(part, Literal) and type(part.value) is int]
+    steps = offsets + [_int(part) for part in literals if part.type == INTERVAL]
+    sums = {sum(s * step for s, step in zip(signs, steps)) for signs in product((-1, 0, 1), repeat=len(steps))}
+    ages.relative.update(sums)
+    ages.absolute.update(_int(part) + s for part in literals if part.type == TIMESTAMPTZ for s in sums)
+
+
+def _int(literal: Literal) -> int:
+    assert isinstance(literal.value, int)
+    return literal.value
+
+
+def _walk(value: Any) -> Iterator[Node]:
+    """The nodes of a tree, whatever fields they are in."""
+    if isinstance(value, tuple):
+        for part in value:
+            yield from _walk(part)
+    elif isinstance(value, Node):
+        yield value
+        for name in value.__dataclass_fields__:
+            yield from _walk(getattr(value, name))

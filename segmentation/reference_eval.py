@@ -1,0 +1,221 @@
+"""A definition's truth for one user at one instant, computed afresh from that user's events.
+
+This is SQL's three-valued logic read straight off the checked tree, with no care for speed. Numbers
+of the exact family are int or Fraction and never rounded; an operation of which one side is double
+is done in float, its exact side rounded once. NULL is None.
+"""
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from segmentation.compile.tree import (
+    Age,
+    Aggregate,
+    And,
+    Arithmetic,
+    Coalesce,
+    Column,
+    Compare,
+    Definition,
+    Expr,
+    In,
+    IsNull,
+    IsTrue,
+    Like,
+    Literal,
+    Lower,
+    Not,
+    Now,
+    Or,
+    Value,
+)
+from segmentation.text import like, simple_lower
+from segmentation.types import DOUBLE, Kind, Type
+
+#: What an expression may come to. Any, because operators are applied within one family only.
+Result = Any
+
+COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "=": operator.eq,
+    "<>": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event; `values` holds the declared columns (event_type included); a missing one is NULL. time: µs."""
+
+    user_id: str
+    event_id: str
+    time: int
+    values: Mapping[str, Value]
+
+    def column(self, name: str) -> Value:
+        if name == "user_id":
+            return self.user_id
+        if name == "event_id":
+            return self.event_id
+        if name == "event_time":
+            return self.time
+        return self.values.get(name)
+
+
+def is_member(definition: Definition, events: Sequence[Event], t: int) -> bool:
+    """Whether the user of these events, all known at t (µs), is in the segment at t."""
+    rows = [event for event in events if _passes(definition.where, event, t)]
+    if not rows:
+        return False
+    return definition.having is None or _group(definition.having, rows, t) is True
+
+
+def _passes(condition: Expr | None, event: Event, t: int) -> bool:
+    return condition is None or _row(condition, event, t) is True
+
+
+def _row(expr: Expr, event: Event, t: int) -> Result:
+    """A row expression: WHERE, FILTER or an aggregate's argument."""
+    match expr:
+        case Column(name=name, type=type_):
+            return _of_type(event.column(name), type_)
+        case Age(op=op, micros=micros):
+            return COMPARE[op](event.time, t - micros)
+        case Aggregate() | Now():
+            raise TypeError(f"not a row expression: {expr}")
+    return _scalar(expr, lambda part: _row(part, event, t))
+
+
+def _group(expr: Expr, rows: Sequence[Event], t: int) -> Result:
+    """A group expression: HAVING."""
+    match expr:
+        case Aggregate():
+            return _aggregate(expr, rows, t)
+        case Now(offset=offset):
+            return t + offset
+        case Column() | Age():
+            raise TypeError(f"not a group expression: {expr}")
+    return _scalar(expr, lambda part: _group(part, rows, t))
+
+
+def _aggregate(expr: Aggregate, rows: Sequence[Event], t: int) -> Result:
+    counted = [event for event in rows if _passes(expr.filter, event, t)]
+    if expr.arg is None:
+        return len(counted)
+    pairs = [(_row(expr.arg, event, t), event) for event in counted]
+    pairs = [(value, event) for value, event in pairs if value is not None]
+    values = [value for value, _ in pairs]
+    if expr.function == "count":
+        return len(values)
+    if not values:
+        return None
+    match expr.function:
+        case "min":
+            return min(values)
+        case "max":
+            return max(values)
+        case "arg_min":
+            return min(pairs, key=_place)[0]
+        case "arg_max":
+            return max(pairs, key=_place)[0]
+    if not expr.arg.type.exact:
+        raise TypeError(f"{expr.function} over {expr.arg.type} depends on the order of addition")
+    if expr.function == "sum":
+        return sum(values)
+    if expr.function == "avg":
+        return Fraction(sum(values), len(values))
+    raise TypeError(f"no such aggregate: {expr.function}")
+
+
+def _place(pair: tuple[Result, Event]) -> tuple[int, str]:
+    return pair[1].time, pair[1].event_id
+
+
+def _scalar(expr: Expr, of: Callable[[Expr], Result]) -> Result:
+    """What rows and groups have in common; `of` gives the parts."""
+    match expr:
+        case Literal(value=value, type=type_):
+            return _of_type(value, type_)
+        case Arithmetic(op=op, left=left, right=right, type=type_):
+            return _arithmetic(op, of(left), of(right), type_)
+        case Compare(op=op, left=left, right=right):
+            a, b = of(left), of(right)
+            if a is None or b is None:
+                return None
+            if DOUBLE in (left.type, right.type):
+                a, b = float(a), float(b)
+            return COMPARE[op](a, b)
+        case And(args=args):
+            return _and([of(arg) for arg in args])
+        case Or(args=args):
+            return _not(_and([_not(of(arg)) for arg in args]))
+        case Not(arg=arg):
+            return _not(of(arg))
+        case IsNull(arg=arg):
+            return of(arg) is None
+        case IsTrue(arg=arg):
+            return of(arg) is True
+        case In(arg=arg, values=values):
+            return _in(expr, of(arg), [_of_type(literal.value, literal.type) for literal in values])
+        case Coalesce(args=args, type=type_):
+            return _of_type(next((value for value in map(of, args) if value is not None), None), type_)
+        case Lower(arg=arg):
+            text = of(arg)
+            return None if text is None else simple_lower(text)
+        case Like(arg=arg, pattern=pattern, escape=escape, insensitive=insensitive):
+            text = of(arg)
+            return None if text is None else like(pattern, escape, insensitive)(text)
+    raise TypeError(f"no such expression: {expr}")
+
+
+def _of_type(value: Result, type_: Type) -> Result:
+    if value is None:
+        return None
+    if type_.kind is Kind.DOUBLE:
+        return float(value)
+    return Fraction(value) if isinstance(value, Decimal) else value
+
+
+def _arithmetic(op: str, a: Result, b: Result, type_: Type) -> Result:
+    if a is None or b is None:
+        return None
+    if type_.kind is Kind.DOUBLE:
+        a, b = float(a), float(b)
+    match op:
+        case "+":
+            return a + b
+        case "-":
+            return a - b
+        case "*":
+            return a * b
+        case "/":
+            if b == 0:
+                return None
+            return a / b if type_.kind is Kind.DOUBLE else Fraction(a) / Fraction(b)
+    raise TypeError(f"no such operator: {op}")
+
+
+def _and(values: Sequence[bool | None]) -> bool | None:
+    if any(value is False for value in values):
+        return False
+    return None if None in values else True
+
+
+def _not(value: bool | None) -> bool | None:
+    return None if value is None else not value
+
+
+def _in(expr: In, value: Result, among: Sequence[Result]) -> bool | None:
+    if value is None:
+        return None
+    double = DOUBLE in (expr.arg.type, *(literal.type for literal in expr.values))
+    for other in among:
+        if other is not None and (float(value) == float(other) if double else value == other):
+            return True
+    return None if None in among else False

@@ -1,0 +1,262 @@
+"""Definitions as a grammar over SQL text: every form that the compiler takes, weighted by repetition.
+
+A rule is a list of alternatives; `{name}` is another rule. Constants are small and close to what
+the events carry, so that conditions turn often. Windows are multiples of the unit of a stream.
+"""
+
+import datetime
+import re
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+
+from segmentation.types import BIGINT, BOOLEAN, DOUBLE, TEXT, Type, numeric
+
+SCHEMA_YML = """\
+events:
+  region: {type: text}
+  amount: {type: "numeric(12,2)"}
+  quantity: {type: bigint}
+  score: {type: double}
+  premium: {type: boolean}
+"""
+
+#: What SCHEMA_YML declares, and event_type: the columns whose values an event carries.
+COLUMNS: dict[str, Type] = {
+    "event_type": TEXT,
+    "region": TEXT,
+    "amount": numeric(12, 2),
+    "quantity": BIGINT,
+    "score": DOUBLE,
+    "premium": BOOLEAN,
+}
+
+START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+START_US = int(START.timestamp()) * 1_000_000
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The grid of a stream: `micros` is one step, `name` is how an interval says it."""
+
+    name: str
+    micros: int
+
+
+UNITS = [
+    Unit("microseconds", 1),
+    Unit("seconds", 1_000_000),
+    Unit("hours", 3_600_000_000),
+    Unit("days", 86_400_000_000),
+]
+
+#: Alternatives that contain a rule of the same kind, tried only while there is depth left.
+NESTED: dict[str, list[str]] = {
+    "rows": ["{rows} AND {rows}", "({rows} OR {rows})", "({window} OR {rows})", "NOT ({rows})"],
+    "groups": [
+        "{groups} AND {groups}",
+        "{groups} AND {groups}",
+        "({groups} OR {groups})",
+        "({groups} OR {groups})",
+        "NOT ({groups})",
+        "({groups} AND NOT ({groups}))",
+        "({groups}) IS NOT TRUE",
+        "({groups}) IS FALSE",
+    ],
+}
+
+RULES: dict[str, list[str]] = {
+    "query": ["SELECT user_id FROM events{where} GROUP BY user_id{having}"],
+    "where": ["", "", "", " WHERE {rows}"],
+    "having": [*[" HAVING {groups}"] * 9, ""],
+    # Conditions on rows
+    "rows": ["{kind}", "{kind}", "{window}", "{window}", "{row}"],
+    "window": [
+        "event_time > now() - {span}",
+        "event_time > now() - {span}",
+        "event_time >= now() - {span}",
+        "event_time BETWEEN now() - {span} AND now()",
+        "event_time BETWEEN now() - {far} AND now() - {near}",
+        "event_time NOT BETWEEN now() - {far} AND now() - {near}",
+        "event_time >= now() - {far} AND event_time < now() - {near}",
+        "event_time > now() - {far} AND event_time <= now() - {near}",
+        "event_time < now() - {span}",
+        "event_time <= now() - {span}",
+        "now() - {span} < event_time",
+        "NOT (event_time > now() - {span})",
+    ],
+    "kind": ["event_type = {type}", "event_type = {type}", "event_type <> {type}", "event_type IN ({type}, {type})"],
+    "row": [
+        "{texts} {op} {region}",
+        "{texts} IN ({region}, {type})",
+        "{texts} NOT IN ({region}, {type})",
+        "region IN ({region}, NULL)",
+        "region NOT IN ({region}, NULL)",
+        "{texts} {like} {pattern}",
+        "event_type LIKE 'r$_%' ESCAPE '$'",
+        "lower({texts}) = lower({region})",
+        "lower({texts}) LIKE {pattern}",
+        "{any} IS NULL",
+        "{any} IS NOT NULL",
+        "amount {op} {money}",
+        "amount BETWEEN {money} AND {money}",
+        "amount NOT BETWEEN {money} AND {money}",
+        "amount IN ({money}, {money}, {money})",
+        "quantity {op} {small}",
+        "quantity NOT IN ({small}, {small})",
+        "{numbers} {op} {numbers}",
+        "amount * quantity {op} {money}",
+        "amount / quantity {op} {money}",
+        "amount + 1 {op} 2 * quantity",
+        "amount - quantity {op} {money}",
+        "-amount {op} {money}",
+        "quantity / 2 {op} {money}",
+        "coalesce(quantity, 0) {op} {small}",
+        "coalesce(amount, quantity, 1) {op} {money}",
+        "coalesce(region, event_type) = {region}",
+        "premium",
+        "NOT premium",
+        "premium = {bool}",
+        "premium IS TRUE",
+        "premium IS NOT TRUE",
+        "premium IS FALSE",
+        "score {op} {real}",
+        "score IN ({real}, {real})",
+        "score BETWEEN {real} AND {real}",
+        "score * 2 {op} amount",
+        "score + quantity {op} {real}",
+        "amount > NULL",
+        "event_time {op} {stamp}",
+    ],
+    # Conditions on groups
+    "groups": [
+        "count(*){filter} {op} {small}",
+        "count(*){filter} {op} {small}",
+        "count(*){filter} = 0",
+        "{count} {op} {small}",
+        "{count} BETWEEN {small} AND {small}",
+        "{count} IN ({small}, {small})",
+        "{count} {op} {count}",
+        "{sum} {op} {money}",
+        "{sum} {op} {money}",
+        "{exact} {op} {money}",
+        "{exact} {op} {exact}",
+        "{exact} BETWEEN {money} AND {money}",
+        "{exact} NOT BETWEEN {money} AND {money}",
+        "{exact} IN ({money}, {money})",
+        "{exact} IS NULL",
+        "{exact} IS NOT NULL",
+        "{extreme} {op} {money}",
+        "{extreme} {op} {money}",
+        "{lifetime} {op} {lifetime}",
+        "{lifetime} {op} {sum}",
+        "{quotient} {op} {money}",
+        "{quotient} {op} {money}",
+        "{quotient} {op} {exact}",
+        "{quotient} {op} {quotient}",
+        "{quotient} BETWEEN {money} AND {money}",
+        "{quotient} IS NULL",
+        "{last_text} = {region}",
+        "{last_text} {op} {region}",
+        "{last_text} IN ({region}, {type})",
+        "{last_text} NOT IN ({region}, NULL)",
+        "{last_text} {like} {pattern}",
+        "lower({last_text}) = lower({region})",
+        "{last_text} IS NULL",
+        "{last_flag}",
+        "NOT {last_flag}",
+        "{last_flag} = {bool}",
+        "{last_number} {op} {money}",
+        "{real_extreme} {op} {real}",
+        "{real_extreme} IS NULL",
+        "max(event_time){filter} {order} now() - {span}",
+        "max(event_time){filter} {order} now() - {span}",
+        "max(event_time){only} {order} now() - {span}",
+        "max(event_time){only} {order} now() - {span}",
+        "min(event_time){only} {order} now() - {span}",
+        "now() - {span} {order} max(event_time){only}",
+        "max(event_time){only} {op} {stamp}",
+        "max(event_time){only} {order} min(event_time){only}",
+        "max(event_time){only} {order} max(event_time){only}",
+        "max(event_time){only} - min(event_time){only} {order} {span}",
+        "max(event_time){only} IS NULL",
+    ],
+    "count": ["count(*){filter}", "count({any}){filter}"],
+    "sum": ["sum({numbers}){filter}", "sum({numbers}){filter}", "sum(amount * quantity){filter}"],
+    "exact": [
+        "{sum}",
+        "coalesce({sum}, 0)",
+        "coalesce({sum}, 0)",
+        "coalesce({sum}, 1.5)",
+        "2 * coalesce({sum}, 0)",
+        "{sum} + {sum}",
+        "{sum} - {sum}",
+        "{sum} - 2 * {count}",
+        "coalesce({sum}, 0) - coalesce({sum}, 0)",
+        "-{sum}",
+        "{count} + {count}",
+        "{count} * {count}",
+        "{sum} * {count}",
+    ],
+    "quotient": [
+        "{sum} / {count}",
+        "{sum} / {count}",
+        "{sum} / {sum}",
+        "{count} / {count}",
+        "avg({numbers}){filter}",
+        "avg({numbers}){filter}",
+        "coalesce({sum} / {count}, 0)",
+        "coalesce(avg({numbers}){filter}, -1)",
+        "({sum} + 1) / ({count} - 1)",
+        "{sum} / 3",
+        "100 * {count} / {count}",
+    ],
+    "extreme": ["{least}({numbers}){filter}", "{least}({numbers}){only}"],
+    "lifetime": ["{least}({numbers}){only}", "{last_number}"],
+    "real_extreme": ["{least}(score){filter}", "{least}(score){only}"],
+    "last_text": ["{last}({texts}, event_time){only}"],
+    "last_number": ["{last}({numbers}, event_time){only}"],
+    "last_flag": ["{last}(premium, event_time){only}"],
+    "filter": ["", *[" FILTER (WHERE {rows})"] * 2, *[" FILTER (WHERE {kind} AND {window})"] * 2],
+    "only": ["", "", " FILTER (WHERE {kind})", " FILTER (WHERE {row})"],
+    # Words
+    "op": ["=", "<>", "<", "<=", ">", ">=", ">", ">="],
+    "order": ["<", "<=", ">", ">="],
+    "like": ["LIKE", "NOT LIKE", "ILIKE"],
+    "least": ["min", "max"],
+    "last": ["arg_max", "arg_max", "arg_min"],
+    "texts": ["region", "event_type"],
+    "numbers": ["amount", "amount", "quantity"],
+    "any": ["region", "amount", "quantity", "score", "premium"],
+    "type": ["'buy'", "'view'", "'re_turn'"],
+    "region": ["'CA'", "'ca'", "'O''Hare'", "'Ünï'", "'buy'"],
+    "pattern": ["'C%'", "'c_'", "'%A'", "'%n%'", "'_%'", "'r_\\_%'", "'%Ü%'", "''"],
+    "small": ["0", "1", "1", "2", "3", "-1", "1.5"],
+    "money": ["0", "1", "2.5", "-1.5", "3.3", "0.01", "5", "3.335"],
+    "real": ["0.5", "0.1", "1e0", "-0.5", "0", "0.3"],
+    "bool": ["true", "false"],
+    "span": ["INTERVAL '{steps} {unit}'"],
+    "near": ["INTERVAL '1 {unit}'", "INTERVAL '2 {unit}'"],
+    "far": ["INTERVAL '3 {unit}'", "INTERVAL '5 {unit}'"],
+    "steps": ["1", "2", "3", "5"],
+}
+
+SLOT = re.compile(r"{(\w+)}")
+
+
+@st.composite
+def definition(draw: st.DrawFn, unit: Unit, depth: int = 2) -> str:
+    """The SQL text of one definition."""
+
+    def expand(rule: str, left: int) -> str:
+        if rule == "unit":
+            return unit.name
+        if rule == "stamp":
+            micros = draw(st.integers(0, 20)) * unit.micros
+            return f"TIMESTAMPTZ '{(START + datetime.timedelta(microseconds=micros)).isoformat(' ')}'"
+        nested = NESTED.get(rule, []) if left else []
+        chosen = draw(st.sampled_from(RULES[rule] + nested * 4 if rule == "groups" else RULES[rule] + nested))
+        deeper = left - (chosen in nested)
+        return SLOT.sub(lambda slot: expand(slot[1], deeper), chosen)
+
+    return expand("query", depth)

@@ -1,0 +1,76 @@
+"""DuckDB, the judge: who is a member at t, by running the definitions' own SQL.
+
+The session is fixed: UTC, x/0 is NULL. `events` is a view of the deduplicated events known at t.
+What else may differ from a definition's file is in rewrites.py.
+"""
+
+import datetime
+from collections.abc import Iterable, Mapping
+
+import duckdb
+
+from segmentation.reference import Known
+from segmentation.types import TEXT, TIMESTAMPTZ, Kind, Type
+from tests.oracle.rewrites import NOW, for_judge
+
+EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+FIXED: dict[str, Type] = {"user_id": TEXT, "event_id": TEXT, "event_time": TIMESTAMPTZ}
+
+
+def connect() -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect()
+    connection.execute("SET timezone = 'UTC'")
+    connection.execute("SET ieee_floating_point_ops = false")
+    connection.execute("SET error_on_division_by_zero = false")
+    return connection
+
+
+def instant(t: int) -> str:
+    """t (µs) as a DuckDB literal."""
+    return f"TIMESTAMPTZ '{(EPOCH + datetime.timedelta(microseconds=t)).isoformat(' ')}'"
+
+
+class Judge:
+    """One open DuckDB; `columns` are the declared ones, event_type included."""
+
+    def __init__(self, columns: Mapping[str, Type]) -> None:
+        self.columns = {**FIXED, **columns}
+        self.connection = connect()
+        declared = ", ".join(f"{name} {_duckdb_type(type_)}" for name, type_ in self.columns.items())
+        self.connection.execute(f"CREATE TABLE log ({declared}, known_at BIGINT)")
+        self._rewritten: dict[str, str] = {}
+
+    def load(self, known: Iterable[Known]) -> None:
+        """Replaces the log."""
+        self.connection.execute("DELETE FROM log")
+        rows = [[*(k.event.column(name) for name in self.columns), k.known_at] for k in known]
+        if rows:
+            row = "(" + ", ".join(_placeholder(type_) for type_ in self.columns.values()) + ", ?)"
+            values = ", ".join([row] * len(rows))
+            self.connection.execute(f"INSERT INTO log VALUES {values}", [value for row in rows for value in row])
+
+    def members(self, definitions: Mapping[str, str], t: int) -> set[tuple[str, str]]:
+        """(user, segment) at t; `definitions` are SQL texts by name."""
+        if not definitions:
+            return set()
+        each = " UNION ALL ".join(
+            f"SELECT user_id, '{name}' FROM ({self._text(sql)})" for name, sql in definitions.items()
+        )
+        events = f"SELECT * EXCLUDE (known_at) FROM log WHERE known_at <= {t}"
+        text = f"WITH events AS MATERIALIZED ({events}) {each}".replace(NOW, f"({instant(t)})")
+        return set(self.connection.execute(text).fetchall())
+
+    def _text(self, sql: str) -> str:
+        if sql not in self._rewritten:
+            self._rewritten[sql] = for_judge(sql, self.columns)
+        return self._rewritten[sql]
+
+
+def _duckdb_type(type_: Type) -> str:
+    if type_.kind is Kind.NUMERIC:
+        return f"DECIMAL({type_.precision},{type_.scale})"
+    return "VARCHAR" if type_.kind is Kind.TEXT else str(type_.kind).upper()
+
+
+def _placeholder(type_: Type) -> str:
+    return "make_timestamptz(?::BIGINT)" if type_.kind is Kind.TIMESTAMPTZ else "?"

@@ -1,0 +1,155 @@
+"""The only ways in which a definition that DuckDB judges may differ from its file.
+
+- `now()` becomes the instant asked about;
+- `arg_min`, `arg_max` order by (event_time, event_id), so that ties have one answer;
+- a comparison with `avg` or a quotient of exact numbers, which DuckDB would round to double, is
+  cross-multiplied with the divisor's sign, and so exact.
+
+Each is tested by itself on small tables in test_rewrites.py.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import sqlglot
+from sqlglot import exp
+
+from segmentation.types import Kind, Type
+
+NOW = "__NOW__"  # stands for the instant in a rewritten text
+
+COMPARISONS: dict[type[exp.Expr], str] = {
+    exp.EQ: "=",
+    exp.NEQ: "<>",
+    exp.LT: "<",
+    exp.LTE: "<=",
+    exp.GT: ">",
+    exp.GTE: ">=",
+}
+
+
+def for_judge(sql: str, columns: Mapping[str, Type]) -> str:
+    """The definition as DuckDB runs it, with NOW in place of the instant."""
+    tree = parse(sql).transform(_instant).transform(_tie)
+    deepest_first = reversed(list(tree.find_all(exp.Between, exp.In, *COMPARISONS)))
+    for node in deepest_first:
+        node.replace(exact(node, columns))
+    return tree.sql("duckdb")
+
+
+def parse(sql: str) -> exp.Expr:
+    return sqlglot.parse_one(sql, read="duckdb")
+
+
+def _instant(node: exp.Expr) -> exp.Expr:
+    now = isinstance(node, exp.CurrentTimestamp) or (isinstance(node, exp.Anonymous) and node.name.lower() == "now")
+    return exp.to_identifier(NOW) if now else node
+
+
+def _tie(node: exp.Expr) -> exp.Expr:
+    if isinstance(node, exp.ArgMax | exp.ArgMin):
+        assert isinstance(node.expression, exp.Column) and node.expression.name == "event_time", node
+        return type(node)(this=node.this, expression=parse("(event_time, event_id)"))
+    return node
+
+
+def exact(node: exp.Expr, columns: Mapping[str, Type]) -> exp.Expr:
+    """A comparison without rounding, where the file's would round; `node` itself elsewhere."""
+    if not _rounds(node) or _double(node, columns):
+        return node
+    match node:
+        case exp.Between():
+            low, high = _compare("<=", node.args["low"], node.this), _compare("<=", node.this, node.args["high"])
+            return parse(f"({low} AND {high})")
+        case exp.In():
+            return parse("(" + " OR ".join(_compare("=", node.this, value) for value in node.expressions) + ")")
+    return parse(_compare(COMPARISONS[type(node)], node.this, node.expression))
+
+
+def _rounds(node: exp.Expr) -> bool:
+    return any(isinstance(part, exp.Div | exp.Avg) for part in _outside_filters(node))
+
+
+def _double(node: exp.Expr, columns: Mapping[str, Type]) -> bool:
+    """Whether the comparison is in double anyway: then it is DuckDB's as it stands."""
+    for part in _outside_filters(node):
+        if isinstance(part, exp.Column) and part.name in columns and columns[part.name].kind is Kind.DOUBLE:
+            return True
+        if isinstance(part, exp.Literal) and not part.is_string and "e" in part.name.lower():
+            return True
+    return False
+
+
+def _outside_filters(node: exp.Expr) -> list[exp.Expr]:
+    """All parts but the conditions of FILTER clauses, which have comparisons of their own."""
+    return list(node.walk(prune=lambda part: isinstance(part, exp.Where)))
+
+
+@dataclass(frozen=True)
+class Quotient:
+    """SQL of numerator and divisor; all of `divisors` must not be 0, or the whole is NULL."""
+
+    above: str
+    below: str = "1"
+    divisors: tuple[str, ...] = ()
+
+
+def _compare(op: str, left: exp.Expr, right: exp.Expr) -> str:
+    a, b = _quotient(left), _quotient(right)
+    divisors = a.divisors + b.divisors
+    if not divisors:
+        return f"({a.above} {op} {b.above})"
+    usable = " AND ".join(f"{divisor} <> 0" for divisor in divisors)
+    x, y, sign = _times(a.above, b.below), _times(b.above, a.below), _times(a.below, b.below)
+    return f"(CASE WHEN {usable} AND {sign} > 0 THEN {x} {op} {y} WHEN {usable} AND {sign} < 0 THEN {y} {op} {x} END)"
+
+
+def _quotient(node: exp.Expr) -> Quotient:
+    match node:
+        case exp.Paren():
+            return _quotient(node.this)
+        case exp.Neg():
+            a = _quotient(node.this)
+            return Quotient(f"(-{a.above})", a.below, a.divisors)
+        case exp.Div():
+            a, b = _quotient(node.this), _quotient(node.expression)
+            divisors = (*a.divisors, *b.divisors, b.above)
+            return Quotient(_times(a.above, b.below), _times(a.below, b.above), divisors)
+        case exp.Mul():
+            a, b = _quotient(node.this), _quotient(node.expression)
+            return Quotient(_times(a.above, b.above), _times(a.below, b.below), a.divisors + b.divisors)
+        case exp.Add() | exp.Sub():
+            sign = "+" if isinstance(node, exp.Add) else "-"
+            a, b = _quotient(node.this), _quotient(node.expression)
+            above = f"({_times(a.above, b.below)} {sign} {_times(b.above, a.below)})"
+            return Quotient(above, _times(a.below, b.below), a.divisors + b.divisors)
+        case exp.Avg() | exp.Filter(this=exp.Avg()):
+            return _average(node)
+        case exp.Coalesce():
+            return _coalesced([_quotient(part) for part in (node.this, *node.expressions)])
+    assert not _rounds(node), f"cannot be made exact: {node.sql()}"
+    return Quotient(f"({node.sql('duckdb')})")
+
+
+def _times(a: str, b: str) -> str:
+    return b if a == "1" else a if b == "1" else f"({a} * {b})"
+
+
+def _average(node: exp.Expr) -> Quotient:
+    inner = node.this if isinstance(node, exp.Filter) else node
+    total, count = (f"{name}({inner.this.sql('duckdb')})" for name in ("sum", "count"))
+    if isinstance(node, exp.Filter):
+        condition = f" FILTER ({node.expression.sql('duckdb').strip()})"
+        total, count = total + condition, count + condition
+    return Quotient(total, count, (count,))
+
+
+def _coalesced(parts: list[Quotient]) -> Quotient:
+    """Whichever part is usable first; its divisor is then not 0."""
+    usable = [" AND ".join([f"{p.above} IS NOT NULL", *(f"{d} <> 0" for d in p.divisors)]) for p in parts]
+    if not any(part.divisors for part in parts):
+        return Quotient("coalesce(" + ", ".join(part.above for part in parts) + ")")
+    above = " ".join(f"WHEN {u} THEN {part.above}" for u, part in zip(usable, parts))
+    below = " ".join(f"WHEN {u} THEN {part.below}" for u, part in zip(usable, parts))
+    below = f"(CASE {below} END)"
+    return Quotient(f"(CASE {above} END)", below, (below,))

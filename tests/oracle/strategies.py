@@ -1,0 +1,102 @@
+"""Random streams: few users, three partitions that lag unequally, a coarse grid of time.
+
+So windows end at the instants of events, times tie, events repeat, come late and, when the clock
+counts, ahead of it.
+"""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from hypothesis import strategies as st
+
+from segmentation.reference import Event
+from tests.oracle.grammar import START_US, UNITS, Unit, definition
+
+PARTITIONS = 3
+
+VALUES = {
+    "event_type": st.sampled_from(["view", "buy", "buy", "re_turn", "BUY"]),
+    "region": st.sampled_from([None, "CA", "ca", "O'Hare", "Ünï", "ünï", ""]),
+    "amount": st.sampled_from([None, *map(Decimal, ("0.00", "0.01", "1.00", "2.50", "3.33", "-1.50", "-0.01"))]),
+    "quantity": st.sampled_from([None, 0, 1, 1, 2, 3, -1]),
+    "score": st.sampled_from([None, 0.0, 0.1, 0.5, 0.1 + 0.2, -0.5, 1.25]),
+    "premium": st.sampled_from([None, True, False]),
+}
+
+
+@dataclass
+class Read:
+    """One read of a partition: events in order, or a word about how far it is."""
+
+    partition: int
+    clock: int
+    events: list[Event] = field(default_factory=list)
+    watermark: int | None = None
+
+
+@dataclass
+class Scenario:
+    """Everything that a run is made of. All times are µs."""
+
+    unit: Unit
+    definitions: dict[str, str]  # SQL by name
+    reads: list[Read]
+    lateness_us: int
+    dedupe_horizon_us: int | None
+    live: bool
+    end: int  # where every window has closed
+
+
+@st.composite
+def scenarios(draw: st.DrawFn, definitions: int = 4, events: int = 14) -> Scenario:
+    unit = draw(st.sampled_from(UNITS))
+    texts = draw(st.lists(definition(unit), min_size=1, max_size=definitions, unique=True))
+    live = draw(st.booleans())
+    lateness = draw(st.sampled_from([0, 0, 1, unit.micros, 2 * unit.micros]))
+    reads = draw(_reads(unit, live, lateness, events))
+    latest = max([START_US, *(event.time for read in reads for event in read.events), *(read.clock for read in reads)])
+    return Scenario(
+        unit,
+        {f"s{number}": text for number, text in enumerate(texts)},
+        reads,
+        lateness,
+        draw(st.sampled_from([None, None, 6 * unit.micros])),
+        live,
+        latest + 30 * unit.micros,
+    )
+
+
+@st.composite
+def _reads(draw: st.DrawFn, unit: Unit, live: bool, lateness: int, events: int) -> list[Read]:
+    users = [f"u{number}" for number in range(draw(st.integers(1, 4)))]
+    lags = draw(st.tuples(*[st.sampled_from([0, 0, 1, 4])] * PARTITIONS))
+    delays = [0, 0, 0, 0, 1, 2, 8] + ([-1, -3] if live else [])
+    clock = START_US + 8 * unit.micros
+    reads: list[Read] = []
+    sent: list[Event] = []
+    for number in range(draw(st.integers(1, events))):
+        clock += draw(st.sampled_from([0, 0, 1, 1, 2, 4])) * unit.micros
+        what = draw(st.integers(0, 11))
+        if what == 0:
+            partition = draw(st.integers(0, PARTITIONS - 1))
+            behind = draw(st.sampled_from([0, 0, 1, 3])) * unit.micros
+            said = draw(st.booleans())
+            reads.append(Read(partition, clock, watermark=clock - lateness - behind if said else None))
+            continue
+        user = draw(st.sampled_from(users))
+        partition = int(user[1:]) % PARTITIONS if what > 1 else draw(st.integers(0, PARTITIONS - 1))
+        if what == 2 and sent:
+            event = draw(st.sampled_from(sent))
+            partition = int(event.user_id[1:]) % PARTITIONS
+        else:
+            steps = lags[partition] + draw(st.sampled_from(delays))
+            time = clock - steps * unit.micros + (draw(st.sampled_from([0, 0, 0, -1])) if unit.micros > 1 else 0)
+            values = {name: draw(strategy) for name, strategy in VALUES.items()}
+            event = Event(user, f"{draw(st.sampled_from('abc'))}{number}", time, values)
+            sent.append(event)
+        last = reads[-1] if reads else None
+        if last and last.partition == partition and last.clock == clock and last.watermark is None:
+            last.events.append(event)
+        else:
+            reads.append(Read(partition, clock, [event]))
+    return reads

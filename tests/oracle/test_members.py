@@ -1,0 +1,77 @@
+"""The twin against the judge: at any instant, the members are those that DuckDB returns."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segmentation.reference import Flip, Reference
+from tests.oracle import cases
+from tests.oracle.grammar import COLUMNS
+from tests.oracle.judge import Judge
+from tests.oracle.running import Tally, bound, finish, reference_of
+from tests.oracle.strategies import Scenario, scenarios
+
+JUDGE = Judge(COLUMNS)
+
+
+def test_members_at_random_instants() -> None:
+    tally = Tally()
+
+    @given(scenarios(), st.data())
+    def property_(scenario: Scenario, data: st.DataObject) -> None:
+        reference = _run(scenario, tally)
+        near = {flip.effective_at for flip in reference.log} | {k.known_at for k in reference.known()}
+        near |= {scenario.end - 20 * scenario.unit.micros}
+        offsets = st.sampled_from([0, -1, 1])
+        drawn = data.draw(st.lists(st.tuples(st.sampled_from(sorted(near)), offsets), max_size=5))
+        _check(scenario, reference, [min(t + offset, scenario.end) for t, offset in drawn])
+
+    property_()
+    tally.check()
+
+
+@pytest.mark.parametrize("file", sorted(cases.FOLDER.glob("*.yml")), ids=lambda file: file.stem)
+def test_cases(file: Path) -> None:
+    scenario, tally = cases.load(file.read_text()), Tally()
+    reference = _run(scenario, tally)
+    assert not tally.refused
+    instants = {flip.effective_at for flip in reference.log} | {k.known_at for k in reference.known()}
+    _check(scenario, reference, sorted(t + offset for t in instants for offset in (-1, 0, 1)))
+
+
+def _run(scenario: Scenario, tally: Tally) -> Reference:
+    reference = reference_of(scenario, bound(scenario, tally))
+    finish(reference, scenario)
+    tally.add(reference.log)
+    return reference
+
+
+def _check(scenario: Scenario, reference: Reference, instants: list[int]) -> None:
+    JUDGE.load(reference.known())
+    texts = {definition.name: definition.sql for definition in reference.definitions}
+    users = {k.event.user_id for k in reference.known()}
+    for t in [*instants, scenario.end]:
+        judged = JUDGE.members(texts, t)
+        logged = members_at(reference.log, t)
+        afresh = {(u, d.name) for u in users for d in reference.definitions if reference.is_member(d, u, t)}
+        assert logged == judged == afresh, "\n".join(
+            [
+                f"members differ at {t - cases.START_US:,}",
+                f"DuckDB:    {sorted(judged)}",
+                f"log:       {sorted(logged)}",
+                f"reference: {sorted(afresh)}",
+                cases.log_text(reference.log),
+                cases.dump(scenario),
+            ]
+        )
+
+
+def members_at(log: list[Flip], t: int) -> set[tuple[str, str]]:
+    """What the log says, read up to and including t."""
+    last = {}
+    for flip in log:
+        if flip.effective_at <= t:
+            last[flip.user_id, flip.segment] = flip.entered
+    return {key for key, entered in last.items() if entered}

@@ -1,0 +1,162 @@
+"""Each rewrite of the judge by itself, on small tables, against arithmetic that is never rounded."""
+
+import operator
+from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segmentation.reference import Event, Known
+from segmentation.types import BIGINT, DOUBLE, TEXT, numeric
+from tests.oracle.judge import Judge, connect, instant
+from tests.oracle.rewrites import NOW, for_judge
+
+COLUMNS = {"region": TEXT, "amount": numeric(12, 2), "quantity": BIGINT, "score": DOUBLE}
+JUDGE = Judge(COLUMNS)
+T = 1_767_225_600_000_000
+OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "=": operator.eq,
+    "<>": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+Number = Fraction | None
+
+
+def members(having: str, rows: list[dict[str, Any]], where: str = "") -> bool:
+    JUDGE.load(Known(Event("u", f"e{i}", T + i, row), T + i) for i, row in enumerate(rows))
+    sql = f"SELECT user_id FROM events {where} GROUP BY user_id HAVING {having}"
+    return bool(JUDGE.members({"s": sql}, T + 1_000))
+
+
+def test_now_is_the_instant() -> None:
+    text = for_judge("SELECT user_id FROM events WHERE event_time > now() - INTERVAL '2 seconds'", COLUMNS)
+    assert "now()" not in text.lower() and NOW in text
+    rows = [{"region": "CA"}]
+    assert members("max(event_time) = now() - INTERVAL '1 millisecond'", rows)
+    assert members("max(event_time) > now() - INTERVAL '1001 microseconds'", rows)
+    assert not members("max(event_time) > now() - INTERVAL '1000 microseconds'", rows)
+
+
+def test_an_instant_keeps_its_microseconds() -> None:
+    assert connect().execute(f"SELECT epoch_us({instant(T + 1)}), {instant(T + 1)}::VARCHAR").fetchall() == [
+        (T + 1, "2026-01-01 00:00:00.000001+00")
+    ]
+
+
+@pytest.mark.parametrize(("function", "expected"), [("arg_max", "third"), ("arg_min", "first")])
+def test_ties_go_by_event_id(function: str, expected: str) -> None:
+    regions = {"b": None, "c": "first", "f": None, "e": "third", "d": "second"}
+    JUDGE.load(Known(Event("u", event_id, T, {"region": region}), T) for event_id, region in regions.items())
+    sql = f"SELECT user_id FROM events GROUP BY user_id HAVING {function}(region, event_time) = '{expected}'"
+    assert JUDGE.members({"s": sql}, T) == {("u", "s")}
+
+
+def test_time_comes_before_event_id() -> None:
+    rows = [Known(Event("u", "z", T, {"region": "old"}), T), Known(Event("u", "a", T + 1, {"region": "new"}), T + 1)]
+    JUDGE.load(rows)
+    sql = "SELECT user_id FROM events GROUP BY user_id HAVING arg_max(region, event_time) = 'new'"
+    assert JUDGE.members({"s": sql}, T + 1) == {("u", "s")}
+
+
+def total(values: list[Number]) -> Number:
+    some = [value for value in values if value is not None]
+    return sum(some, Fraction(0)) if some else None
+
+
+def divided(a: Number, b: Number) -> Number:
+    return None if a is None or b is None or b == 0 else a / b
+
+
+def average(values: list[Number]) -> Number:
+    some = [value for value in values if value is not None]
+    return sum(some, Fraction(0)) / len(some) if some else None
+
+
+def first(*values: Number) -> Number:
+    return next((value for value in values if value is not None), None)
+
+
+def plus(a: Number, b: Number) -> Number:
+    return None if a is None or b is None else a + b
+
+
+def times(a: Number, b: Number) -> Number:
+    return None if a is None or b is None else a * b
+
+
+Values = list[Number]
+QUOTIENTS: dict[str, Callable[[Values, Values], Number]] = {
+    "sum(amount) / count(*)": lambda a, q: divided(total(a), Fraction(len(a))),
+    "sum(amount) / sum(quantity)": lambda a, q: divided(total(a), total(q)),
+    "avg(amount)": lambda a, q: average(a),
+    "avg(quantity) FILTER (WHERE quantity > 0)": lambda a, q: average([v for v in q if v is not None and v > 0]),
+    "-avg(amount) / 3": lambda a, q: divided(times(average(a), Fraction(-1)), Fraction(3)),
+    "avg(amount) - avg(quantity)": lambda a, q: plus(average(a), times(average(q), Fraction(-1))),
+    "avg(amount) * avg(quantity)": lambda a, q: times(average(a), average(q)),
+    "1 / (sum(amount) / sum(quantity))": lambda a, q: divided(Fraction(1), divided(total(a), total(q))),
+    "coalesce(sum(amount) / sum(quantity), avg(quantity), -1)": lambda a, q: first(
+        divided(total(a), total(q)), average(q), Fraction(-1)
+    ),
+    "(coalesce(sum(amount), 0) + 0.5) / (sum(quantity) - 1)": lambda a, q: divided(
+        plus(first(total(a), Fraction(0)), Fraction(1, 2)), plus(total(q), Fraction(-1))
+    ),
+    "sum(amount) / 0": lambda a, q: None,
+}
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "amount": st.none() | st.integers(-300, 300).map(lambda cents: Decimal(cents).scaleb(-2)),
+            "quantity": st.none() | st.integers(-3, 3),
+        }
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@pytest.mark.parametrize("text", QUOTIENTS)
+@settings(max_examples=60)
+@given(ROWS, st.sampled_from(sorted(OPERATORS)), st.data())
+def test_quotients_are_exact(text: str, rows: list[dict[str, Any]], op: str, data: st.DataObject) -> None:
+    amounts, quantities = [
+        [None if row[name] is None else Fraction(row[name]) for row in rows] for name in ("amount", "quantity")
+    ]
+    value = QUOTIENTS[text](amounts, quantities)
+    near = [Decimal("0.5"), Decimal(-1)]
+    if value is not None:
+        near.append(round(Decimal(value.numerator) / Decimal(value.denominator), 4))
+    limit = data.draw(st.sampled_from(near))
+    expected = value is not None and OPERATORS[op](value, Fraction(limit))
+    assert members(f"{text} {op} {limit}", rows) == expected
+    assert members(f"NOT {limit} {op} ({text})", rows) == (
+        value is not None and not OPERATORS[op](Fraction(limit), value)
+    )
+    assert members(f"{text} IS NULL", rows) == (value is None)
+
+
+def test_a_third_is_not_a_double() -> None:
+    rows = [{"amount": Decimal("0.10")}, {"amount": Decimal("0.20")}, {"amount": Decimal("0.00")}]
+    assert members("avg(amount) = 0.1 AND avg(amount) IN (0.2, 0.1) AND avg(amount) BETWEEN 0.1 AND 0.1", rows)
+    assert members("sum(amount) / 3 * 3 = 0.3 AND avg(amount) NOT IN (0.2, 0.3)", rows)
+    assert not members("avg(amount) > 0.1 OR avg(amount) NOT BETWEEN 0 AND 0.1", rows)
+
+
+def test_quotients_of_rows_and_filters() -> None:
+    rows = [{"amount": Decimal("0.30"), "quantity": 3}, {"amount": Decimal("0.31"), "quantity": 3}]
+    assert members("count(*) FILTER (WHERE amount / quantity = 0.1) = 1", rows)
+    assert members("count(*) = 1", rows, "WHERE amount / quantity > 0.1")
+    assert members("avg(amount) FILTER (WHERE amount / quantity > 0.1) = 0.31", rows)
+
+
+def test_double_stays_double() -> None:
+    kept = "SELECT user_id FROM events GROUP BY user_id HAVING MAX(score) / 3 > 0.1"
+    assert for_judge(kept, COLUMNS) == kept
+    assert members("max(score) / 3 > 0.1", [{"score": 0.1 + 0.2}])
+    assert not members("max(score) / 3 > 0.1", [{"score": 0.3}])
