@@ -1,0 +1,1 @@
+"""From SQL files to a plan: parse, bind to the schema, lower."""

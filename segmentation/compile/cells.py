@@ -1,0 +1,164 @@
+"""Aggregates as cells: which terms a count, a sum or a register is made of."""
+
+from segmentation.compile import tree
+from segmentation.compile.forms import FALSE, TRUE, by_age, conjunction, form
+from segmentation.compile.plan import Linear, Plan, Register, Term, walk
+from segmentation.compile.problems import Refused
+from segmentation.types import FOREVER, TEXT, Kind
+
+#: Columns that every accepted event has.
+REQUIRED = frozenset({"user_id", "event_id", "event_type", "event_time"})
+_CODES_MAX = 4096
+
+
+class Cells:
+    """Collects the cells of a plan; equal ones get one number."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._linear: dict[Linear, int] = {}
+        self._register: dict[Register, int] = {}
+
+    def linear(self, terms: list[Term]) -> int:
+        cell = Linear(tuple(sorted(terms, key=repr)))
+        if cell not in self._linear:
+            self._linear[cell] = len(self._plan.linears)
+            self._plan.linears.append(cell)
+        return self._linear[cell]
+
+    def is_count(self, cell: int) -> bool:
+        """Never negative: the cell only counts rows."""
+        return all(term.arg is None and term.coefficient > 0 for term in self._plan.linears[cell].terms)
+
+    def register(self, register: Register) -> int:
+        if register not in self._register:
+            self._register[register] = len(self._plan.registers)
+            self._plan.registers.append(register)
+        return self._register[register]
+
+
+def terms_of(
+    where: tree.Expr | None, aggregate: tree.Aggregate, *, argument: bool, also: tree.Expr | None = None
+) -> list[Term]:
+    """The rows that the aggregate sees, as terms: those with a non-NULL argument.
+
+    argument: the terms weigh the argument (sum); else they count. `also` narrows the rows further.
+    """
+    parts = [form(part) for part in (where, aggregate.filter, also) if part is not None]
+    arg = aggregate.arg
+    if arg is not None and not argument and not _never_null(arg):
+        parts.append(form(tree.Not(tree.IsNull(arg))))
+    terms = []
+    for rest, start, end in by_age(conjunction(parts)):
+        codes, residual = _indexed(rest)
+        terms.append(Term(arg if argument else None, codes, residual, start, end))
+    return terms
+
+
+def _never_null(arg: tree.Expr) -> bool:
+    if isinstance(arg, tree.Literal):
+        return arg.value is not None
+    return isinstance(arg, tree.Column) and arg.name in REQUIRED
+
+
+def register_terms(where: tree.Expr | None, aggregate: tree.Aggregate) -> tuple[list[Term], bool]:
+    """The terms of a register over all time, and whether it is valid only while a window holds rows.
+
+    The last event of a trailing window is the last event of all while the window is not empty,
+    so a trailing window only decides about NULL. Any other window would need the rows themselves.
+    """
+    parts = by_age(conjunction([form(part) for part in (where, aggregate.filter) if part is not None]))
+    lasting = all(start == 0 and end == FOREVER for _, start, end in parts)
+    last = aggregate.function == "arg_max" or (aggregate.function == "max" and _is_event_time(aggregate.arg))
+    if not lasting and not (last and len(parts) == 1 and parts[0][1] == 0):
+        raise Refused(
+            aggregate.at, f"{aggregate.function} over a sliding window is not kept exactly in this place.",
+            "Compare min or max with a constant, or take the value over all time; "
+            "arg_max over a window that ends now works.",
+        )
+    terms = []
+    for rest, _, _ in parts:
+        codes, residual = _indexed(rest)
+        terms.append(Term(aggregate.arg, codes, residual))
+    return terms, not lasting
+
+
+def _is_event_time(arg: tree.Expr | None) -> bool:
+    return isinstance(arg, tree.Column) and arg.name == "event_time"
+
+
+def _indexed(rest: tree.Expr) -> tuple[tuple[tuple[str, tuple[str, ...]], ...], tree.Expr | None]:
+    """Top-level equalities of text columns with constants, and what else must hold."""
+    codes: dict[str, set[str]] = {}
+    others = []
+    for piece in rest.args if isinstance(rest, tree.And) else (rest,):
+        values = _equal_to(piece)
+        if values is None:
+            others.append(piece)
+        else:
+            name, texts = values
+            codes[name] = codes[name] & texts if name in codes else texts
+    residual = conjunction(others)
+    if any(not texts for texts in codes.values()):
+        return (("event_type", ()),), None
+    return (
+        tuple((name, tuple(sorted(texts))) for name, texts in sorted(codes.items())),
+        None if residual == TRUE else residual,
+    )
+
+
+def _equal_to(piece: tree.Expr) -> tuple[str, set[str]] | None:
+    match piece:
+        case tree.Compare("=", tree.Column(name, kind), tree.Literal(str() as value)) if kind.kind is Kind.TEXT:
+            return None if name in ("user_id", "event_id") else (name, {value})
+        case tree.In(tree.Column(name, kind), values) if kind.kind is Kind.TEXT and name not in ("user_id", "event_id"):
+            texts = {value.value for value in values if isinstance(value.value, str)}
+            return name, texts
+    return None
+
+
+def index_codes(plan: Plan) -> None:
+    """Chooses the columns of the predicate index; equalities of other columns become residuals.
+
+    The index has a row per combination of the columns' values, so its size is bounded: columns are
+    taken by how many terms compare them, while the product stays small.
+    """
+    values: dict[str, set[str]] = {}
+    uses: dict[str, int] = {}
+    for term in _terms(plan):
+        for name, texts in term.codes:
+            values.setdefault(name, set()).update(texts)
+            uses[name] = uses.get(name, 0) + 1
+    size = 1
+    for name in sorted(uses, key=lambda name: (name != "event_type", -uses[name], name)):
+        if size * (len(values[name]) + 1) <= _CODES_MAX:
+            size *= len(values[name]) + 1
+            plan.code_columns[name] = tuple(sorted(values[name]))
+    plan.linears[:] = [Linear(tuple(_outside(term, plan) for term in cell.terms)) for cell in plan.linears]
+    plan.registers[:] = [
+        Register(cell.function, tuple(_outside(term, plan) for term in cell.terms), cell.type)
+        for cell in plan.registers
+    ]
+    for term in _terms(plan):
+        for node in [*walk(term.arg or FALSE), *walk(term.residual or FALSE)]:
+            if isinstance(node, tree.Column):
+                plan.columns[node.name] = node.type
+    plan.columns = {name: plan.columns[name] for name in sorted(plan.columns)}
+
+
+def _terms(plan: Plan) -> list[Term]:
+    linear = [term for cell in plan.linears for term in cell.terms]
+    return linear + [term for register in plan.registers for term in register.terms]
+
+
+def _outside(term: Term, plan: Plan) -> Term:
+    """The term with the equalities that the index does not cover moved to its residual."""
+    kept = tuple((name, texts) for name, texts in term.codes if name in plan.code_columns)
+    if len(kept) == len(term.codes):
+        return term
+    moved: list[tree.Expr] = [
+        tree.In(tree.Column(name, TEXT), tuple(tree.Literal(text, TEXT) for text in texts))
+        for name, texts in term.codes if name not in plan.code_columns
+    ]
+    residual = conjunction([*moved, *([term.residual] if term.residual is not None else [])])
+    return Term(term.arg, kept, residual, term.start, term.end, term.coefficient)

@@ -1,0 +1,144 @@
+"""Two-valued forms of three-valued conditions.
+
+SQL asks whether a condition IS TRUE. `form` turns a condition into an equivalent two-valued one in
+which NOT stands only on atoms, so that AND and OR can become gates (group conditions) or be split
+by age (row conditions). Atoms are read as "IS TRUE": `Not(a)` is "a is false", `Not(IsTrue(a))`
+is "a is not true".
+"""
+
+from segmentation.compile import tree
+from segmentation.compile.plan import children, walk
+from segmentation.compile.problems import Refused
+from segmentation.types import BOOLEAN, FOREVER, Kind
+
+TRUE = tree.Literal(True, BOOLEAN)
+FALSE = tree.Literal(False, BOOLEAN)
+OPPOSITE = {"=": "<>", "<>": "=", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}
+SWAPPED = {"=": "=", "<>": "<>", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+
+
+def form(node: tree.Expr, *, true: bool = True, complement: bool = False) -> tree.Expr:
+    """`node IS TRUE` (true) or `node IS FALSE` (not true), or the complement of that, two-valued."""
+    match node:
+        case tree.And() | tree.Or():
+            parts = [form(arg, true=true, complement=complement) for arg in node.args]
+            # "a AND b" is false where one is false, and not true where one is not true.
+            return conjunction(parts) if isinstance(node, tree.And) == (true != complement) else disjunction(parts)
+        case tree.Not():
+            return form(node.arg, true=not true, complement=complement)
+        case tree.IsTrue():
+            # Never NULL: "is false" is "is not true".
+            return form(node.arg, true=True, complement=complement == true)
+        case tree.IsNull() if node.arg.type.kind is Kind.BOOLEAN and _compound(node.arg):
+            unknown = [form(node.arg, true=True, complement=True), form(node.arg, true=False, complement=True)]
+            known = [form(node.arg, true=True), form(node.arg, true=False)]
+            return conjunction(unknown) if true != complement else disjunction(known)
+        case tree.Literal():
+            holds = node.value is not None and bool(node.value) == true
+            return TRUE if holds != complement else FALSE
+        case tree.Age():
+            return node if true != complement else tree.Age(OPPOSITE[node.op], node.micros, at=node.at)
+        case tree.Compare() if not complement:
+            return node if true else tree.Compare(OPPOSITE[node.op], node.left, node.right, at=node.at)
+        case tree.IsNull():
+            return node if true != complement else tree.Not(node, at=node.at)
+    atom = node if true else form(node, true=False) if isinstance(node, tree.Compare) else tree.Not(node, at=node.at)
+    return tree.Not(tree.IsTrue(atom, at=node.at), at=node.at) if complement else atom
+
+
+def _compound(node: tree.Expr) -> bool:
+    return isinstance(node, tree.And | tree.Or | tree.Not | tree.IsTrue | tree.Age | tree.IsNull)
+
+
+def conjunction(parts: list[tree.Expr]) -> tree.Expr:
+    return _joined(parts, tree.And, TRUE, FALSE)
+
+
+def disjunction(parts: list[tree.Expr]) -> tree.Expr:
+    return _joined(parts, tree.Or, FALSE, TRUE)
+
+
+def _joined(
+    parts: list[tree.Expr], join: type[tree.And] | type[tree.Or], empty: tree.Expr, absorbing: tree.Expr
+) -> tree.Expr:
+    """Flat, without repeats, in one order for all spellings."""
+    found: dict[str, tree.Expr] = {}
+    for part in parts:
+        for piece in part.args if isinstance(part, join) else (part,):
+            if piece == absorbing:
+                return absorbing
+            if piece != empty:
+                found.setdefault(repr(piece), piece)
+    if not found:
+        return empty
+    ordered = tuple(found[key] for key in sorted(found))
+    return ordered[0] if len(ordered) == 1 else join(ordered)
+
+
+def canonical(node: tree.Expr) -> tree.Expr:
+    """Comparisons with the constant on the right; one-value IN as equality."""
+    match node:
+        case tree.And():
+            return conjunction([canonical(arg) for arg in node.args])
+        case tree.Or():
+            return disjunction([canonical(arg) for arg in node.args])
+        case tree.Not():
+            return tree.Not(canonical(node.arg))
+        case tree.IsTrue():
+            return tree.IsTrue(canonical(node.arg))
+        case tree.Compare() if isinstance(node.left, tree.Literal) and not isinstance(node.right, tree.Literal):
+            return tree.Compare(SWAPPED[node.op], node.right, node.left)
+        case tree.In() if len(node.values) == 1:
+            return tree.Compare("=", node.arg, node.values[0])
+        case tree.In():
+            values = {repr(value): value for value in node.values}
+            return tree.In(node.arg, tuple(values[key] for key in sorted(values)))
+    return node
+
+
+def by_age(condition: tree.Expr) -> list[tuple[tree.Expr, int, int]]:
+    """Splits a two-valued row condition into (condition without Age, start, end): it holds of an
+    event while its age is in [start, end) and the rest holds. The parts do not overlap."""
+    ages = [node for node in walk(condition) if isinstance(node, tree.Age)]
+    for parent in walk(condition):
+        if isinstance(parent, tree.And | tree.Or | tree.Not | tree.IsTrue):
+            continue
+        if nested := [child for child in children(parent) if isinstance(child, tree.Age)]:
+            raise Refused(
+                nested[0].at, "A comparison of event_time with now() stands inside another expression.",
+                "Combine it with AND, OR and NOT only.",
+            )
+    edges = sorted({0} | {edge for age in ages for edge in _edges(age) if edge > 0})
+    parts: list[tuple[tree.Expr, int, int]] = []
+    for start, end in zip(edges, [*edges[1:], FOREVER]):
+        rest = canonical(_at_age(condition, start))
+        if rest == FALSE:
+            continue
+        if parts and parts[-1][0] == rest and parts[-1][2] == start:
+            parts[-1] = (rest, parts[-1][1], end)
+        else:
+            parts.append((rest, start, end))
+    return parts
+
+
+def _edges(age: tree.Age) -> tuple[int, ...]:
+    """The ages from which on the comparison may have another value."""
+    if age.op in ("<", ">="):  # age > micros, age <= micros
+        return (age.micros + 1,)
+    return (age.micros,) if age.op in ("<=", ">") else (age.micros, age.micros + 1)
+
+
+def _at_age(node: tree.Expr, age: int) -> tree.Expr:
+    """The condition for events of that age (µs)."""
+    match node:
+        case tree.Age():
+            m = node.micros
+            holds = {
+                "<": age > m, "<=": age >= m, ">": age < m, ">=": age <= m, "=": age == m, "<>": age != m,
+            }[node.op]
+            return TRUE if holds else FALSE
+        case tree.And():
+            return conjunction([_at_age(arg, age) for arg in node.args])
+        case tree.Or():
+            return disjunction([_at_age(arg, age) for arg in node.args])
+    return node

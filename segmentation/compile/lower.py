@@ -1,0 +1,332 @@
+"""From checked definitions to the plan: HAVING as gates over thresholds of shared cells.
+
+The steps, in order: the group condition becomes two-valued (`forms.form`); AND and OR become
+gates; each comparison becomes, by the first rule that fits, counts (min and max against a
+constant), one threshold of a linear cell, or a formula. Equal parts get equal numbers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from math import ceil, floor, gcd, lcm
+
+from segmentation.compile import tree
+from segmentation.compile.cells import Cells, index_codes, register_terms, terms_of
+from segmentation.compile.forms import SWAPPED, canonical, form
+from segmentation.compile.linear import Sum, linear
+from segmentation.compile.plan import Formula, Gate, Known, Plan, Reach, Register, Signal, Source, children, walk
+from segmentation.compile.problems import DefinitionErrors, Problem, Refused
+from segmentation.evaluate.environments import NoEvents
+from segmentation.evaluate.vector import evaluate
+from segmentation.events.schema import Schema
+from segmentation.types import BIGINT, Kind
+
+#: A signal and whether it is negated; or a constant.
+Truth = tuple[int, bool] | bool
+
+
+def lower(definitions: Sequence[tree.Definition], schema: Schema) -> Plan:
+    """The plan of a set of definitions; raises DefinitionErrors with all that cannot be exact."""
+    plan = Plan(list(definitions))
+    lowering = _Lowering(plan)
+    problems = []
+    for definition in definitions:
+        try:
+            plan.roots.append(lowering.root(definition))
+        except Refused as refused:
+            problems.append(Problem(definition.file, refused.at, str(refused), refused.remedy))
+    if problems:
+        raise DefinitionErrors(problems)
+    index_codes(plan)
+    return plan
+
+
+class _Lowering:
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._cells = Cells(plan)
+        self._signals: dict[Signal, int] = {}
+        self._starts: list[bool] = []  # by signal: its value for a user without events
+        self._where: tree.Expr | None = None
+
+    def root(self, definition: tree.Definition) -> tuple[int, bool] | None:
+        """The segment's truth. A user whose events all fail WHERE is out: where HAVING holds of
+        no events at all, the population is a condition of its own; else HAVING implies it."""
+        self._where = definition.where
+        condition = self._truth(form(definition.having)) if definition.having is not None else True
+        if condition is False:
+            return None
+        if self._at_start(condition):
+            condition = self._gate(True, [condition, self._population()])
+        if isinstance(condition, bool):
+            return None
+        return condition
+
+    def _population(self) -> Truth:
+        if self._where is None:
+            return self._signal(Known(), False), False
+        return self._present(tree.Aggregate("count", None, None, BIGINT))
+
+    def _at_start(self, truth: Truth) -> bool:
+        return truth if isinstance(truth, bool) else self._starts[truth[0]] != truth[1]
+
+    def _signal(self, signal: Signal, start: bool) -> int:
+        if signal not in self._signals:
+            self._signals[signal] = len(self._plan.signals)
+            self._plan.signals.append(signal)
+            self._starts.append(start)
+        return self._signals[signal]
+
+    def _gate(self, all_: bool, inputs: Sequence[Truth]) -> Truth:
+        """AND (all_) or OR of truths, folded where possible."""
+        wanted: set[tuple[int, bool]] = set()
+        for truth in inputs:
+            if isinstance(truth, bool):
+                if truth != all_:
+                    return truth
+                continue
+            signal = self._plan.signals[truth[0]]
+            if isinstance(signal, Gate) and (signal.all == all_) != truth[1]:
+                # AND inside AND is one AND; so is NOT OR inside AND.
+                wanted.update((number, negated != truth[1]) for number, negated in signal.inputs)
+            else:
+                wanted.add(truth)
+        if any((number, not negated) in wanted for number, negated in wanted):
+            return not all_
+        if not wanted:
+            return all_
+        if len(wanted) == 1:
+            return wanted.pop()
+        ordered = tuple(sorted(wanted))
+        # OR of negations is the negation of AND: one shape for both spellings.
+        if all(negated for _, negated in ordered):
+            inner = self._build(not all_, tuple((number, False) for number, _ in ordered))
+            return inner, True
+        return self._build(all_, ordered), False
+
+    def _build(self, all_: bool, ordered: tuple[tuple[int, bool], ...]) -> int:
+        starts = [self._starts[number] != negated for number, negated in ordered]
+        return self._signal(Gate(all_, ordered), all(starts) if all_ else any(starts))
+
+    def _truth(self, node: tree.Expr) -> Truth:
+        """`node` is two-valued (a result of `form`)."""
+        match node:
+            case tree.Literal():
+                return bool(node.value)
+            case tree.And() | tree.Or():
+                return self._gate(isinstance(node, tree.And), [self._truth(arg) for arg in node.args])
+            case tree.Not(tree.IsTrue(atom)):
+                return _negated(self._truth(atom))
+            case tree.Not(tree.IsNull(arg)):
+                return _negated(self._null(arg, node))
+            case tree.IsNull(arg):
+                return self._null(arg, node)
+            case tree.Compare():
+                return self._compare(node)
+        return self._formula(node)
+
+    def _null(self, arg: tree.Expr, node: tree.Expr) -> Truth:
+        match arg:
+            case tree.Aggregate("count", _, _):
+                return False
+            case tree.Aggregate():
+                return _negated(self._present(arg))
+        return self._formula(tree.IsNull(arg, at=node.at))
+
+    def _present(self, aggregate: tree.Aggregate, also: tree.Expr | None = None) -> Truth:
+        """At least one row with a non-NULL argument (for which `also` holds)."""
+        terms = terms_of(self._where, aggregate, argument=False, also=also)
+        return self._reach(Sum.of(self._cells.linear(terms), 1), 1) if terms else False
+
+    # comparisons
+
+    def _compare(self, node: tree.Compare) -> Truth:
+        op, left, right = node.op, node.left, node.right
+        if not _grouped(left) and _grouped(right):
+            op, left, right = SWAPPED[op], right, left
+        for side, other, way in ((left, right, op), (right, left, SWAPPED[op])):
+            if isinstance(side, tree.Coalesce) and len(side.args) > 1:
+                return self._compare_coalesce(way, side, other, node)
+        extreme = isinstance(left, tree.Aggregate) and left.function in ("min", "max")
+        if extreme and isinstance(right, tree.Now | tree.Literal):
+            assert isinstance(left, tree.Aggregate)
+            return self._extreme(op, left, right)
+        found = self._linear_compare(op, left, right)
+        return found if found is not None else self._formula(tree.Compare(op, left, right, at=node.at))
+
+    def _compare_coalesce(self, op: str, side: tree.Coalesce, other: tree.Expr, node: tree.Compare) -> Truth:
+        """coalesce(a, b) op c is: a op c, or a is NULL and b op c. A sum with 0 for NULL is linear as it is."""
+        found = self._linear_compare(op, side, other)
+        if found is not None:
+            return found
+        first, rest = side.args[0], side.args[1:]
+        remaining = rest[0] if len(rest) == 1 else tree.Coalesce(rest, side.type, at=side.at)
+        absent = self._truth(form(tree.IsNull(first)))
+        instead = self._truth(form(tree.Compare(op, remaining, other, at=node.at)))
+        return self._gate(
+            False, [self._compare(tree.Compare(op, first, other, at=node.at)), self._gate(True, [absent, instead])]
+        )
+
+    def _extreme(self, op: str, aggregate: tree.Aggregate, bound: tree.Now | tree.Literal) -> Truth:
+        """min or max against a constant, by counting the rows on either side of it."""
+        assert aggregate.arg is not None
+        if isinstance(bound, tree.Literal) and bound.value is None:
+            return False
+        by_time = isinstance(aggregate.arg, tree.Column) and aggregate.arg.name == "event_time"
+        if isinstance(bound, tree.Now) and not by_time:
+            raise Refused(
+                aggregate.at, f"{aggregate.function} of something other than event_time is compared with now().",
+                "Only event_time slides with now(); compare other times with a fixed TIMESTAMPTZ.",
+            )
+        if aggregate.function == "min":  # min(x) < c is max(-x) > -c
+            outward = {">": "<", ">=": "<=", "<": ">", "<=": ">="}
+        else:
+            outward = {">": ">", ">=": ">=", "<": "<", "<=": "<="}
+        beyond, at_least = (">", ">=") if aggregate.function == "max" else ("<", "<=")
+
+        def some(comparison: str) -> Truth:
+            assert aggregate.arg is not None
+            row: tree.Expr = (
+                tree.Age(comparison, -bound.offset) if isinstance(bound, tree.Now)
+                else tree.Compare(comparison, aggregate.arg, bound)
+            )
+            return self._present(aggregate, also=row)
+
+        present = self._present(aggregate)
+        if op in ("=", "<>"):
+            equal = self._gate(True, [some(at_least), _negated(some(beyond))])
+            return equal if op == "=" else self._gate(True, [present, _negated(equal)])
+        match outward[op]:
+            case ">":
+                return some(beyond)
+            case ">=":
+                return some(at_least)
+            case "<":
+                return self._gate(True, [present, _negated(some(at_least))])
+        return self._gate(True, [present, _negated(some(beyond))])
+
+    def _linear_compare(self, op: str, left: tree.Expr, right: tree.Expr) -> Truth | None:
+        """left op right as thresholds of one linear cell; None where it is not linear."""
+        if not (left.type.exact and right.type.exact):
+            return None
+        a, b = linear(left, self._where, self._cells), linear(right, self._where, self._cells)
+        if a is None or b is None:
+            return None
+        if a.divisor is not None or b.divisor is not None:
+            if a.divisor is None:
+                op, a, b = SWAPPED[op], b, a
+            if b.divisor is not None or b.weights:
+                return None
+            # x / n op c with n a count: n >= 1 and x - c n op 0.
+            assert a.divisor is not None
+            a, b = a.over_count(b.constant), Sum()
+        difference = a.minus(b)
+        guards = [self._reach(Sum.of(cell, 1), 1) for cell in sorted(difference.present)]
+        if difference.null:
+            return False
+        return self._gate(True, [*guards, self._threshold(op, difference)])
+
+    def _threshold(self, op: str, value: Sum) -> Truth:
+        """value op 0."""
+        match op:
+            case ">=":
+                return self._reach(value, 0)
+            case ">":
+                return self._reach(value, 0, strictly=True)
+            case "<":
+                return _negated(self._reach(value, 0))
+            case "<=":
+                return _negated(self._reach(value, 0, strictly=True))
+        equal = self._gate(True, [self._reach(value, 0), _negated(self._reach(value, 0, strictly=True))])
+        return equal if op == "=" else _negated(equal)
+
+    def _reach(self, value: Sum, threshold: int, strictly: bool = False) -> Truth:
+        """value >= threshold (> where strictly), the value being a combination of cells.
+
+        The combination is divided by the greatest common divisor of its weights and given a
+        positive first weight, so that all multiples of a comparison share one cell."""
+        constant = Fraction(threshold) - value.constant
+        weights = {cell: weight for cell, weight in value.weights.items() if weight}
+        if not weights:
+            return constant < 0 if strictly else constant <= 0
+        denominators, numerators = [w.denominator for w in weights.values()], [w.numerator for w in weights.values()]
+        factor = Fraction(lcm(*denominators), gcd(*numerators))
+        ordered = sorted(weights, key=lambda cell: repr(self._plan.linears[cell]))
+        if weights[ordered[0]] < 0:
+            factor = -factor
+        least = constant * factor
+        if len(ordered) == 1:
+            cell = ordered[0]
+        else:
+            cell = self._cells.linear([
+                replace(term, coefficient=term.coefficient * int(weights[number] * factor))
+                for number in ordered for term in self._plan.linears[number].terms
+            ])
+        if factor > 0:  # cell >= least, or cell > least
+            bound = floor(least) + 1 if strictly else ceil(least)
+            return self._signal(Reach(cell, bound), bound <= 0), False
+        # cell <= least, or cell < least
+        bound = ceil(least) if strictly else floor(least) + 1
+        return self._signal(Reach(cell, bound), bound <= 0), True
+
+    # formulas
+
+    def _formula(self, node: tree.Expr) -> Truth:
+        """Any other condition: evaluated whenever one of its cells changes."""
+        node = canonical(node)
+        sources: dict[tree.Aggregate, Source] = {}
+        for part in walk_group(node):
+            if isinstance(part, tree.Now):
+                raise Refused(
+                    part.at, "now() stands in an expression whose instants of change are not known beforehand.",
+                    "Compare max(event_time) or min(event_time) with now() directly, or put the window into FILTER.",
+                )
+            if isinstance(part, tree.Aggregate) and part not in sources:
+                sources[part] = self._source(part)
+        if not sources:
+            return _constant_truth(node)
+        return self._signal(Formula(node, tuple(sources.items())), _constant_truth(node)), False
+
+    def _source(self, aggregate: tree.Aggregate) -> Source:
+        function, arg = aggregate.function, aggregate.arg
+        counted = self._cells.linear(terms_of(self._where, aggregate, argument=False))
+        if function == "count":
+            return Source(linear=counted)
+        assert arg is not None
+        if function in ("sum", "avg"):
+            if arg.type.kind is Kind.RATIO:
+                raise Refused(
+                    aggregate.at, f"{function} over a quotient is not kept exactly.",
+                    "Divide the sums instead: sum(a) / sum(b), or multiply by a constant numeric.",
+                )
+            summed = self._cells.linear(terms_of(self._where, aggregate, argument=True))
+            return Source(linear=summed, present=counted, scale=arg.type.scale)
+        if arg.type.kind is Kind.RATIO or (arg.type.kind is Kind.TEXT and function in ("min", "max")):
+            what = "a quotient" if arg.type.kind is Kind.RATIO else "text"
+            raise Refused(
+                aggregate.at, f"{function} over {what} is only supported in a comparison with a constant.",
+                "Compare it with a constant, or use arg_min or arg_max over event_time for the first or last value.",
+            )
+        terms, windowed = register_terms(self._where, aggregate)
+        register = self._cells.register(Register(function, tuple(terms), arg.type))
+        return Source(register=register, present=counted if windowed else -1)
+
+
+def _negated(truth: Truth) -> Truth:
+    return not truth if isinstance(truth, bool) else (truth[0], not truth[1])
+
+
+def _grouped(node: tree.Expr) -> bool:
+    return any(isinstance(part, tree.Aggregate) for part in walk(node))
+
+
+def walk_group(node: tree.Expr) -> list[tree.Expr]:
+    """The nodes above and including aggregates, not what is inside them."""
+    if isinstance(node, tree.Aggregate):
+        return [node]
+    return [node, *(part for child in children(node) for part in walk_group(child))]
+
+
+def _constant_truth(node: tree.Expr) -> bool:
+    """The condition for a user without events: counts are 0, other aggregates NULL."""
+    return bool(evaluate(node, NoEvents()).truth(1)[0])

@@ -1,0 +1,157 @@
+"""The plan: what a set of definitions needs counted, and how truth follows from the counts.
+
+From the bottom: *terms* say which events count, for how long and with what weight. *Cells* are the
+per-user values that terms add up to (linear) or the best row so far (register). *Signals* are
+two-valued functions of a user over time: thresholds of cells, formulas over cells, and gates over
+signals. Each segment is one signal or its negation. Every part is canonical and shared.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from segmentation.compile import tree
+from segmentation.types import FOREVER, Type
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One source of a cell: the events that satisfy `codes` and `residual`, while their age
+    (now - event_time, µs) is in [start, end), each weighing coefficient * arg (None: 1).
+
+    codes: for text columns, the values one of which the event must have; residual: what else must
+    be true of the event, None for nothing. For linear cells arg is in units of 10**-scale.
+    """
+
+    arg: tree.Expr | None
+    codes: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    residual: tree.Expr | None = None
+    start: int = 0
+    end: int = FOREVER
+    coefficient: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A running integer: the sum of its terms."""
+
+    terms: tuple[Term, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """The smallest or largest `arg` so far, or that of the first or last event."""
+
+    function: str  # min, max, arg_min, arg_max
+    terms: tuple[Term, ...]
+    type: Type
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Signal: cell >= threshold."""
+
+    cell: int
+    threshold: int
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What an aggregate inside a formula is made of.
+
+    linear: number of the cell with the value (count, sum; the numerator of avg); scale: its unit;
+    register: number of the register (min, max, arg_*); present: linear cell that must be at least
+    1 for the value not to be NULL, -1 for none. avg is linear over present.
+    """
+
+    linear: int = -1
+    register: int = -1
+    present: int = -1
+    scale: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """Signal: a boolean expression over aggregates IS TRUE, whatever its shape."""
+
+    condition: tree.Expr
+    sources: tuple[tuple[tree.Aggregate, Source], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Signal: all of the inputs hold, or one of them; an input is (signal, negated)."""
+
+    all: bool
+    inputs: tuple[tuple[int, bool], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Signal: the user has had an event."""
+
+
+Signal = Known | Reach | Formula | Gate
+
+
+@dataclass(slots=True)
+class Plan:
+    """segments[i] is (signal, negated) in roots[i], None for a segment that nobody is ever in.
+
+    `signals` are in dependency order: a gate's inputs come before it. `code_columns`: the text
+    columns of the predicate index with the values that matter. `columns`: the stored columns.
+    """
+
+    segments: list[tree.Definition]
+    roots: list[tuple[int, bool] | None] = field(default_factory=list)
+    linears: list[Linear] = field(default_factory=list)
+    registers: list[Register] = field(default_factory=list)
+    signals: list[Signal] = field(default_factory=list)
+    code_columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    columns: dict[str, Type] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        return [segment.name for segment in self.segments]
+
+    @property
+    def digest(self) -> str:
+        """Changes whenever the meaning of the set may have changed; stable across processes."""
+        content = "\n".join(f"{name} {digest}" for name, digest in sorted(self.segment_digests().items()))
+        return hashlib.sha256(f"{content}\n{sorted(self.columns.items())}".encode()).hexdigest()
+
+    def segment_digests(self) -> dict[str, str]:
+        """By segment name: the digest of its checked tree, so that spelling alone does not count."""
+        return {s.name: hashlib.sha256(repr((s.where, s.having)).encode()).hexdigest() for s in self.segments}
+
+
+def structure(plan: Plan) -> str:
+    """A digest of the numbering of cells, signals and segments: what a saved state depends on."""
+    parts = (plan.names, plan.roots, plan.linears, plan.registers, plan.signals, plan.code_columns, plan.columns)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def walk(node: tree.Expr) -> "Sequence[tree.Expr]":
+    """The node and everything below it."""
+    found: list[tree.Expr] = []
+    todo: list[tree.Expr] = [node]
+    while todo:
+        node = todo.pop()
+        found.append(node)
+        todo.extend(children(node))
+    return found
+
+
+def children(node: tree.Expr) -> list[tree.Expr]:
+    match node:
+        case tree.Arithmetic() | tree.Compare():
+            return [node.left, node.right]
+        case tree.Coalesce() | tree.And() | tree.Or():
+            return list(node.args)
+        case tree.IsNull() | tree.IsTrue() | tree.Not() | tree.Lower() | tree.Like():
+            return [node.arg]
+        case tree.In():
+            return [node.arg, *node.values]
+        case tree.Aggregate():
+            return [part for part in (node.arg, node.filter) if part is not None]
+    return []

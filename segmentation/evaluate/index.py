@@ -1,0 +1,155 @@
+"""The predicate index: from an event's codes to the terms that it touches.
+
+The columns that filters compare for equality are folded into one code per event. A table has, for
+each phase and code, the terms with their sign. Phase 0 is the arrival (terms whose window is open
+at age 0), phase 1 is what else a late arrival may touch, and phase 2 + i is the i-th of `offsets`:
+the event's age reaches that offset, where windows open (+1) and close (-1). One expansion of a
+batch gives all (row, term) pairs; what is not an equality is evaluated once per distinct predicate.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmentation.compile import tree
+from segmentation.compile.plan import Plan, Term
+from segmentation.evaluate.environments import Frame
+from segmentation.evaluate.vector import Vector, evaluate
+from segmentation.events.rows import Int64, TextColumn
+from segmentation.state.dictionary import Dictionary
+from segmentation.types import FOREVER
+
+Array = NDArray[Any]
+ARRIVAL, LATE, FIRST_OFFSET = 0, 1, 2
+
+
+@dataclass(slots=True)
+class Touched:
+    """Pairs that count: row (into the frame), term, sign (+1, -1), all int64[p]."""
+
+    row: Int64
+    term: Int64
+    sign: Int64
+
+
+class Index:
+    def __init__(self, plan: Plan) -> None:
+        self.linear_terms = [(cell, term) for cell, linear in enumerate(plan.linears) for term in linear.terms]
+        register_terms = [(cell, term) for cell, register in enumerate(plan.registers) for term in register.terms]
+        terms = [term for _, term in [*self.linear_terms, *register_terms]]
+        self.linears = len(self.linear_terms)
+        self.cell = np.array([cell for cell, _ in [*self.linear_terms, *register_terms]], np.int64)
+        self.start = np.array([term.start for term in terms], np.int64)
+        self.end = np.array([term.end for term in terms], np.int64)
+        self.coefficient = [term.coefficient for term in terms]
+        self.residuals, self.residual = _numbered([term.residual for term in terms])
+        self.args, self.arg = _numbered([term.arg for term in terms])
+        edges = {edge for term in terms for edge in (term.start, term.end) if 0 < edge < FOREVER}
+        self.offsets = sorted(edges)
+        self._columns = plan.code_columns
+        self._radix = [len(values) + 1 for values in plan.code_columns.values()]
+        self.codes = int(np.prod(self._radix, dtype=np.int64)) if self._radix else 1
+        self._count, self._first, self._term, self._sign = self._table(terms)
+
+    def _table(self, terms: list[Term]) -> tuple[Int64, Int64, Int64, Int64]:
+        lists: list[list[tuple[int, int]]] = [[] for _ in range((FIRST_OFFSET + len(self.offsets)) * self.codes)]
+        phase = {offset: FIRST_OFFSET + i for i, offset in enumerate(self.offsets)}
+        for number, term in enumerate(terms):
+            if term.end <= term.start:
+                continue
+            places = [(ARRIVAL if term.start == 0 else LATE, 1)]
+            if term.start > 0:
+                places.append((phase[term.start], 1))
+            if term.end < FOREVER:
+                places.append((phase[term.end], -1))
+            for code in self._codes_of(term):
+                for at, sign in places:
+                    lists[at * self.codes + code].append((number, sign))
+        count = np.array([len(entries) for entries in lists], np.int64)
+        flat = [entry for entries in lists for entry in entries]
+        return (
+            count, np.cumsum(count) - count,
+            np.array([number for number, _ in flat], np.int64), np.array([sign for _, sign in flat], np.int64),
+        )
+
+    def _codes_of(self, term: Term) -> list[int]:
+        """All codes of events that satisfy the term's equalities."""
+        wanted = dict(term.codes)
+        choices = [
+            [values.index(text) + 1 for text in wanted[name] if text in values] if name in wanted
+            else range(len(values) + 1)
+            for name, values in self._columns.items()
+        ]
+        if any(name not in self._columns for name in wanted):
+            return []  # an equality that nothing satisfies
+        out = []
+        for choice in product(*choices):
+            code = 0
+            for radix, digit in zip(self._radix, choice):
+                code = code * radix + digit
+            out.append(code)
+        return out
+
+    def encode(self, columns: dict[str, TextColumn], n: int, texts: Dictionary) -> Array:
+        """The code of each of n events; text codes are those of `texts`."""
+        code = np.zeros(n, np.int64)
+        for (name, values), radix in zip(self._columns.items(), self._radix):
+            place = {text: digit for digit, text in enumerate(values, 1)}
+            digit = texts.derived(("digit", name), partial(_digit, place), columns[name].codes)
+            code = code * radix + np.maximum(digit, 0)
+        return code
+
+    def expand(self, phase: Array, code: Array) -> Touched:
+        """All pairs of n rows, before residuals."""
+        place = phase * self.codes + code
+        count = self._count[place]
+        row = np.repeat(np.arange(len(place)), count)
+        entry = np.repeat(self._first[place] - (np.cumsum(count) - count), count) + np.arange(len(row))
+        return Touched(row, self._term[entry], self._sign[entry])
+
+    def holding(self, touched: Touched, frame: Frame) -> Touched:
+        """The pairs whose residual is true; each distinct residual is evaluated once."""
+        residual = self.residual[touched.term]
+        todo = np.flatnonzero(residual >= 0)
+        if not todo.size:
+            return touched
+        keep = np.ones(len(residual), np.bool_)
+        for number, pairs in grouped(residual[todo], todo):
+            rows = touched.row[pairs]
+            keep[pairs] = evaluate(self.residuals[number], frame.take(rows)).truth(len(rows))
+        return Touched(touched.row[keep], touched.term[keep], touched.sign[keep])
+
+    def values(self, touched: Touched, frame: Frame) -> list[tuple[Array, Vector | None]]:
+        """The pairs by distinct argument: (pair numbers, the argument at those pairs; None is 1)."""
+        out: list[tuple[Array, Vector | None]] = []
+        for number, pairs in grouped(self.arg[touched.term], np.arange(len(touched.term))):
+            if number < 0:
+                out.append((pairs, None))
+            else:
+                out.append((pairs, evaluate(self.args[number], frame.take(touched.row[pairs]))))
+        return out
+
+
+def _digit(place: dict[str, int], text: str) -> int:
+    return place.get(text, 0)
+
+
+def grouped(numbers: Array, items: Array) -> list[tuple[int, Array]]:
+    """items by their number."""
+    order = np.argsort(numbers, kind="stable")
+    ordered = numbers[order]
+    if not len(ordered):
+        return []
+    first = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1]))).tolist()
+    return [(int(ordered[a]), items[order[a:b]]) for a, b in zip(first, [*first[1:], len(ordered)])]
+
+
+def _numbered(nodes: list[tree.Expr | None]) -> tuple[list[tree.Expr], Int64]:
+    """Distinct expressions, and the number of each node's (-1 for None)."""
+    numbers: dict[tree.Expr, int] = {}
+    out = [-1 if node is None else numbers.setdefault(node, len(numbers)) for node in nodes]
+    return list(numbers), np.array(out, np.int64)

@@ -1,0 +1,129 @@
+"""The kernel: rows (cell, step, delta) in, running values and threshold crossings out.
+
+Rows are sorted by (cell, step), cumulated from the stored values, settled at the end of each step,
+and every threshold of the cell that the value crosses is a flip of its signal. The same code runs
+for counts and sums and, level by level, for gates. The cost follows the rows and the flips, not
+the number of cells, thresholds or definitions.
+"""
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmentation.evaluate.steps import Steps
+from segmentation.events.rows import Bool, Int64
+from segmentation.state.arena import Arena
+
+Array = NDArray[Any]
+_SAFE = 2**62
+
+
+@dataclass(slots=True)
+class Flips:
+    """signal, step int64[f]; holds bool[f]: whether the signal is true from this step on."""
+
+    signal: Int64
+    step: Int64
+    holds: Bool
+
+    def __len__(self) -> int:
+        return len(self.signal)
+
+    @staticmethod
+    def joined(parts: "list[Flips]") -> "Flips":
+        if len(parts) == 1:
+            return parts[0]
+        none = np.zeros(0, np.int64)
+        return Flips(
+            np.concatenate([none, *(part.signal for part in parts)]),
+            np.concatenate([none, *(part.step for part in parts)]),
+            np.concatenate([np.zeros(0, np.bool_), *(part.holds for part in parts)]),
+        )
+
+
+@dataclass(slots=True)
+class Settled:
+    """Values after each (cell, step) that changed: key int64[r] = cell * len(steps) + step,
+    increasing; value[r]; before[r]: the value of that (cell, user) before the batch."""
+
+    key: Int64
+    value: Array
+    before: Array
+
+
+class Kernel:
+    def __init__(self, arena: Arena, thresholds: list[list[tuple[int, int]]]) -> None:
+        """thresholds[cell]: (value from which it holds, signal), in any order."""
+        self.arena = arena
+        ordered = [sorted(cell) for cell in thresholds]
+        self._first = np.cumsum([0, *map(len, ordered)])
+        exact = [bound for cell in ordered for bound, _ in cell]
+        self._exact = exact
+        self._at_least = np.array([min(max(bound, -_SAFE), _SAFE) for bound in exact] + [_SAFE], np.int64)
+        self._signal = np.array([signal for cell in ordered for _, signal in cell], np.int64)
+        self._rounds = int(max(map(len, ordered), default=0)).bit_length()
+
+    def apply(self, cell: Array, step: Array, delta: Array, steps: Steps) -> tuple[Flips, Settled]:
+        """cell, step int64[n], delta[n] (int64 or Python ints): stores the values, returns what flipped."""
+        n_steps = len(steps)
+        key = cell * n_steps + step
+        order = np.argsort(key)
+        key, delta = key[order], delta[order]
+        if delta.dtype == object or _magnitude(delta) * len(delta) >= _SAFE:
+            delta = delta.astype(object)
+        total = np.cumsum(delta)
+        settled = np.flatnonzero(np.concatenate((key[1:] != key[:-1], [True])))
+        key, total = key[settled], total[settled]
+        cell = key // n_steps
+        step = key - cell * n_steps
+        user = steps.user[step]
+        head = np.flatnonzero(np.concatenate(([True], (cell[1:] != cell[:-1]) | (user[1:] != user[:-1]))))
+        size = np.diff(np.concatenate((head, [len(key)])))
+        address = self.arena.addresses(cell[head], user[head])
+        stored = self.arena.get(address)
+        if stored.dtype != object and total.dtype != object and _magnitude(stored) + _magnitude(total) >= _SAFE:
+            stored = stored.astype(object)
+        earlier = np.where(head > 0, total[head - 1], 0)
+        value = total + np.repeat(stored - earlier, size)
+        before = np.repeat(stored, size)
+        self.arena.put(address, value[head + size - 1])
+        flips = self._crossed(cell, step, value, head, stored)
+        return flips, Settled(key, value, before)
+
+    def _crossed(self, cell: Int64, step: Int64, value: Array, head: Array, stored: Array) -> Flips:
+        rank = self.rank(cell, value)
+        earlier = np.empty_like(rank)
+        earlier[1:] = rank[:-1]
+        earlier[head] = self.rank(cell[head], stored)
+        moved = np.flatnonzero(rank != earlier)
+        if not len(moved):
+            none = np.zeros(0, np.int64)
+            return Flips(none, none, np.zeros(0, np.bool_))
+        now, then = rank[moved], earlier[moved]
+        count = np.abs(now - then)
+        lowest = np.minimum(now, then) + self._first[cell[moved]]
+        row = np.repeat(np.arange(len(moved)), count)
+        nth = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+        return Flips(self._signal[lowest[row] + nth], step[moved][row], (now > then)[row])
+
+    def rank(self, cell: Array, value: Array) -> Int64:
+        """How many thresholds of its cell each value has reached: a bisection over all rows at once."""
+        low, high = self._first[cell], self._first[cell + 1]
+        if value.dtype == object:
+            found = [bisect_right(self._exact, v, a, b) for v, a, b in zip(value.tolist(), low.tolist(), high.tolist())]
+            exact: Int64 = np.array(found, np.int64) - low
+            return exact
+        first = low
+        for _ in range(self._rounds):
+            middle = (low + high) >> 1
+            reached = (low < high) & (value >= self._at_least[middle])
+            low, high = np.where(reached, middle + 1, low), np.where(reached, high, np.minimum(middle, high))
+        reached_by: Int64 = low - first
+        return reached_by
+
+
+def _magnitude(values: Array) -> int:
+    return max(abs(int(values.max())), abs(int(values.min()))) if values.size else 0

@@ -1,0 +1,192 @@
+"""From rows to transitions: cells, formulas and gates, level by level.
+
+The network holds all running values of a shard's users. `apply` takes what a batch of events and
+passing time adds to the cells and returns which segments were entered and left, at which step.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmentation.compile.plan import Formula, Gate, Known, Plan, Reach, Term
+from segmentation.evaluate.environments import NoEvents
+from segmentation.evaluate.formulas import Changes, Formulas, aggregate_vector
+from segmentation.evaluate.kernel import Flips, Kernel, Settled
+from segmentation.evaluate.registers import SLOTS, RegisterRows, Registers, SettledRegisters
+from segmentation.evaluate.steps import Steps
+from segmentation.evaluate.vector import evaluate
+from segmentation.events.rows import Bool, Int64
+from segmentation.state.arena import Arena, families
+from segmentation.state.dictionary import Dictionary
+
+Array = NDArray[Any]
+
+
+@dataclass(slots=True)
+class Fanout:
+    """CSR from a signal to its consumers: target, and the sign with which a flip arrives."""
+
+    count: Int64
+    first: Int64
+    target: Int64
+    sign: Int64
+
+    @staticmethod
+    def of(lists: list[list[tuple[int, int]]]) -> "Fanout":
+        count = np.array([len(entries) for entries in lists], np.int64)
+        flat = [entry for entries in lists for entry in entries]
+        target, sign = np.array([t for t, _ in flat], np.int64), np.array([s for _, s in flat], np.int64)
+        return Fanout(count, np.cumsum(count) - count, target, sign)
+
+    def expand(self, flips: Flips) -> tuple[Int64, Int64, Int64]:
+        """(target, step, +1 or -1) of every consumer of every flip."""
+        n = self.count[flips.signal]
+        row = np.repeat(np.arange(len(flips)), n)
+        entry = np.repeat(self.first[flips.signal] - (np.cumsum(n) - n), n) + np.arange(len(row))
+        sign = self.sign[entry]
+        return self.target[entry], flips.step[row], np.where(flips.holds[row], sign, -sign)
+
+
+class Network:
+    def __init__(self, plan: Plan, texts: Dictionary) -> None:
+        self.plan = plan
+        self.starts = start_values(plan)
+        kinds = [_family([*cell.terms]) for cell in plan.linears]
+        family, slot, names = families(kinds, [1] * len(kinds))
+        self.cells = Arena(family, slot, [[0] * kinds.count(name) for name in names] or [[0]])
+        thresholds: list[list[tuple[int, int]]] = [[] for _ in plan.linears]
+        for number, signal in enumerate(plan.signals):
+            if isinstance(signal, Reach):
+                thresholds[signal.cell].append((signal.threshold, number))
+        self._kernel = Kernel(self.cells, thresholds)
+
+        kinds = [_family([*register.terms]) for register in plan.registers]
+        family, slot, names = families(kinds, [SLOTS] * len(kinds))
+        self.register_arena = Arena(family, slot, [[0] * (SLOTS * kinds.count(name)) for name in names] or [[0]])
+        self.registers = Registers(self.register_arena, [register.function for register in plan.registers])
+        self.formulas = Formulas(plan, texts)
+        self._known = [number for number, signal in enumerate(plan.signals) if isinstance(signal, Known)]
+        self._make_gates()
+        roots: list[list[tuple[int, int]]] = [[] for _ in plan.signals]
+        for segment, root in enumerate(plan.roots):
+            if root is not None:
+                roots[root[0]].append((segment, -1 if root[1] else 1))
+        self._roots = Fanout.of(roots)
+
+    def _make_gates(self) -> None:
+        plan = self.plan
+        gates = [(number, signal) for number, signal in enumerate(plan.signals) if isinstance(signal, Gate)]
+        place = {number: i for i, (number, _) in enumerate(gates)}
+        level: dict[int, int] = {}
+        for number, gate in gates:
+            level[number] = 1 + max(level.get(of, 0) for of, _ in gate.inputs)
+        template = [sum(self.starts[of] != negated for of, negated in gate.inputs) for _, gate in gates]
+        self.gates = Arena(np.zeros(len(gates), np.int64), np.arange(len(gates)), [template or [0]])
+        thresholds = [[(len(gate.inputs) if gate.all else 1, number)] for number, gate in gates]
+        self._gate_kernel = Kernel(self.gates, thresholds)
+        self._levels = []
+        for at in range(1, max(level.values(), default=0) + 1):
+            lists: list[list[tuple[int, int]]] = [[] for _ in plan.signals]
+            for number, gate in gates:
+                if level[number] == at:
+                    for of, negated in gate.inputs:
+                        lists[of].append((place[number], -1 if negated else 1))
+            self._levels.append(Fanout.of(lists))
+
+    def apply(
+        self, cell: Int64, step: Int64, delta: Array, registers: RegisterRows | None, new: Int64, steps: Steps
+    ) -> Flips:
+        """cell, step int64[n], delta[n]: rows of linear cells; new: the first steps of new users.
+
+        Returns flips of segments (`signal` is the segment's number), in no particular order."""
+        found = []
+        none = np.zeros(0, np.int64)
+        settled = Settled(none, none, none)
+        settled_registers = SettledRegisters(none, none, none.astype(np.bool_), none, none.astype(np.bool_))
+        if len(cell):
+            flips, settled = self._kernel.apply(cell, step, delta, steps)
+            found.append(flips)
+        if registers is not None and len(registers.cell):
+            settled_registers = self.registers.apply(registers, steps)
+        if self.formulas.signals:
+            changes = Changes(steps, settled, settled_registers, self.cells, self.register_arena)
+            found.append(self.formulas.apply(changes))
+        if self._known and len(new):
+            found.append(Flips(np.full(len(new), self._known[0]), new, np.ones(len(new), np.bool_)))
+        all_flips = Flips.joined(found)
+        for fanout in self._levels:
+            gate, at, change = fanout.expand(all_flips)
+            if len(gate):
+                flips, _ = self._gate_kernel.apply(gate, at, change, steps)
+                all_flips = Flips.joined([all_flips, flips])
+        segment, at, sign = self._roots.expand(all_flips)
+        return Flips(segment, at, sign > 0)
+
+    def dump(self) -> dict[str, Any]:
+        return {
+            "cells": self.cells.dump(), "registers": self.register_arena.dump(), "gates": self.gates.dump(),
+            "event_ids": self.registers.event_ids,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.cells.load(state["cells"])
+        self.register_arena.load(state["registers"])
+        self.gates.load(state["gates"])
+        self.registers.event_ids = state["event_ids"]
+
+    def members(self, users: Int64, known: Bool) -> list[Bool]:
+        """Per segment, which of the users are in, computed from the cells alone."""
+        truth: list[Bool] = []
+        formula = {signal: number for number, signal in enumerate(self.formulas.signals)}
+        for number, signal in enumerate(self.plan.signals):
+            match signal:
+                case Known():
+                    truth.append(known)
+                case Reach(cell, threshold):
+                    truth.append(np.asarray(self.cells.peek(cell, users) >= threshold, np.bool_))
+                case Formula():
+                    stored = partial(self._stored, users=users)
+                    truth.append(self.formulas.truth(formula[number], stored, len(users)))
+                case Gate(all_, inputs):
+                    parts = [~truth[of] if negated else truth[of] for of, negated in inputs]
+                    truth.append(np.logical_and.reduce(parts) if all_ else np.logical_or.reduce(parts))
+        nobody = np.zeros(len(users), np.bool_)
+        return [nobody if root is None else truth[root[0]] ^ root[1] for root in self.plan.roots]
+
+    def _stored(self, item: Any, users: Int64) -> Any:
+        aggregate, source = item
+        count = self.cells.peek(source.present, users) if source.present >= 0 else None
+        if source.register >= 0:
+            value = self.register_arena.peek(source.register, users, 2, raw=True)
+            valid = self.register_arena.peek(source.register, users, raw=True) > 0
+            valid = valid if count is None else valid & (count >= 1)
+            return self.formulas.register_vector(source.register, value, valid)
+        return aggregate_vector(aggregate, source, self.cells.peek(source.linear, users), count)
+
+
+def start_values(plan: Plan) -> list[bool]:
+    """Each signal's truth for a user without events."""
+    starts: list[bool] = []
+    for signal in plan.signals:
+        match signal:
+            case Known():
+                starts.append(False)
+            case Reach(_, threshold):
+                starts.append(threshold <= 0)
+            case Formula(condition):
+                starts.append(bool(evaluate(condition, NoEvents()).truth(1)[0]))
+            case Gate(all_, inputs):
+                held = [starts[of] != negated for of, negated in inputs]
+                starts.append(all(held) if all_ else any(held))
+    return starts
+
+
+def _family(terms: list[Term]) -> str:
+    """Cells of one event type lie together; the others share one family."""
+    types = {dict(term.codes).get("event_type", ()) for term in terms}
+    if len(types) == 1 and len(only := types.pop()) == 1:
+        return only[0]
+    return ""

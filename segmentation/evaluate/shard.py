@@ -1,0 +1,455 @@
+"""A shard: the state of its users and the one way to move it forward.
+
+`run` takes polls, `finish` ends a finite input. Everything that reaches a shard is in its
+arguments: the same polls give the same steps, in any process, cut in any way.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmentation.compile.plan import Plan, structure
+from segmentation.errors import TidegateError
+from segmentation.evaluate.arrivals import known_at, repeats
+from segmentation.evaluate.environments import Frame
+from segmentation.evaluate.index import ARRIVAL, FIRST_OFFSET, LATE, Index, Touched
+from segmentation.evaluate.network import Network
+from segmentation.evaluate.registers import RegisterRows, ordered_doubles
+from segmentation.evaluate.step import Part, Step, Transitions
+from segmentation.evaluate.steps import Steps, steps_of
+from segmentation.evaluate.vector import Vector, bound, strings, text_vector
+from segmentation.events.rows import Bool, Int64, Poll, Rows, TextColumn
+from segmentation.state.dictionary import Dictionary
+from segmentation.state.dump import pack, unpack
+from segmentation.state.log import Columns, Log
+from segmentation.types import NEVER, Kind
+
+Array = NDArray[Any]
+_ALWAYS = ("user_id", "event_id", "event_time")
+_MEMBERS_CHUNK = 1 << 16
+
+
+class Shard:
+    """lateness_us, dedupe_horizon_us: µs; the horizon None keeps every event for finding repeats.
+
+    live: events ahead of the poll's clock wait for it. partitions: how many the topic has; the
+    watermark waits for all of them.
+    """
+
+    def __init__(
+        self, plan: Plan, partitions: int, lateness_us: int, dedupe_horizon_us: int | None, live: bool
+    ) -> None:
+        self.plan = plan
+        self.next_offset: dict[int, int] = {}
+        self.watermark = NEVER
+        self._lateness, self._horizon, self._live = lateness_us, dedupe_horizon_us, live
+        self._high = dict.fromkeys(range(partitions), NEVER)
+        self._partition = dict.fromkeys(range(partitions), NEVER)
+        self._clock = NEVER
+        self._applied_to = NEVER  # expiries strictly below have been applied
+        self._users = Dictionary()
+        self._texts = Dictionary()
+        self._newest = np.full(1024, NEVER, np.int64)  # by user: largest event time that arrived
+        self._applied = np.full(1024, NEVER, np.int64)  # by user: known_at of the last event that took effect
+        self._reached = np.full(1024, NEVER, np.int64)  # scratch of a batch: what _applied is going to be
+        self._seq = np.zeros(1024, np.int64)
+        self._index = Index(plan)
+        self._network = Network(plan, self._texts)
+        self._types = {name: type_ for name, type_ in plan.columns.items() if name not in _ALWAYS}
+        self._log = Log(self._log_dtypes())
+        self._waiting: list[Columns] = []  # arrived ahead of the clock
+
+    # moving forward
+
+    def add_partitions(self, count: int) -> None:
+        """The topic now has `count` partitions; the watermark waits for the new ones too."""
+        for partition in range(len(self._partition), count):
+            self._high[partition] = self._partition[partition] = NEVER
+
+    def run(self, polls: Sequence[Poll]) -> Step:
+        """Takes the polls in the given order; rows below the partition's next_offset are skipped."""
+        step = Step([], NEVER, Transitions.none())
+        arrived, self._waiting = self._waiting, []
+        for poll in polls:
+            if (rows := self._arrive(poll, step)) is not None:
+                arrived.append(rows)
+        step.watermark = self.watermark
+        due = arrived
+        if self._live and arrived:
+            due = []
+            for rows in arrived:
+                ahead = rows["known"] > self._clock
+                if ahead.any():
+                    self._waiting.append({name: column[ahead] for name, column in rows.items()})
+                    rows = {name: column[~ahead] for name, column in rows.items()}
+                if len(rows["time"]):
+                    due.append(rows)
+        self._settle(due, self.watermark, step)
+        self._forget()
+        return step
+
+    def finish(self, at: int) -> Step:
+        """The input has ended: everything that takes effect at or before `at` (µs) is applied."""
+        due, self._waiting = self._waiting, []
+        self.watermark = max(self.watermark, at + 1)
+        for partition in self._partition:
+            self._partition[partition] = max(self._partition[partition], at + 1)
+        parts = [
+            Part(partition, self.next_offset.get(partition, 0), self._clock, watermark)
+            for partition, watermark in self._partition.items()
+        ]
+        step = Step(parts, self.watermark, Transitions.none())
+        self._settle(due, self.watermark, step)
+        return step
+
+    def _arrive(self, poll: Poll, step: Step) -> Columns | None:
+        """Gives the poll's new events their known_at, logs them, and moves the partition on."""
+        partition = poll.partition
+        self._clock = max(self._clock, poll.clock)
+        rows = poll.rows
+        position = self.next_offset.get(partition, 0)
+        if rows is not None and len(rows) and rows.offset[0] < position:
+            rows = rows.take(np.flatnonzero(rows.offset >= position))
+        accepted = None
+        if rows is not None and len(rows):
+            accepted = self._accept(rows, partition, self._watermarks(rows, partition), step)
+        self.next_offset[partition] = max(position, poll.next_offset)
+        self._high[partition] = max(self._high[partition], poll.high)
+        if poll.watermark is not None:
+            reached = poll.watermark
+        else:
+            reached = self._behind(np.array([self._high[partition]], np.int64))[0]
+        self._partition[partition] = max(self._partition[partition], int(reached))
+        self.watermark = max(self.watermark, min(self._partition.values()))
+        step.parts.append(Part(partition, self.next_offset[partition], poll.clock, self._partition[partition]))
+        return accepted
+
+    def _behind(self, high: Int64) -> Int64:
+        """A partition's watermark for its largest event time so far."""
+        reached = np.minimum(high, self._clock) if self._live else high
+        return np.where(high > NEVER, reached - self._lateness, NEVER)
+
+    def _watermarks(self, rows: Rows, partition: int) -> Int64:
+        """The shard's watermark at each row's arrival."""
+        own = np.maximum(self._behind(np.maximum(rows.high, self._high[partition])), self._partition[partition])
+        others = min((w for p, w in self._partition.items() if p != partition), default=None)
+        if others is not None:
+            own = np.minimum(own, others)
+        return np.maximum(own, self.watermark)
+
+    def _accept(self, rows: Rows, partition: int, watermark: Int64, step: Step) -> Columns | None:
+        if self._horizon is not None and (too_late := rows.time < watermark - self._horizon).any():
+            step.too_late.extend((partition, offset) for offset in rows.offset[too_late].tolist())
+            in_time = np.flatnonzero(~too_late)
+            rows, watermark = rows.take(in_time), watermark[in_time]
+            if not len(rows):
+                return None
+        user = self._user_numbers(rows)
+        again = repeats(user, rows.time, rows.event_id, self._log)
+        if again.any():
+            step.repeated += int(again.sum())
+            fresh = np.flatnonzero(~again)
+            rows, user, watermark = rows.take(fresh), user[fresh], watermark[fresh]
+            if not len(rows):
+                return None
+        known = known_at(user, rows.time, watermark, self._newest)
+        step.accepted += len(rows)
+        step.late += int((watermark > rows.time).sum())
+        columns = self._columns(rows, user, known)
+        self._log.append(columns)
+        return columns
+
+    def _user_numbers(self, rows: Rows) -> Int64:
+        used, place = np.unique(rows.user, return_inverse=True)
+        ids = rows.user_ids
+        numbers = self._users.codes(ids[i] for i in used.tolist())
+        if len(self._users) > len(self._newest):
+            room = 2 * len(self._users)
+            self._newest = _grown(self._newest, room, NEVER)
+            self._applied = _grown(self._applied, room, NEVER)
+            self._reached = _grown(self._reached, room, NEVER)
+            self._seq = _grown(self._seq, room, 0)
+        return numbers[place]
+
+    def _forget(self) -> None:
+        if self._horizon is None or self.watermark == NEVER:
+            return
+        longest = max([self._horizon, *self._index.offsets])
+        self._log.drop_before(self.watermark - longest - 1)
+
+    # columns
+
+    def _log_dtypes(self) -> dict[str, np.dtype[Any]]:
+        dtypes: dict[str, np.dtype[Any]] = {name: np.dtype(np.int64) for name in ("time", "known")}
+        dtypes |= {"user": np.dtype(np.int32), "code": np.dtype(np.int32), "event_id": np.dtype(object)}
+        for name, type_ in self._types.items():
+            data = {Kind.TEXT: np.int32, Kind.DOUBLE: np.float64, Kind.BOOLEAN: np.bool_}.get(type_.kind, np.int64)
+            dtypes[f"={name}"] = np.dtype(data)
+            if type_.kind is not Kind.TEXT:
+                dtypes[f"?{name}"] = np.dtype(np.bool_)
+        return dtypes
+
+    def _columns(self, rows: Rows, user: Int64, known: Int64) -> Columns:
+        """The rows as the log keeps them: the shard's own text codes, one code for the index."""
+        n = len(rows)
+        texts = {
+            name: self._own_codes(column)
+            for name in {*self.plan.code_columns, *self._types}
+            if isinstance(column := rows.columns[name], TextColumn)
+        }
+        out: Columns = {
+            "time": rows.time, "known": known, "user": user, "event_id": rows.event_id,
+            "code": self._index.encode(texts, n, self._texts),
+        }
+        for name in self._types:
+            column = rows.columns[name]
+            if isinstance(column, TextColumn):
+                out[f"={name}"] = texts[name].codes
+            else:
+                out[f"={name}"] = column.data
+                out[f"?{name}"] = np.ones(n, np.bool_) if column.valid is None else column.valid
+        return out
+
+    def _own_codes(self, column: TextColumn) -> TextColumn:
+        used, place = np.unique(column.codes, return_inverse=True)
+        own = np.array([self._texts.code(column.values[code]) if code >= 0 else -1 for code in used.tolist()], np.int64)
+        return TextColumn(own[place].astype(np.int32), self._texts.values)
+
+    def _frame(self, rows: Columns) -> Frame:
+        def make(name: str) -> Vector:
+            if name == "event_time":
+                return Vector(Kind.TIMESTAMPTZ, rows["time"])
+            if name == "event_id":
+                return text_vector(rows["event_id"].tolist())
+            if name == "user_id":
+                return text_vector([self._users.values[user] for user in rows["user"].tolist()])
+            type_, data = self._types[name], rows[f"={name}"]
+            if type_.kind is Kind.TEXT:
+                return Vector(Kind.TEXT, data, data >= 0, texts=self._texts)
+            valid = rows[f"?{name}"]
+            return Vector(type_.kind, data, None if valid.all() else valid, type_.scale)
+
+        return Frame(len(rows["time"]), make)
+
+    # settling
+
+    def _settle(self, due: list[Columns], watermark: int, step: Step) -> None:
+        """Applies the events that are due and all that time does up to them and up to the watermark."""
+        events = self._log.joined(due)
+        n = len(events["time"])
+        user = events["user"].astype(np.int64)
+        fresh = self._applied[user] == NEVER
+        np.maximum.at(self._reached, user, events["known"])
+        changes, phase, change_at = self._due_changes(watermark, events)
+        self._applied[user] = self._reached[user]
+        self._reached[user] = NEVER
+        self._applied_to = max(self._applied_to, watermark)
+        m = len(phase)
+        if not n + m:
+            return
+        steps = steps_of(changes["user"], change_at, user, events["known"])
+        rows = {name: np.concatenate((changes[name], events[name])) for name in events} if m else events
+        step_of = np.concatenate((steps.of_change, steps.of_event))
+        touched = self._touched(rows, np.concatenate((phase, np.full(n, ARRIVAL))), m)
+        flips = self._apply(touched, rows, step_of, self._first_steps(user, fresh, steps, step), steps)
+        step.transitions = self._transitions(flips, steps)
+
+    def _due_changes(self, watermark: int, events: Columns) -> tuple[Columns, Int64, Int64]:
+        """Logged rows whose age reaches an offset: for every user below the watermark, for the users
+        of these events up to the last of them. Returns the rows, their phase, and the instants."""
+        last = max(watermark, int(events["known"].max()) + 1) if len(events["known"]) else watermark
+        parts, phases, instants = [], [], []
+        if last > self._applied_to:
+            for number, offset in enumerate(self._index.offsets):
+                for rows in self._log.between(max(self._applied_to - offset, NEVER), last - offset):
+                    at = rows["time"] + offset
+                    user = rows["user"]
+                    due = (at > rows["known"]) & (at > self._applied[user])
+                    due &= (at < watermark) | (at <= self._reached[user])
+                    if due.any():
+                        parts.append({name: column[due] for name, column in rows.items()})
+                        instants.append(at[due])
+                        phases.append(np.full(len(instants[-1]), FIRST_OFFSET + number))
+        none = np.zeros(0, np.int64)
+        return self._log.joined(parts), np.concatenate([none, *phases]), np.concatenate([none, *instants])
+
+    def _touched(self, rows: Columns, phase: Int64, m: int) -> tuple[Touched, Frame]:
+        """The (row, term) pairs that count; the first m rows are changes, the others arrivals."""
+        index, frame = self._index, self._frame(rows)
+        code = rows["code"].astype(np.int64)
+        touched = index.expand(phase, code)
+        age = rows["known"] - rows["time"]
+        late = np.flatnonzero(age[m:] > 0) + m
+        if late.size:
+            open_still = (touched.row < m) | (age[touched.row] < index.end[touched.term])
+            touched = Touched(touched.row[open_still], touched.term[open_still], touched.sign[open_still])
+            more = index.expand(np.full(len(late), LATE), code[late])
+            inside = (age[late[more.row]] >= index.start[more.term]) & (age[late[more.row]] < index.end[more.term])
+            touched = Touched(
+                np.concatenate((touched.row, late[more.row[inside]])),
+                np.concatenate((touched.term, more.term[inside])),
+                np.concatenate((touched.sign, more.sign[inside])),
+            )
+        return index.holding(touched, frame), frame
+
+    def _first_steps(self, user: Int64, fresh: Bool, steps: Steps, step: Step) -> Int64:
+        """The steps at which users are seen for the first time."""
+        if not fresh.any():
+            return np.zeros(0, np.int64)
+        who, place = np.unique(user[fresh], return_index=True)
+        step.new_users = [self._users.values[u] for u in who.tolist()]
+        return np.asarray(steps.of_event[np.flatnonzero(fresh)[place]], np.int64)
+
+    def _apply(
+        self, found: tuple[Touched, Frame], rows: Columns, step_of: Int64, new: Int64, steps: Steps
+    ) -> Any:
+        """Turns pairs into rows of cells and runs the network."""
+        touched, frame = found
+        index = self._index
+        cell, at = index.cell[touched.term], step_of[touched.row]
+        is_linear = touched.term < index.linears
+        linear = Touched(touched.row[is_linear], touched.term[is_linear], touched.sign[is_linear])
+        deltas, used = [], []
+        coefficient = np.array(index.coefficient, object)
+        small = all(abs(c) < 2**31 for c in index.coefficient)
+        weight = coefficient.astype(np.int64) if small else coefficient
+        for pairs, value in index.values(linear, frame):
+            factor = weight[linear.term[pairs]] * linear.sign[pairs]
+            if value is None:
+                deltas.append(factor)
+            else:
+                pairs, factor, delta = _present(pairs, factor, value)
+                deltas.append(_product(delta, factor))
+            used.append(pairs)
+        none = np.zeros(0, np.int64)
+        order = np.concatenate([none, *used])
+        registers = self._register_rows(
+            Touched(touched.row[~is_linear], touched.term[~is_linear], touched.sign[~is_linear]), frame, rows, step_of
+        )
+        return self._network.apply(
+            cell[is_linear][order], at[is_linear][order], np.concatenate([none, *deltas]), registers, new, steps
+        )
+
+    def _register_rows(self, touched: Touched, frame: Frame, rows: Columns, step_of: Int64) -> RegisterRows | None:
+        parts = []
+        for pairs, value in self._index.values(touched, frame):
+            assert value is not None
+            data = np.broadcast_to(self._register_value(value), len(pairs))
+            if value.valid is not None:
+                here = np.broadcast_to(value.valid, len(pairs))
+                pairs, data = pairs[here], data[here]
+            row, cell = touched.row[pairs], self._index.cell[touched.term[pairs]]
+            parts.append((cell, step_of[row], rows["time"][row], rows["event_id"][row], data))
+        if not parts:
+            return None
+        return RegisterRows(*(np.concatenate(column) for column in zip(*parts)))
+
+    def _register_value(self, value: Vector) -> Int64:
+        if value.kind is Kind.DOUBLE:
+            return ordered_doubles(value.data)
+        if value.kind is Kind.TEXT and value.texts is not self._texts:
+            return self._texts.codes(strings(value).tolist())
+        return value.data.astype(np.int64)
+
+    def _transitions(self, flips: Any, steps: Steps) -> Transitions:
+        if not len(flips):
+            return Transitions.none()
+        order = np.lexsort((flips.signal, flips.step))
+        at = flips.step[order]
+        first = np.flatnonzero(np.concatenate(([True], at[1:] != at[:-1])))
+        message = at[first]
+        user = steps.user[message]
+        # Steps are ordered by user, so a user's messages are consecutive: number them from the last seq.
+        head = np.flatnonzero(np.concatenate(([True], user[1:] != user[:-1])))
+        size = np.diff(np.concatenate((head, [len(user)])))
+        seq = np.arange(len(user)) - np.repeat(head, size) + 1 + np.repeat(self._seq[user[head]], size)
+        self._seq[user[head]] = seq[head + size - 1]
+        return Transitions(
+            [self._users.values[u] for u in user.tolist()], seq, steps.instant[message], steps.by_event[message],
+            np.concatenate((first, [len(at)])), flips.signal[order].astype(np.int32), flips.holds[order],
+        )
+
+    # checkpoints
+
+    def dump(self) -> bytes:
+        """The whole state; with the same plan, `load` continues from exactly here."""
+        users = len(self._users)
+        return pack({
+            "structure": structure(self.plan), "next_offset": list(self.next_offset.items()),
+            "high": list(self._high.items()), "partition": list(self._partition.items()),
+            "watermark": self.watermark, "clock": self._clock, "applied_to": self._applied_to,
+            "users": self._users.values, "texts": self._texts.values,
+            "newest": self._newest[:users], "applied": self._applied[:users], "seq": self._seq[:users],
+            "network": self._network.dump(), "log": self._log.everything(), "waiting": self._waiting,
+        })
+
+    @staticmethod
+    def load(
+        data: bytes, plan: Plan, partitions: int, lateness_us: int, dedupe_horizon_us: int | None, live: bool
+    ) -> "Shard":
+        """Raises TidegateError for a state that another plan wrote."""
+        state = unpack(data)
+        if state["structure"] != structure(plan):
+            raise TidegateError("The saved state belongs to other definitions; start with --rebuild.")
+        shard = Shard(plan, partitions, lateness_us, dedupe_horizon_us, live)
+        shard.next_offset = dict(state["next_offset"])
+        shard._high |= dict(state["high"])
+        shard._partition |= dict(state["partition"])
+        shard.watermark, shard._clock, shard._applied_to = state["watermark"], state["clock"], state["applied_to"]
+        shard._users.restore(state["users"])
+        shard._texts.restore(state["texts"])
+        room = 2 * len(state["users"]) + 1024
+        shard._newest, shard._applied = _grown(state["newest"], room, NEVER), _grown(state["applied"], room, NEVER)
+        shard._reached, shard._seq = np.full(room, NEVER, np.int64), _grown(state["seq"], room, 0)
+        shard._network.load(state["network"])
+        if len(state["log"]["time"]):
+            shard._log.append(state["log"])
+        shard._waiting = state["waiting"]
+        return shard
+
+    # answers
+
+    def members(self) -> Iterator[tuple[str, list[int]]]:
+        """(user id, numbers of the segments that the user is in) for every known user."""
+        for start in range(0, len(self._users), _MEMBERS_CHUNK):
+            users = np.arange(start, min(start + _MEMBERS_CHUNK, len(self._users)))
+            known = self._applied[users] > NEVER
+            inside = np.array(self._network.members(users, known)).reshape(len(self.plan.roots), len(users))
+            for place, user in enumerate(users.tolist()):
+                if known[place]:
+                    yield self._users.values[user], np.flatnonzero(inside[:, place]).tolist()
+
+    def last_seq(self, user_id: str) -> int:
+        number = self._users.find(user_id)
+        return int(self._seq[number]) if number >= 0 else 0
+
+    def restore_seq(self, seq: Mapping[str, int]) -> None:
+        """Continues the users' sequence numbers after a rebuild."""
+        for user_id, value in seq.items():
+            if (number := self._users.find(user_id)) >= 0:
+                self._seq[number] = value
+
+
+def _grown(values: Int64, room: int, fill: int) -> Int64:
+    out = np.full(room, fill, np.int64)
+    out[: len(values)] = values
+    return out
+
+
+def _present(pairs: Int64, factor: Array, value: Vector) -> tuple[Int64, Array, Array]:
+    """Without the pairs whose argument is NULL."""
+    data = np.broadcast_to(value.data, len(pairs))
+    if value.valid is None:
+        return pairs, factor, data
+    here = np.broadcast_to(value.valid, len(pairs))
+    return pairs[here], factor[here], data[here]
+
+
+def _product(a: Array, b: Array) -> Array:
+    """a * b, in Python integers where int64 might not hold it."""
+    if a.dtype != object and b.dtype != object and bound(a) * bound(b) < 2**62:
+        return np.multiply(a, b)
+    product: Array = np.multiply(a.astype(object), b.astype(object))
+    return product

@@ -1,0 +1,130 @@
+"""Running values of cells x users, kept only where something happened.
+
+Cells are grouped into families (cells that the same events touch); the values of one (family,
+user) pair lie side by side in a block, made from the family's template on first touch. A user who
+never bought has no block for purchases.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmentation.events.rows import Int64
+
+Array = NDArray[Any]
+_SPILLED = np.iinfo(np.int64).min
+_SAFE = 2**62
+
+
+class Arena:
+    """`family` and `slot` int[cells] place each cell; templates[f] is the first content of a block.
+
+    Values are integers of any size: int64 as a rule, and in a side table beyond +-2**62.
+    """
+
+    def __init__(self, family: Array, slot: Array, templates: list[list[int]]) -> None:
+        self.family = family
+        self.slot = slot
+        self._templates = [np.array(template, np.int64) for template in templates]
+        self._width = np.array([len(template) for template in templates], np.int64)
+        self._block = np.full((len(templates), 1024), -1, np.int64)
+        self._data = np.zeros(1024, np.int64)
+        self._used = 0
+        self._big: dict[int, int] = {}
+
+    @property
+    def nbytes(self) -> int:
+        return self._data.nbytes + self._block.nbytes
+
+    def addresses(self, cell: Array, user: Array) -> Int64:
+        """Where the values of (cell, user) are; makes the blocks that do not exist yet."""
+        family = self.family[cell]
+        if user.size and int(user.max()) >= self._block.shape[1]:
+            self._more_users(int(user.max()) + 1)
+        block = self._block[family, user]
+        if (missing := block < 0).any():
+            self._allot(family[missing], user[missing])
+            block = self._block[family, user]
+        return block + self.slot[cell]
+
+    def peek(self, cell: int, user: Array, nth: int = 0, *, raw: bool = False) -> Array:
+        """The values of one cell (of its nth slot) without making blocks."""
+        family = int(self.family[cell])
+        slot = int(self.slot[cell]) + nth
+        inside = user < self._block.shape[1]
+        block = np.where(inside, self._block[family, np.where(inside, user, 0)], -1)
+        here = block >= 0
+        address = np.where(here, block + slot, 0)
+        return np.where(here, self.raw(address) if raw else self.get(address), self._templates[family][slot])
+
+    def get(self, address: Array) -> Array:
+        values = self._data[address]
+        if self._big and (spilled := np.flatnonzero(values == _SPILLED)).size:
+            values = values.astype(object)
+            values[spilled] = [self._big[a] for a in address[spilled].tolist()]
+        return values
+
+    def put(self, address: Array, values: Array) -> None:
+        if values.dtype != object and not self._big:
+            self._data[address] = values
+            return
+        for a, value in zip(address.tolist(), values.tolist()):
+            if -_SAFE < value < _SAFE:
+                self._big.pop(a, None)
+                self._data[a] = value
+            else:
+                self._big[a] = value
+                self._data[a] = _SPILLED
+
+    def raw(self, address: Array) -> Int64:
+        """int64 as it lies there: for cells that never spill."""
+        return self._data[address]
+
+    def put_raw(self, address: Array, values: Int64) -> None:
+        self._data[address] = values
+
+    def _more_users(self, users: int) -> None:
+        grown = np.full((self._block.shape[0], max(users, 2 * self._block.shape[1])), -1, np.int64)
+        grown[:, : self._block.shape[1]] = self._block
+        self._block = grown
+
+    def _allot(self, family: Array, user: Array) -> None:
+        pair = np.unique(family.astype(np.int64) * self._block.shape[1] + user)
+        family, user = np.divmod(pair, self._block.shape[1])
+        width = self._width[family]
+        start = self._used + np.cumsum(width) - width
+        end = self._used + int(width.sum())
+        if end > len(self._data):
+            grown = np.zeros(max(end, 2 * len(self._data)), np.int64)
+            grown[: self._used] = self._data[: self._used]
+            self._data = grown
+        self._used = end
+        self._block[family, user] = start
+        for f in np.unique(family).tolist():
+            at = start[family == f]
+            self._data[at[:, None] + np.arange(self._width[f])] = self._templates[f]
+
+    def dump(self) -> dict[str, Any]:
+        return {"block": self._block, "data": self._data[: self._used], "big": list(self._big.items())}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self._block = state["block"].copy()
+        self._used = len(state["data"])
+        self._data = np.concatenate((state["data"], np.zeros(1024, np.int64)))
+        self._big = {int(a): int(v) for a, v in state["big"]}
+
+
+def families(kinds: list[str], widths: list[int]) -> tuple[Array, Array, list[str]]:
+    """Places cells: family int[cells], first slot int[cells], and the families' names in order."""
+    names: dict[str, int] = {}
+    used: list[int] = []
+    family, slot = [], []
+    for kind, width in zip(kinds, widths):
+        number = names.setdefault(kind, len(names))
+        if number == len(used):
+            used.append(0)
+        family.append(number)
+        slot.append(used[number])
+        used[number] += width
+    return np.array(family, np.int64), np.array(slot, np.int64), list(names)

@@ -1,0 +1,58 @@
+"""Texts as numbers: each distinct text gets the next code, forever."""
+
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_UNKNOWN = -2  # of a derived value that nobody asked for yet; -1 is NULL
+
+
+class Dictionary:
+    """values[code] is the text of a code; codes count up from 0 and are never given back.
+
+    A function of a text (a comparison with a constant, LIKE, lower) is computed once per distinct
+    value that occurs and then looked up by code: `derived`.
+    """
+
+    def __init__(self, values: Iterable[str] = ()) -> None:
+        self.values: list[str] = list(values)
+        self._code: dict[str, int] = {value: code for code, value in enumerate(self.values)}
+        self._derived: dict[Hashable, NDArray[np.int32]] = {}
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def restore(self, values: list[str]) -> None:
+        """Becomes a dictionary of these values, in this order."""
+        self.__init__(values)  # type: ignore[misc]
+
+    def find(self, value: str) -> int:
+        """The code of a text, or -1 where it was never seen."""
+        return self._code.get(value, -1)
+
+    def code(self, value: str) -> int:
+        code = self._code.get(value)
+        if code is None:
+            code = self._code[value] = len(self.values)
+            self.values.append(value)
+        return code
+
+    def codes(self, values: Iterable[str]) -> NDArray[np.int64]:
+        code = self.code
+        return np.fromiter((code(value) for value in values), np.int64)
+
+    def derived(self, key: Hashable, function: Callable[[str], int], codes: NDArray[Any]) -> NDArray[np.int32]:
+        """function(text) for each code >= 0; -1 for codes below. `key` names the function."""
+        known = self._derived.get(key)
+        if known is None or len(known) < len(self.values):
+            grown = np.full(max(64, 2 * len(self.values)), _UNKNOWN, np.int32)
+            if known is not None:
+                grown[: len(known)] = known
+            known = self._derived[key] = grown
+        out = np.where(codes >= 0, known[codes], -1)
+        if (missing := np.unique(codes[out == _UNKNOWN])).size:
+            known[missing] = [function(self.values[code]) for code in missing.tolist()]
+            out = np.where(codes >= 0, known[codes], -1)
+        return out
