@@ -78,6 +78,7 @@ class Reference:
         self.log: list[Flip] = []
         self.too_late: list[Event] = []
         self.repeated = 0
+        self._clock = NEVER
         self._largest = [NEVER] * partitions
         self._watermarks = [NEVER] * partitions
         self._users: defaultdict[str, _User] = defaultdict(_User)
@@ -92,15 +93,16 @@ class Reference:
         """The next event of a partition; `clock` is the wall time of the read (only if live)."""
         self._release(clock)
         self._largest[partition] = max(self._largest[partition], event.time)
-        self._advance(partition, clock)
-        self._arrival(event, clock)
+        self._follow(partition)
+        self._arrival(event)
         self._expire_silent(self.watermark)
 
     def idle(self, partition: int, watermark: int | None, clock: int) -> None:
-        """A read without events: the clock has moved on, and perhaps the partition is said to be this far."""
+        """A read without events: the clock moves; the partition is said to be this far, or keeps to its events."""
         self._release(clock)
-        self._advance(partition, clock)
-        if watermark is not None:
+        if watermark is None:
+            self._follow(partition)
+        else:
             self._watermarks[partition] = max(self._watermarks[partition], watermark)
         self._expire_silent(self.watermark)
 
@@ -123,11 +125,11 @@ class Reference:
         known = self._users[user_id].known if user_id in self._users else []
         return is_member(definition, [k.event for k in known if k.known_at <= t], t)
 
-    def _advance(self, partition: int, clock: int) -> None:
-        largest = min(self._largest[partition], clock) if self.live else self._largest[partition]
+    def _follow(self, partition: int) -> None:
+        largest = min(self._largest[partition], self._clock) if self.live else self._largest[partition]
         self._watermarks[partition] = max(self._watermarks[partition], largest - self.lateness_us)
 
-    def _arrival(self, event: Event, clock: int) -> None:
+    def _arrival(self, event: Event) -> None:
         if self.dedupe_horizon_us is not None and event.time < self.watermark - self.dedupe_horizon_us:
             self.too_late.append(event)
             return
@@ -138,15 +140,14 @@ class Reference:
         user.seen.add((event.event_id, event.time))
         arrived = Known(event, max(event.time, user.newest, self.watermark))
         user.newest = max(user.newest, event.time)
-        if self.live and arrived.known_at > clock:
+        if self.live and arrived.known_at > self._clock:
             user.waiting.append(arrived)
         else:
             self._apply(arrived)
 
     def _release(self, clock: int) -> None:
-        if not self.live:
-            return
-        due = [k for user in self._users.values() for k in user.waiting if k.known_at <= clock]
+        self._clock = max(self._clock, clock)
+        due = [k for user in self._users.values() for k in user.waiting if k.known_at <= self._clock]
         for known in sorted(due, key=lambda k: k.known_at):
             self._users[known.event.user_id].waiting.remove(known)
             self._apply(known)

@@ -1,15 +1,22 @@
-"""A scenario through the front end, and through `Reference`."""
+"""A scenario through the front end, through `Reference`, and through the engine's shards."""
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from segmentation.compile.bind import bind
+from segmentation.compile.lower import lower
+from segmentation.compile.plan import Plan
 from segmentation.compile.problems import DefinitionErrors
 from segmentation.compile.tree import Definition
+from segmentation.evaluate.shard import Shard
+from segmentation.evaluate.step import Part, Step
+from segmentation.events.rows import Poll
 from segmentation.events.schema import load_schema
 from segmentation.reference import Flip, Reference
-from tests.oracle.grammar import SCHEMA_YML
-from tests.oracle.strategies import PARTITIONS, Scenario
+from tests.oracle.grammar import COLUMNS, SCHEMA_YML
+from tests.oracle.strategies import PARTITIONS, Read, Scenario
+from tests.oracle.streams import polls_of
 
 SCHEMA = load_schema(SCHEMA_YML)
 
@@ -57,7 +64,7 @@ def reference_of(scenario: Scenario, definitions: list[Definition]) -> Reference
     for read in scenario.reads:
         for event in read.events:
             reference.event(read.partition, event, read.clock)
-        if not read.events or read.watermark is not None:
+        if not read.events:
             reference.idle(read.partition, read.watermark, read.clock)
     return reference
 
@@ -65,7 +72,103 @@ def reference_of(scenario: Scenario, definitions: list[Definition]) -> Reference
 def finish(reference: Reference, scenario: Scenario) -> None:
     """Every window closes: by the end of input, or when live by the clock."""
     if scenario.live:
-        for partition in range(PARTITIONS):
-            reference.idle(partition, scenario.end + 1, scenario.end + 1 + scenario.lateness_us)
+        for read in closing(scenario):
+            reference.idle(read.partition, read.watermark, read.clock)
     else:
         reference.finish(scenario.end)
+
+
+def closing(scenario: Scenario) -> list[Read]:
+    """Reads after which no window is open."""
+    clock = scenario.end + 1 + scenario.lateness_us
+    return [Read(partition, clock, watermark=scenario.end + 1) for partition in range(PARTITIONS)]
+
+
+def planned(definitions: list[Definition], tally: Tally) -> Plan:
+    """The plan of those definitions that can be lowered."""
+    while True:
+        try:
+            return lower(definitions, SCHEMA)
+        except DefinitionErrors as errors:
+            refused = {problem.file: problem.reason for problem in errors.problems}
+            for definition in definitions:
+                if definition.file in refused:
+                    tally.refused[f"{refused[definition.file]} <- {definition.sql}"] += 1
+            definitions = [definition for definition in definitions if definition.file not in refused]
+
+
+@dataclass
+class Outcome:
+    """What all shards together have said."""
+
+    log: list[Flip] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)  # of the first shard
+    new_users: set[str] = field(default_factory=set)
+    members: set[tuple[str, str]] = field(default_factory=set)
+    too_late: int = 0
+    repeated: int = 0
+    watermarks: set[int] = field(default_factory=set)
+
+    def add(self, step: Step, plan: Plan) -> None:
+        self.log += flips_of(step, plan)
+        assert self.new_users.isdisjoint(step.new_users), "a user was new twice"
+        self.new_users.update(step.new_users)
+        self.too_late += len(step.too_late)
+        self.repeated += step.repeated
+
+
+class Bits:
+    """Yes or no, from a drawn number: small numbers say no."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def next(self) -> bool:
+        self.number, bit = divmod(self.number, 2)
+        return bool(bit)
+
+
+def engine(scenario: Scenario, plan: Plan, shards: int, cuts: Bits, parts: Sequence[Part] = ()) -> Outcome:
+    """The scenario through `shards` shards; `cuts` says where polls and runs are cut, and where a
+    shard goes through dump and load. `parts`: the record of a run without cut polls, to be repeated.
+    """
+    settings = (PARTITIONS, scenario.lateness_us, scenario.dedupe_horizon_us, scenario.live)
+    reads = scenario.reads + (closing(scenario) if scenario.live else [])
+    outcome = Outcome()
+    for number, polls in enumerate(polls_of(reads, COLUMNS, shards, lambda _read, _event: not parts and cuts.next())):
+        if parts:
+            for poll, part in zip(polls, parts):
+                poll.clock, poll.watermark = part.clock, part.watermark
+        shard = Shard(plan, *settings)
+        for some in _cut(polls, cuts):
+            step = shard.run(some)
+            outcome.add(step, plan)
+            if number == 0:
+                outcome.parts += step.parts
+            if cuts.next():
+                shard = Shard.load(shard.dump(), plan, *settings)
+        outcome.watermarks.add(shard.watermark)
+        if not scenario.live:
+            outcome.add(shard.finish(scenario.end), plan)
+        names = [definition.name for definition in plan.segments]
+        outcome.members |= {(user_id, names[n]) for user_id, numbers in shard.members() for n in numbers}
+    return outcome
+
+
+def flips_of(step: Step, plan: Plan) -> Iterator[Flip]:
+    said = step.transitions
+    for i, user_id in enumerate(said.user_id):
+        for flip in range(int(said.first[i]), int(said.first[i + 1])):
+            name = plan.segments[int(said.segment[flip])].name
+            at, by_event = int(said.effective_at[i]), bool(said.by_event[i])
+            yield Flip(user_id, int(said.seq[i]), name, bool(said.entered[flip]), at, by_event)
+
+
+def _cut(polls: list[Poll], cuts: Bits) -> Iterator[list[Poll]]:
+    some: list[Poll] = []
+    for poll in polls:
+        if some and cuts.next():
+            yield some
+            some = []
+        some.append(poll)
+    yield some

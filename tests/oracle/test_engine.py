@@ -1,0 +1,83 @@
+"""The engine against its slow twin: whole logs, for any cut of the batches and 1, 2 and 7 shards."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segmentation.reference import Flip, Reference
+from tests.oracle import cases
+from tests.oracle.running import Bits, Outcome, Tally, bound, engine, finish, planned, reference_of
+from tests.oracle.strategies import Scenario, scenarios
+
+CUTS = st.integers(0, 2**48 - 1)
+
+
+def test_logs_are_those_of_the_reference() -> None:
+    tally = Tally()
+
+    @given(scenarios(), CUTS, CUTS)
+    def property_(scenario: Scenario, some: int, other: int) -> None:
+        _hold(scenario, [some, other], tally)
+
+    property_()
+    tally.check()
+
+
+@pytest.mark.parametrize("cuts", [0, 0x5A5A5A5A5A5A, 2**48 - 1])
+@pytest.mark.parametrize("file", sorted(cases.FOLDER.glob("*.yml")), ids=lambda file: file.stem)
+def test_cases(file: Path, cuts: int) -> None:
+    tally = Tally()
+    _hold(cases.load(file.read_text()), [cuts, ~cuts], tally)
+    assert not tally.refused
+
+
+def _hold(scenario: Scenario, cuts: list[int], tally: Tally) -> None:
+    definitions = bound(scenario, tally)
+    plan = planned(definitions, tally)
+    reference = reference_of(scenario, plan.segments)
+    watermark = reference.watermark
+    finish(reference, scenario)
+    tally.add(reference.log)
+    if scenario.live:
+        watermark = reference.watermark
+    whole = engine(scenario, plan, 1, Bits(0))
+    _same(scenario, reference, watermark, whole, "1 shard, one run")
+    again = engine(scenario, plan, 1, Bits(cuts[0]), whole.parts)
+    _same(scenario, reference, watermark, again, f"repeated from its record, cuts {cuts[0]:#x}")
+    for shards, number in ((2, cuts[0]), (7, cuts[1])):
+        outcome = engine(scenario, plan, shards, Bits(number))
+        _same(scenario, reference, watermark, outcome, f"{shards} shards, cuts {number:#x}")
+
+
+def _same(scenario: Scenario, reference: Reference, watermark: int, outcome: Outcome, how: str) -> None:
+    users = {known.event.user_id for known in reference.known()}
+
+    def said(title: str) -> str:
+        return "\n".join(
+            [
+                f"{title} ({how})",
+                f"log of the reference:\n{cases.log_text(reference.log)}",
+                f"log of the engine:\n{cases.log_text(outcome.log)}",
+                cases.dump(scenario),
+            ]
+        )
+
+    assert _order(outcome.log) == _order(reference.log), said("logs differ")
+    assert outcome.members == reference.members(), said("members differ")
+    assert outcome.new_users == users, said("new users differ")
+    assert outcome.too_late == len(reference.too_late), said("refused events differ")
+    assert outcome.repeated == reference.repeated, said("repeats differ")
+    assert outcome.watermarks == {watermark}, said("watermarks differ")
+    causes = {(flip, flip.by_event) for flip in reference.log}
+    assert {(flip, flip.by_event) for flip in outcome.log} == causes, said("causes differ")
+
+
+def _order(log: list[Flip]) -> list[Flip]:
+    return sorted(log, key=lambda flip: (flip.user_id, flip.seq, flip.segment))
+
+
+def check(text: str, cuts: int = 0) -> None:
+    """For a person with a counterexample: check('''the YAML that was printed''')."""
+    _hold(cases.load(text), [cuts, ~cuts], Tally())
