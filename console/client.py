@@ -111,7 +111,7 @@ def _words(error: grpc.RpcError, address: str) -> str:
 def _info(error: grpc.RpcError) -> tuple[str | None, str]:
     """(reason, name that is close) of google.rpc.ErrorInfo; (None, "") without one."""
     try:
-        status = rpc_status.from_call(error)
+        status = rpc_status.from_call(error)  # type: ignore[arg-type]  # a failed call is both
     except ValueError:
         return None, ""
     for detail in status.details if status is not None else ():

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import click
 
 
-class Instant(click.ParamType):
+class Instant(click.ParamType[int]):
     """RFC 3339 with a zone -> µs since 1970 UTC; digits past the sixth are cut, as in events."""
 
     name = "time"

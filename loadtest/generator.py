@@ -147,7 +147,8 @@ def session(who: Person, start: int, name: str, chance: random.Random, kind: str
     for number, (event_type, in_category, product, cents) in enumerate(steps):
         events.append(
             ShopEvent(
-                f"{name}-{number}", who.user_id, event_type, time, who.region, device, channel, in_category, product, cents
+                f"{name}-{number}", who.user_id, event_type, time, who.region, device, channel,
+                in_category, product, cents,
             )
         )
         time += int(min(chance.lognormvariate(1.6, 0.9), 120) * SECOND)

@@ -14,8 +14,6 @@ class DefinitionsFolder:
     """files: path, as a person would type it from here -> text; sorted by path."""
 
     schema: Schema
-    schema_file: str
-    schema_text: str
     files: dict[str, str]
 
 
@@ -23,16 +21,21 @@ def read_definitions(folder: Path) -> DefinitionsFolder:
     """TidegateError where the folder, its schema or every definition is missing or unreadable; SchemaError."""
     if not folder.is_dir():
         reason = "is a file, not a folder" if folder.exists() else "no such folder"
-        raise TidegateError(f"{folder}: {reason}. Name the folder of *.sql and schema.yml, or start with `tidegate init`.")
-    schema_path = folder / SCHEMA_FILE
-    if not schema_path.is_file():
-        raise TidegateError(f"{schema_path}: no such file. It declares the events' columns; `tidegate init` writes one.")
-    schema_text = _text(schema_path)
-    schema = load_schema(schema_text, str(schema_path))
+        raise TidegateError(
+            f"{folder}: {reason}. Name the folder of *.sql and schema.yml, or start with `tidegate init`."
+        )
+    schema = read_schema(folder)
     files = {str(path): _text(path) for path in sorted(folder.glob("*.sql")) if path.is_file()}
     if not files:
         raise TidegateError(f"{folder}: holds no definition. Write one as {folder / 'my_segment.sql'}.")
-    return DefinitionsFolder(schema, str(schema_path), schema_text, files)
+    return DefinitionsFolder(schema, files)
+
+
+def read_schema(folder: Path) -> Schema:
+    path = folder / SCHEMA_FILE
+    if not path.is_file():
+        raise TidegateError(f"{path}: no such file. It declares the events' columns; `tidegate init` writes one.")
+    return load_schema(_text(path), str(path))
 
 
 def _text(path: Path) -> str:

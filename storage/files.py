@@ -80,7 +80,7 @@ class EventFile:
         self.position = 0
         try:
             with self.path.open("rb") as raw:
-                stream: IO[bytes] = gzip.GzipFile(fileobj=raw) if self.gzipped else raw
+                stream: Any = gzip.GzipFile(fileobj=raw) if self.gzipped else raw
                 source = {"ndjson": _ndjson, "csv": self._csv, "parquet": self._parquet}[self.format](stream)
                 for index, record in enumerate(source):
                     if not index & 0xFFF:

@@ -15,7 +15,7 @@ from console.times import INSTANT
 @click.option("--at", "finish_at", type=INSTANT, metavar="TIME",
               help="With `clock: event` and --until-end: expire windows up to TIME at the end.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Threads of this process.")
-@click.option("-i", "--process-id", type=click.IntRange(0), metavar="N", help="Which one of the cluster this is, from 0.")
+@click.option("-i", "--process-id", type=click.IntRange(0), metavar="N", help="Which process of the cluster: from 0.")
 @click.option("-a", "--addresses", metavar="HOST:PORT;...", help="Every process of the cluster, in order, with `;`.")
 def command(
     config: Path | None, definitions: Path | None, kafka: str | None, database_url: str | None, rebuild: bool,
