@@ -60,6 +60,17 @@ def transition_messages(transitions: Transitions, segments: Sequence[StoredSegme
     return found
 
 
+def definition_message(user: str, seq: int, effective_at: str, flips: Iterable[tuple[str, int, bool]]) -> bytes:
+    """The JSON value where other definitions flip a user; `flips` of (segment, version, entered)."""
+    into: list[str] = []
+    out: list[str] = []
+    versions: dict[str, int] = {}
+    for name, version, entered in flips:
+        (into if entered else out).append(name)
+        versions[name] = version
+    return msgspec.json.encode(TransitionMessage(user, seq, into, out, effective_at, versions, "definition"))
+
+
 def dead_letter_headers(letter: DeadLetter) -> list[tuple[str, bytes | None]]:
     """The original headers, then where it came from and why it was refused."""
     return [

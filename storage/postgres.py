@@ -50,7 +50,7 @@ def connect(
     An unreachable database is tried again for `wait` seconds (None: for as long as it takes), each
     pause ended early by `stop`; then DatabaseError.
     """
-    arguments, where = _parse(url)
+    arguments, where = arguments_of(url)
     stop = stop or threading.Event()
     pause, waited = FIRST_WAIT, 0.0
     while True:
@@ -72,7 +72,14 @@ def connect(
 
 def address(url: str) -> str:
     """`database NAME at HOST:PORT`: what messages call the database; never user nor password."""
-    return _parse(url)[1]
+    return arguments_of(url)[1]
+
+
+def address_of(connection: Connection) -> str:
+    if connection.closed:
+        return "the database"
+    info = connection.info
+    return f"database {info.dbname} at {info.host}:{info.port}"
 
 
 @contextmanager
@@ -116,7 +123,8 @@ def is_loss(error: psycopg.Error) -> bool:
     return error.sqlstate.startswith("08")
 
 
-def _parse(url: str) -> tuple[dict[str, Any], str]:
+def arguments_of(url: str) -> tuple[dict[str, Any], str]:
+    """Connection arguments with this module's session settings, and `address`."""
     try:
         arguments: dict[str, Any] = dict(conninfo_to_dict(url))
     except psycopg.ProgrammingError:

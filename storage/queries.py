@@ -1,0 +1,229 @@
+"""What can be asked of the stored membership: each question is one statement, so one snapshot.
+
+A `Query` is SQL, parameters, and how its rows become the answer; `storage.reader` runs it, with or
+without async. All times are µs since 1970 UTC; None where there is none. `as_of` says up to which
+instant an answer is complete: the later of the watermark of the user's shard and of the user's own
+last transition; of a user never seen, and of lists, the least watermark; None before any event.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from segmentation.errors import TidegateError
+from segmentation.types import NEVER
+from storage.arrays import micros_sql
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+
+
+class UnknownSegment(TidegateError):
+    """No segment has this name; `names`: those asked for and not found."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = list(names)
+        super().__init__(f"There is no segment {', '.join(self.names)}. `tidegate status` lists those that are.")
+
+
+@dataclass(frozen=True, slots=True)
+class Query(Generic[T]):
+    sql: str
+    parameters: Sequence[Any]
+    build: Callable[[list[Row]], T]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """since: None for those not in. version, state: of the segment's definition."""
+
+    user_id: str
+    segment: str
+    member: bool
+    since: int | None
+    known: bool
+    as_of: int | None
+    version: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    segment: str
+    since: int
+    version: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class UserSegments:
+    """Sorted by segment."""
+
+    user_id: str
+    known: bool
+    as_of: int | None
+    segments: list[Membership]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    user_id: str
+    since: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemberPage:
+    """Sorted by user id (code points). next_after: what to give as `after` for the next page, None at the end."""
+
+    segment: str
+    version: int
+    state: str
+    as_of: int | None
+    members: list[Member]
+    next_after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """members: their exact number. updated_at: of the definition; changed_at: last entry or exit, None if never."""
+
+    name: str
+    description: str
+    owner: str
+    tags: list[str]
+    enabled: bool
+    version: int
+    sql: str
+    state: str
+    updated_at: int
+    members: int
+    changed_at: int | None
+    as_of: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentPage:
+    """Sorted by name (code points)."""
+
+    segments: list[Segment]
+    next_after: str | None
+
+
+_LEAST_WATERMARK = "(SELECT min(watermark) FROM tidegate.shards)"
+_USER_AS_OF = f"""
+    CASE WHEN u.user_id IS NULL THEN {_LEAST_WATERMARK}
+    ELSE greatest((SELECT watermark FROM tidegate.shards s WHERE s.shard = u.shard),
+                  {micros_sql("u.last_effective_at")}) END
+"""
+_SEGMENT = f"""
+    SELECT d.name, d.description, d.owner, d.tags, d.enabled, d.version, d.sql, d.state, {micros_sql("d.updated_at")},
+           coalesce(c.members, 0)::bigint, {micros_sql("c.changed_at")}, {_LEAST_WATERMARK}
+    FROM tidegate.definitions d
+    LEFT JOIN LATERAL (
+        SELECT sum(members) AS members, max(changed_at) AS changed_at
+        FROM tidegate.member_counts WHERE segment_id = d.id
+    ) c ON true
+    WHERE d.state <> 'removed'
+"""
+
+
+def check(pairs: Sequence[tuple[str, str]]) -> Query[list[Answer]]:
+    """`pairs` of (user id, segment), answered in order. Building raises UnknownSegment."""
+    # The lateral subqueries keep the planner to one look-up per pair, whatever its statistics say.
+    sql = f"""
+        SELECT d.version, d.state, {micros_sql("m.since")}, coalesce(u.known, false), {_USER_AS_OF}
+        FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS p(user_id, segment, place)
+        LEFT JOIN tidegate.definitions d ON d.name = p.segment AND d.state <> 'removed'
+        LEFT JOIN LATERAL (
+            SELECT since FROM tidegate.members WHERE segment_id = d.id AND user_id = p.user_id LIMIT 1
+        ) m ON true
+        LEFT JOIN LATERAL (
+            SELECT user_id, shard, known, last_effective_at FROM tidegate.users WHERE user_id = p.user_id LIMIT 1
+        ) u ON true
+        ORDER BY p.place
+    """
+
+    def build(rows: list[Row]) -> list[Answer]:
+        unknown = {segment for (_, segment), row in zip(pairs, rows) if row[0] is None}
+        if unknown:
+            raise UnknownSegment(sorted(unknown))
+        return [
+            Answer(user, segment, since is not None, since, known, _instant(as_of), version, state)
+            for (user, segment), (version, state, since, known, as_of) in zip(pairs, rows)
+        ]
+
+    return Query(sql, [[user for user, _ in pairs], [segment for _, segment in pairs]], build)
+
+
+def user_segments(user_id: str) -> Query[UserSegments]:
+    sql = f"""
+        SELECT coalesce(u.known, false), {_USER_AS_OF}, d.name, {micros_sql("m.since")}, d.version, d.state
+        FROM (SELECT %s::text AS user_id) p
+        LEFT JOIN tidegate.users u ON u.user_id = p.user_id
+        LEFT JOIN tidegate.members m ON m.user_id = p.user_id
+        LEFT JOIN tidegate.definitions d ON d.id = m.segment_id
+        ORDER BY d.name
+    """
+
+    def build(rows: list[Row]) -> UserSegments:
+        known, as_of = rows[0][:2]
+        found = [Membership(*row[2:]) for row in rows if row[2] is not None]
+        return UserSegments(user_id, known, _instant(as_of), found)
+
+    return Query(sql, [user_id], build)
+
+
+def members(segment: str, after: str | None, limit: int) -> Query[MemberPage]:
+    """Members with ids greater than `after`, `limit` at most.
+
+    Who is a member throughout a walk over the pages is on exactly one of them, whatever else changes.
+    """
+    sql = f"""
+        WITH d AS (SELECT id, version, state FROM tidegate.definitions WHERE name = %s AND state <> 'removed')
+        SELECT d.version, d.state, {_LEAST_WATERMARK}, m.user_id, {micros_sql("m.since")}
+        FROM d LEFT JOIN LATERAL (
+            SELECT user_id, since FROM tidegate.members
+            WHERE segment_id = d.id AND user_id > %s ORDER BY user_id LIMIT %s
+        ) m ON true
+        ORDER BY m.user_id
+    """
+
+    def build(rows: list[Row]) -> MemberPage:
+        if not rows:
+            raise UnknownSegment([segment])
+        version, state, as_of = rows[0][:3]
+        found = [Member(user_id, since) for *_, user_id, since in rows if user_id is not None]
+        page = found[:limit]
+        return MemberPage(
+            segment, version, state, _instant(as_of), page, page[-1].user_id if len(found) > limit else None
+        )
+
+    return Query(sql, [segment, after or "", limit + 1], build)
+
+
+def segments(after: str | None, limit: int) -> Query[SegmentPage]:
+    """Segments with names greater than `after`, disabled ones too, removed ones not."""
+
+    def build(rows: list[Row]) -> SegmentPage:
+        page = [_segment(row) for row in rows[:limit]]
+        return SegmentPage(page, page[-1].name if len(rows) > limit else None)
+
+    return Query(f"{_SEGMENT} AND d.name > %s ORDER BY d.name LIMIT %s", [after or "", limit + 1], build)
+
+
+def segment(name: str) -> Query[Segment]:
+    def build(rows: list[Row]) -> Segment:
+        if not rows:
+            raise UnknownSegment([name])
+        return _segment(rows[0])
+
+    return Query(f"{_SEGMENT} AND d.name = %s", [name], build)
+
+
+def _segment(row: Row) -> Segment:
+    values = [*row[:-1], _instant(row[-1])]
+    return Segment(*values)
+
+
+def _instant(micros: int | None) -> int | None:
+    return None if micros is None or micros <= NEVER else micros

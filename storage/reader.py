@@ -1,0 +1,83 @@
+"""Runs the questions of `storage.queries`: `MembershipReader` on a pool with async, `fetch` on a connection.
+
+A database that was restarted is met once per connection: a reading is repeated on a fresh one
+before anybody hears of it. DatabaseLost means that it is away; the caller may try later.
+"""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import psycopg
+import psycopg_pool
+
+from storage import postgres, queries
+from storage.postgres import Connection, DatabaseLost
+from storage.queries import Answer, MemberPage, Query, Segment, SegmentPage, UserSegments
+
+T = TypeVar("T")
+Pool = psycopg_pool.AsyncConnectionPool[psycopg.AsyncConnection[tuple[Any, ...]]]
+
+
+def open_pool(url: str, *, size: int = 8, patience: float = 5.0) -> Pool:
+    """A closed pool (`await pool.open()`); `patience`: seconds to wait for a free or a new connection."""
+    arguments, _ = postgres.arguments_of(url)
+    return psycopg_pool.AsyncConnectionPool(
+        kwargs={**arguments, "autocommit": True, "application_name": "tidegate server", "prepare_threshold": 1},
+        min_size=min(2, size), max_size=size, timeout=patience, open=False, name="tidegate",
+        reconnect_timeout=5.0,
+    )
+
+
+def fetch(connection: Connection, query: Query[T]) -> T:
+    """The answer, for programs without async; `connection` from `postgres.connect`."""
+    with postgres.foreign_errors(postgres.address_of(connection)):
+        rows = connection.execute(query.sql.encode(), query.parameters).fetchall()
+    return query.build(rows)
+
+
+class MembershipReader:
+    """Membership as it is stored now. Raises UnknownSegment, DatabaseLost, DatabaseError.
+
+    `where` is `postgres.address(url)`, for messages.
+    """
+
+    def __init__(self, pool: Pool, where: str) -> None:
+        self._pool, self._where = pool, where
+
+    async def check(self, pairs: Sequence[tuple[str, str]]) -> list[Answer]:
+        """One answer per (user id, segment), in order, all of one instant."""
+        return await self.fetch(queries.check(pairs))
+
+    async def user_segments(self, user_id: str) -> UserSegments:
+        return await self.fetch(queries.user_segments(user_id))
+
+    async def members(self, segment: str, after: str | None, limit: int) -> MemberPage:
+        return await self.fetch(queries.members(segment, after, limit))
+
+    async def segments(self, after: str | None, limit: int) -> SegmentPage:
+        return await self.fetch(queries.segments(after, limit))
+
+    async def segment(self, name: str) -> Segment:
+        return await self.fetch(queries.segment(name))
+
+    async def ping(self) -> None:
+        """For health checks: raises DatabaseLost or DatabaseError unless the database answers."""
+        await self.fetch(Query("SELECT 1", [], lambda rows: None))
+
+    async def fetch(self, query: Query[T]) -> T:
+        try:
+            return await self._fetch(query)
+        except DatabaseLost:
+            await self._pool.check()
+            return await self._fetch(query)
+
+    async def _fetch(self, query: Query[T]) -> T:
+        try:
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(query.sql.encode(), query.parameters)
+                rows = await cursor.fetchall()
+        except psycopg_pool.PoolTimeout:
+            raise DatabaseLost(f"No connection to {self._where}: it is away, or all connections are busy.") from None
+        except psycopg.Error as error:
+            raise postgres.translated(error, self._where) from error
+        return query.build(rows)

@@ -1,0 +1,287 @@
+"""`--rebuild`: a new complete membership replaces the stored one; only the differences are written.
+
+All in one transaction: readers see the old membership until the end, then the new one. The shards'
+tokens are raised at the beginning, so an engine that still runs waits at its next commit and then
+gets Fenced. Differences are transitions with cause "definition", one message per user.
+
+    with Rebuild(url, record, definitions) as rebuild:
+        for shard, state in enumerate(states):                   # segmentation.evaluate.shard.Shard
+            rebuild.apply_differences(shard, state.members(), effective_at)
+            state.restore_seq(rebuild.sequence_numbers(shard))
+            saved = store.save(shard, rebuild.next_step(shard), state.next_offset, state.dump())
+            rebuild.finish(shard, saved, state.watermark)
+    # then as at any start: prepare, take_over
+
+Leaving the block without an error commits; every shard must have been finished.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from types import TracebackType
+
+import msgspec
+import numpy as np
+
+from segmentation.compile.tree import Definition
+from segmentation.shards import shard_of
+from storage import arrays, engine_state, messages, postgres, writer
+from storage.commits import CheckpointRecord, StoredSegment
+from storage.engine_state import EngineRecord
+from storage.postgres import Connection
+
+_CHUNK = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """users: messages written; entered, left: flips; known: users of the new membership."""
+
+    users: int
+    entered: int
+    left: int
+    known: int
+
+
+_STAGING = """
+    CREATE TEMP TABLE new_users (user_id text COLLATE "C" NOT NULL) ON COMMIT DROP;
+    CREATE TEMP TABLE new_members (user_id text COLLATE "C" NOT NULL, segment_id integer NOT NULL) ON COMMIT DROP;
+    CREATE TEMP TABLE flips (
+        user_id text COLLATE "C" NOT NULL, segment_id integer NOT NULL, entered boolean NOT NULL
+    ) ON COMMIT DROP;
+    CREATE TEMP TABLE sent (
+        user_id text COLLATE "C" PRIMARY KEY, seq bigint NOT NULL, at timestamptz NOT NULL, position bigint NOT NULL
+    ) ON COMMIT DROP;
+"""
+_NEW = "INSERT INTO tidegate.users (user_id, shard) SELECT user_id, %(shard)s FROM new_users ON CONFLICT DO NOTHING"
+_KNOWN = """
+    UPDATE tidegate.users u SET known = true FROM new_users n WHERE n.user_id = u.user_id AND NOT u.known
+"""
+_UNKNOWN = """
+    UPDATE tidegate.users u SET known = false
+    WHERE u.shard = %(shard)s AND u.known AND NOT EXISTS (SELECT FROM new_users n WHERE n.user_id = u.user_id)
+"""
+_FLIPS = """
+    INSERT INTO flips (user_id, segment_id, entered)
+    SELECT user_id, segment_id, before.there IS NULL
+    FROM (
+        SELECT m.user_id, m.segment_id, true AS there
+        FROM tidegate.members m JOIN tidegate.users u USING (user_id) WHERE u.shard = %(shard)s
+    ) before
+    FULL JOIN (SELECT user_id, segment_id, true AS there FROM new_members) now USING (user_id, segment_id)
+    WHERE before.there IS NULL OR now.there IS NULL
+"""
+_SENT = """
+    INSERT INTO sent (user_id, seq, at, position)
+    SELECT user_id, u.seq + 1, greatest(u.last_effective_at, (%(at)s::timestamptz[])[1]),
+           %(position)s + row_number() OVER (ORDER BY user_id)
+    FROM (SELECT DISTINCT user_id FROM flips) f JOIN tidegate.users u USING (user_id)
+"""
+_APPLY = (
+    """
+    INSERT INTO tidegate.transitions
+        (user_id, seq, segment_id, entered, effective_at, cause, version, shard, position)
+    SELECT user_id, s.seq, f.segment_id, f.entered, s.at, 'definition', d.version, %(shard)s, s.position
+    FROM flips f JOIN sent s USING (user_id) JOIN tidegate.definitions d ON d.id = f.segment_id
+    """,
+    """
+    DELETE FROM tidegate.members m USING flips f
+    WHERE NOT f.entered AND m.segment_id = f.segment_id AND m.user_id = f.user_id
+    """,
+    """
+    INSERT INTO tidegate.members (segment_id, user_id, since, seq)
+    SELECT f.segment_id, user_id, s.at, s.seq FROM flips f JOIN sent s USING (user_id) WHERE f.entered
+    """,
+    """
+    UPDATE tidegate.users u SET seq = s.seq, last_effective_at = s.at FROM sent s WHERE u.user_id = s.user_id
+    """,
+    """
+    INSERT INTO tidegate.member_counts AS c (segment_id, shard, members, changed_at)
+    SELECT f.segment_id, %(shard)s, sum(CASE WHEN f.entered THEN 1 ELSE -1 END), max(s.at)
+    FROM flips f JOIN sent s USING (user_id) GROUP BY f.segment_id
+    ON CONFLICT (segment_id, shard) DO UPDATE
+    SET members = c.members + excluded.members, changed_at = greatest(c.changed_at, excluded.changed_at)
+    """,
+)
+_RECOUNT = """
+    CREATE TEMP TABLE changed ON COMMIT DROP AS
+        SELECT segment_id, max(changed_at) AS at FROM tidegate.member_counts GROUP BY segment_id;
+    DELETE FROM tidegate.member_counts;
+    INSERT INTO tidegate.member_counts (segment_id, shard, members, changed_at)
+        SELECT c.segment_id, coalesce(n.shard, 0), coalesce(n.members, 0), c.at
+        FROM changed c LEFT JOIN (
+            SELECT m.segment_id, u.shard, count(*) AS members
+            FROM tidegate.members m JOIN tidegate.users u USING (user_id) GROUP BY m.segment_id, u.shard
+        ) n USING (segment_id);
+"""
+
+
+class Rebuild:
+    """See the module. `segments`: the new definitions as stored, in the plan's order."""
+
+    segments: list[StoredSegment]
+
+    def __init__(self, url: str, record: EngineRecord, definitions: Sequence[Definition]) -> None:
+        self._url, self._where = url, postgres.address(url)
+        self._record, self._definitions = record, definitions
+        self._stack = ExitStack()
+        self._steps: dict[int, int] = {}
+        self._unfinished = set(range(record.shards))
+        self._connection: Connection
+
+    def __enter__(self) -> "Rebuild":
+        with ExitStack() as stack:
+            stack.enter_context(postgres.foreign_errors(self._where))
+            connection = stack.enter_context(closing(postgres.connect(self._url, application="tidegate rebuild")))
+            stack.enter_context(connection.transaction())
+            self._connection = connection
+            connection.execute("SET LOCAL lock_timeout = '30s'")
+            engine_state.lock(connection)
+            stored = engine_state.read_engine(connection)
+            engine_state.store_engine(connection, self._record)
+            if stored is not None and stored.shards != self._record.shards:
+                self._place_users()
+            engine_state.create_shards(connection, self._record.shards)
+            connection.execute("DELETE FROM tidegate.shards WHERE shard >= %s", [self._record.shards])
+            rows = connection.execute("UPDATE tidegate.shards SET token = token + 1 RETURNING shard, step").fetchall()
+            self._steps = {shard: step + 1 for shard, step in rows}
+            self.segments = engine_state.register(connection, self._definitions)
+            connection.execute(_STAGING.encode())
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._stack.__exit__(kind, error, trace)
+            return
+        with self._stack:
+            assert not self._unfinished, f"shards {sorted(self._unfinished)} were not finished"
+
+    def next_step(self, shard: int) -> int:
+        """The number of the step that the rebuild counts as."""
+        return self._steps[shard]
+
+    def apply_differences(
+        self, shard: int, membership: Iterable[tuple[str, Sequence[int]]], effective_at: int
+    ) -> Differences:
+        """`membership`: every known user of the shard with his segments (indices into `segments`), each once.
+
+        effective_at: µs; for a user whose last transition was later, that one's time is taken.
+        """
+        connection = self._connection
+        known = self._stage(membership)
+        row = connection.execute("SELECT position FROM tidegate.shards WHERE shard = %s", [shard]).fetchone()
+        assert row is not None
+        values = {"shard": shard, "at": arrays.timestamps(np.array([effective_at], np.int64)), "position": row[0]}
+        for statement in (_NEW, _KNOWN, _UNKNOWN, _FLIPS, "ANALYZE flips", _SENT, "ANALYZE sent", *_APPLY):
+            connection.execute(statement.encode(), values if "%(" in statement else None)
+        users = self._send(shard)
+        connection.execute(
+            "UPDATE tidegate.shards SET position = position + %s WHERE shard = %s", [users, shard]
+        )
+        row = connection.execute(
+            "SELECT count(*) FILTER (WHERE entered), count(*) FILTER (WHERE NOT entered) FROM flips"
+        ).fetchone()
+        connection.execute("TRUNCATE new_users, new_members, flips, sent")
+        entered, left = row or (0, 0)
+        return Differences(users, entered, left, known)
+
+    def sequence_numbers(self, shard: int) -> dict[str, int]:
+        return sequence_numbers(self._connection, shard)
+
+    def finish(self, shard: int, checkpoint: CheckpointRecord, watermark: int) -> None:
+        """The shard goes on from `checkpoint`, whose step must be `next_step(shard)`."""
+        assert checkpoint.step == self._steps[shard], "the checkpoint is of another step"
+        encode = msgspec.json.encode
+        self._connection.execute("DELETE FROM tidegate.steps WHERE shard = %s", [shard])
+        self._connection.execute(
+            "UPDATE tidegate.shards SET step = %s, watermark = %s, offsets = %s::jsonb, checkpoint = %s::jsonb, "
+            "updated_at = now() WHERE shard = %s",
+            [checkpoint.step, watermark, encode({str(p): o for p, o in checkpoint.offsets.items()}).decode(),
+             encode(checkpoint).decode(), shard],
+        )
+        self._unfinished.discard(shard)
+
+    def _stage(self, membership: Iterable[tuple[str, Sequence[int]]]) -> int:
+        connection, ids = self._connection, [segment.id for segment in self.segments]
+        users: list[str] = []
+        member_users: list[str] = []
+        member_segments: list[int] = []
+        known = 0
+
+        def flush() -> None:
+            connection.execute("INSERT INTO new_users SELECT * FROM unnest(%s::text[])", [arrays.texts(users)])
+            connection.execute(
+                "INSERT INTO new_members SELECT * FROM unnest(%s::text[], %s::int[])",
+                [arrays.texts(member_users), arrays.integers(member_segments)],
+            )
+            for column in (users, member_users, member_segments):
+                column.clear()
+
+        for user, numbers in membership:
+            known += 1
+            users.append(user)
+            for number in numbers:
+                member_users.append(user)
+                member_segments.append(ids[number])
+            if len(users) >= _CHUNK:
+                flush()
+        flush()
+        connection.execute("ANALYZE new_users")
+        connection.execute("ANALYZE new_members")
+        return known
+
+    def _send(self, shard: int) -> int:
+        """Outbox rows of the shard's differences; returns the number of messages."""
+        names = {
+            id: (name, version)
+            for id, name, version in self._connection.execute("SELECT id, name, version FROM tidegate.definitions")
+        }
+        count = 0
+        with self._connection.cursor(name="differences") as cursor:
+            cursor.execute(
+                f"""
+                SELECT user_id, s.seq, {arrays.micros_sql("s.at")}, array_agg(f.segment_id ORDER BY f.segment_id),
+                       array_agg(f.entered ORDER BY f.segment_id)
+                FROM flips f JOIN sent s USING (user_id)
+                GROUP BY user_id, s.seq, s.at, s.position ORDER BY s.position
+                """.encode()
+            )
+            while chunk := cursor.fetchmany(_CHUNK):
+                count += len(chunk)
+                times = messages.rfc3339(np.array([row[2] for row in chunk], np.int64))
+                values = [
+                    messages.definition_message(user, seq, at, [(*names[id], came) for id, came in zip(ids, entered)])
+                    for (user, seq, _, ids, entered), at in zip(chunk, times)
+                ]
+                self._connection.execute(
+                    writer.OUTBOX,
+                    [arrays.integers([shard] * len(chunk)), arrays.byte_strings([row[0].encode() for row in chunk]),
+                     arrays.byte_strings(values)],
+                )
+        return count
+
+    def _place_users(self) -> None:
+        """After a change of the number of shards: every user's new one."""
+        self._connection.execute('CREATE TEMP TABLE placed (user_id text COLLATE "C", shard integer) ON COMMIT DROP')
+        with self._connection.cursor(name="users") as cursor:
+            cursor.execute("SELECT user_id FROM tidegate.users")
+            while chunk := cursor.fetchmany(_CHUNK):
+                users = [row[0] for row in chunk]
+                self._connection.execute(
+                    "INSERT INTO placed SELECT * FROM unnest(%s::text[], %s::int[])",
+                    [arrays.texts(users), arrays.integers([shard_of(u, self._record.shards) for u in users])],
+                )
+        self._connection.execute("ANALYZE placed")
+        self._connection.execute(
+            "UPDATE tidegate.users u SET shard = p.shard FROM placed p "
+            "WHERE p.user_id = u.user_id AND u.shard <> p.shard"
+        )
+        self._connection.execute(_RECOUNT.encode())
+
+
+def sequence_numbers(connection: Connection, shard: int) -> dict[str, int]:
+    """Every user's last sequence number, 0 included, for `Shard.restore_seq`."""
+    return dict(connection.execute("SELECT user_id, seq FROM tidegate.users WHERE shard = %s", [shard]).fetchall())
