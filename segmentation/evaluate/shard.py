@@ -76,23 +76,13 @@ class Shard:
             if (rows := self._arrive(poll, step)) is not None:
                 arrived.append(rows)
         step.watermark = self.watermark
-        due = arrived
-        if self._live and arrived:
-            due = []
-            for rows in arrived:
-                ahead = rows["known"] > self._clock
-                if ahead.any():
-                    self._waiting.append({name: column[ahead] for name, column in rows.items()})
-                    rows = {name: column[~ahead] for name, column in rows.items()}
-                if len(rows["time"]):
-                    due.append(rows)
-        self._settle(due, self.watermark, step)
+        self._settle(self._due(arrived, self._clock), self.watermark, step)
         self._forget()
         return step
 
     def finish(self, at: int) -> Step:
         """The input has ended: everything that takes effect at or before `at` (µs) is applied."""
-        due, self._waiting = self._waiting, []
+        arrived, self._waiting = self._waiting, []
         self.watermark = max(self.watermark, at + 1)
         for partition in self._partition:
             self._partition[partition] = max(self._partition[partition], at + 1)
@@ -101,8 +91,22 @@ class Shard:
             for partition, watermark in self._partition.items()
         ]
         step = Step(parts, self.watermark, Transitions.none())
-        self._settle(due, self.watermark, step)
+        self._settle(self._due(arrived, at), self.watermark, step)
         return step
+
+    def _due(self, arrived: list[Columns], clock: int) -> list[Columns]:
+        """The rows that take effect by now; live ones that are ahead of the clock go on waiting."""
+        if not self._live:
+            return arrived
+        due = []
+        for rows in arrived:
+            ahead = rows["known"] > clock
+            if ahead.any():
+                self._waiting.append({name: column[ahead] for name, column in rows.items()})
+                rows = {name: column[~ahead] for name, column in rows.items()}
+            if len(rows["time"]):
+                due.append(rows)
+        return due
 
     def _arrive(self, poll: Poll, step: Step) -> Columns | None:
         """Gives the poll's new events their known_at, logs them, and moves the partition on."""
@@ -117,11 +121,10 @@ class Shard:
             accepted = self._accept(rows, partition, self._watermarks(rows, partition), step)
         self.next_offset[partition] = max(position, poll.next_offset)
         self._high[partition] = max(self._high[partition], poll.high)
+        reached = int(self._behind(np.array([self._high[partition]], np.int64))[0])
         if poll.watermark is not None:
-            reached = poll.watermark
-        else:
-            reached = self._behind(np.array([self._high[partition]], np.int64))[0]
-        self._partition[partition] = max(self._partition[partition], int(reached))
+            reached = max(reached, poll.watermark)
+        self._partition[partition] = max(self._partition[partition], reached)
         self.watermark = max(self.watermark, min(self._partition.values()))
         step.parts.append(Part(partition, self.next_offset[partition], poll.clock, self._partition[partition]))
         return accepted
