@@ -35,6 +35,9 @@ class Touched:
     term: Int64
     sign: Int64
 
+    def where(self, keep: Array) -> "Touched":
+        return Touched(self.row[keep], self.term[keep], self.sign[keep])
+
 
 class Index:
     def __init__(self, plan: Plan) -> None:
@@ -121,7 +124,7 @@ class Index:
         for number, pairs in grouped(residual[todo], todo):
             rows = touched.row[pairs]
             keep[pairs] = evaluate(self.residuals[number], frame.take(rows)).truth(len(rows))
-        return Touched(touched.row[keep], touched.term[keep], touched.sign[keep])
+        return touched.where(keep)
 
     def values(self, touched: Touched, frame: Frame) -> list[tuple[Array, Vector | None]]:
         """The pairs by distinct argument: (pair numbers, the argument at those pairs; None is 1)."""

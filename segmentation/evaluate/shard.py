@@ -13,21 +13,19 @@ from numpy.typing import NDArray
 from segmentation.compile.plan import Plan, structure
 from segmentation.errors import TidegateError
 from segmentation.evaluate.arrivals import known_at, repeats
+from segmentation.evaluate.columns import Columnar
+from segmentation.evaluate.deltas import Deltas
 from segmentation.evaluate.environments import Frame
 from segmentation.evaluate.index import ARRIVAL, FIRST_OFFSET, LATE, Index, Touched
 from segmentation.evaluate.network import Network
-from segmentation.evaluate.registers import RegisterRows, ordered_doubles
 from segmentation.evaluate.step import Part, Step, Transitions
 from segmentation.evaluate.steps import Steps, steps_of
-from segmentation.evaluate.vector import Vector, bound, strings, text_vector
-from segmentation.events.rows import Bool, Int64, Poll, Rows, TextColumn
-from segmentation.state.dictionary import Dictionary
+from segmentation.events.rows import Bool, Int64, Poll, Rows
 from segmentation.state.dump import pack, unpack
 from segmentation.state.log import Columns, Log
-from segmentation.types import NEVER, Kind
+from segmentation.types import NEVER
 
 Array = NDArray[Any]
-_ALWAYS = ("user_id", "event_id", "event_time")
 _MEMBERS_CHUNK = 1 << 16
 
 
@@ -49,16 +47,16 @@ class Shard:
         self._partition = dict.fromkeys(range(partitions), NEVER)
         self._clock = NEVER
         self._applied_to = NEVER  # expiries strictly below have been applied
-        self._users = Dictionary()
-        self._texts = Dictionary()
         self._newest = np.full(1024, NEVER, np.int64)  # by user: largest event time that arrived
         self._applied = np.full(1024, NEVER, np.int64)  # by user: known_at of the last event that took effect
         self._reached = np.full(1024, NEVER, np.int64)  # scratch of a batch: what _applied is going to be
         self._seq = np.zeros(1024, np.int64)
         self._index = Index(plan)
+        self._columnar = Columnar(plan, self._index)
+        self._users, self._texts = self._columnar.users, self._columnar.texts
+        self._deltas = Deltas(self._index, self._texts)
         self._network = Network(plan, self._texts)
-        self._types = {name: type_ for name, type_ in plan.columns.items() if name not in _ALWAYS}
-        self._log = Log(self._log_dtypes())
+        self._log = Log(self._columnar.dtypes())
         self._waiting: list[Columns] = []  # arrived ahead of the clock
 
     # moving forward
@@ -149,7 +147,8 @@ class Shard:
             rows, watermark = rows.take(in_time), watermark[in_time]
             if not len(rows):
                 return None
-        user = self._user_numbers(rows)
+        user = self._columnar.user_numbers(rows)
+        self._make_room()
         again = repeats(user, rows.time, rows.event_id, self._log)
         if again.any():
             step.repeated += int(again.sum())
@@ -160,81 +159,23 @@ class Shard:
         known = known_at(user, rows.time, watermark, self._newest)
         step.accepted += len(rows)
         step.late += int((watermark > rows.time).sum())
-        columns = self._columns(rows, user, known)
+        columns = self._columnar.columns(rows, user, known)
         self._log.append(columns)
         return columns
 
-    def _user_numbers(self, rows: Rows) -> Int64:
-        used, place = np.unique(rows.user, return_inverse=True)
-        ids = rows.user_ids
-        numbers = self._users.codes(ids[i] for i in used.tolist())
+    def _make_room(self) -> None:
         if len(self._users) > len(self._newest):
             room = 2 * len(self._users)
             self._newest = _grown(self._newest, room, NEVER)
             self._applied = _grown(self._applied, room, NEVER)
             self._reached = _grown(self._reached, room, NEVER)
             self._seq = _grown(self._seq, room, 0)
-        return numbers[place]
 
     def _forget(self) -> None:
         if self._horizon is None or self.watermark == NEVER:
             return
         longest = max([self._horizon, *self._index.offsets])
         self._log.drop_before(self.watermark - longest - 1)
-
-    # columns
-
-    def _log_dtypes(self) -> dict[str, np.dtype[Any]]:
-        dtypes: dict[str, np.dtype[Any]] = {name: np.dtype(np.int64) for name in ("time", "known")}
-        dtypes |= {"user": np.dtype(np.int32), "code": np.dtype(np.int32), "event_id": np.dtype(object)}
-        for name, type_ in self._types.items():
-            data = {Kind.TEXT: np.int32, Kind.DOUBLE: np.float64, Kind.BOOLEAN: np.bool_}.get(type_.kind, np.int64)
-            dtypes[f"={name}"] = np.dtype(data)
-            if type_.kind is not Kind.TEXT:
-                dtypes[f"?{name}"] = np.dtype(np.bool_)
-        return dtypes
-
-    def _columns(self, rows: Rows, user: Int64, known: Int64) -> Columns:
-        """The rows as the log keeps them: the shard's own text codes, one code for the index."""
-        n = len(rows)
-        texts = {
-            name: self._own_codes(column)
-            for name in {*self.plan.code_columns, *self._types}
-            if isinstance(column := rows.columns[name], TextColumn)
-        }
-        out: Columns = {
-            "time": rows.time, "known": known, "user": user, "event_id": rows.event_id,
-            "code": self._index.encode(texts, n, self._texts),
-        }
-        for name in self._types:
-            column = rows.columns[name]
-            if isinstance(column, TextColumn):
-                out[f"={name}"] = texts[name].codes
-            else:
-                out[f"={name}"] = column.data
-                out[f"?{name}"] = np.ones(n, np.bool_) if column.valid is None else column.valid
-        return out
-
-    def _own_codes(self, column: TextColumn) -> TextColumn:
-        used, place = np.unique(column.codes, return_inverse=True)
-        own = np.array([self._texts.code(column.values[code]) if code >= 0 else -1 for code in used.tolist()], np.int64)
-        return TextColumn(own[place].astype(np.int32), self._texts.values)
-
-    def _frame(self, rows: Columns) -> Frame:
-        def make(name: str) -> Vector:
-            if name == "event_time":
-                return Vector(Kind.TIMESTAMPTZ, rows["time"])
-            if name == "event_id":
-                return text_vector(rows["event_id"].tolist())
-            if name == "user_id":
-                return text_vector([self._users.values[user] for user in rows["user"].tolist()])
-            type_, data = self._types[name], rows[f"={name}"]
-            if type_.kind is Kind.TEXT:
-                return Vector(Kind.TEXT, data, data >= 0, texts=self._texts)
-            valid = rows[f"?{name}"]
-            return Vector(type_.kind, data, None if valid.all() else valid, type_.scale)
-
-        return Frame(len(rows["time"]), make)
 
     # settling
 
@@ -256,7 +197,9 @@ class Shard:
         rows = {name: np.concatenate((changes[name], events[name])) for name in events} if m else events
         step_of = np.concatenate((steps.of_change, steps.of_event))
         touched = self._touched(rows, np.concatenate((phase, np.full(n, ARRIVAL))), m)
-        flips = self._apply(touched, rows, step_of, self._first_steps(user, fresh, steps, step), steps)
+        linear, registers = self._deltas.of(*touched, rows, step_of)
+        new = self._first_steps(user, fresh, steps, step)
+        flips = self._network.apply(linear.cell, linear.step, linear.delta, registers, new, steps)
         step.transitions = self._transitions(flips, steps)
 
     def _due_changes(self, watermark: int, events: Columns) -> tuple[Columns, Int64, Int64]:
@@ -280,14 +223,14 @@ class Shard:
 
     def _touched(self, rows: Columns, phase: Int64, m: int) -> tuple[Touched, Frame]:
         """The (row, term) pairs that count; the first m rows are changes, the others arrivals."""
-        index, frame = self._index, self._frame(rows)
+        index, frame = self._index, self._columnar.frame(rows)
         code = rows["code"].astype(np.int64)
         touched = index.expand(phase, code)
         age = rows["known"] - rows["time"]
         late = np.flatnonzero(age[m:] > 0) + m
         if late.size:
             open_still = (touched.row < m) | (age[touched.row] < index.end[touched.term])
-            touched = Touched(touched.row[open_still], touched.term[open_still], touched.sign[open_still])
+            touched = touched.where(open_still)
             more = index.expand(np.full(len(late), LATE), code[late])
             inside = (age[late[more.row]] >= index.start[more.term]) & (age[late[more.row]] < index.end[more.term])
             touched = Touched(
@@ -304,57 +247,6 @@ class Shard:
         who, place = np.unique(user[fresh], return_index=True)
         step.new_users = [self._users.values[u] for u in who.tolist()]
         return np.asarray(steps.of_event[np.flatnonzero(fresh)[place]], np.int64)
-
-    def _apply(
-        self, found: tuple[Touched, Frame], rows: Columns, step_of: Int64, new: Int64, steps: Steps
-    ) -> Any:
-        """Turns pairs into rows of cells and runs the network."""
-        touched, frame = found
-        index = self._index
-        cell, at = index.cell[touched.term], step_of[touched.row]
-        is_linear = touched.term < index.linears
-        linear = Touched(touched.row[is_linear], touched.term[is_linear], touched.sign[is_linear])
-        deltas, used = [], []
-        coefficient = np.array(index.coefficient, object)
-        small = all(abs(c) < 2**31 for c in index.coefficient)
-        weight = coefficient.astype(np.int64) if small else coefficient
-        for pairs, value in index.values(linear, frame):
-            factor = weight[linear.term[pairs]] * linear.sign[pairs]
-            if value is None:
-                deltas.append(factor)
-            else:
-                pairs, factor, delta = _present(pairs, factor, value)
-                deltas.append(_product(delta, factor))
-            used.append(pairs)
-        none = np.zeros(0, np.int64)
-        order = np.concatenate([none, *used])
-        registers = self._register_rows(
-            Touched(touched.row[~is_linear], touched.term[~is_linear], touched.sign[~is_linear]), frame, rows, step_of
-        )
-        return self._network.apply(
-            cell[is_linear][order], at[is_linear][order], np.concatenate([none, *deltas]), registers, new, steps
-        )
-
-    def _register_rows(self, touched: Touched, frame: Frame, rows: Columns, step_of: Int64) -> RegisterRows | None:
-        parts = []
-        for pairs, value in self._index.values(touched, frame):
-            assert value is not None
-            data = np.broadcast_to(self._register_value(value), len(pairs))
-            if value.valid is not None:
-                here = np.broadcast_to(value.valid, len(pairs))
-                pairs, data = pairs[here], data[here]
-            row, cell = touched.row[pairs], self._index.cell[touched.term[pairs]]
-            parts.append((cell, step_of[row], rows["time"][row], rows["event_id"][row], data))
-        if not parts:
-            return None
-        return RegisterRows(*(np.concatenate(column) for column in zip(*parts)))
-
-    def _register_value(self, value: Vector) -> Int64:
-        if value.kind is Kind.DOUBLE:
-            return ordered_doubles(value.data)
-        if value.kind is Kind.TEXT and value.texts is not self._texts:
-            return self._texts.codes(strings(value).tolist())
-        return value.data.astype(np.int64)
 
     def _transitions(self, flips: Any, steps: Steps) -> Transitions:
         if not len(flips):
@@ -439,20 +331,3 @@ def _grown(values: Int64, room: int, fill: int) -> Int64:
     out = np.full(room, fill, np.int64)
     out[: len(values)] = values
     return out
-
-
-def _present(pairs: Int64, factor: Array, value: Vector) -> tuple[Int64, Array, Array]:
-    """Without the pairs whose argument is NULL."""
-    data = np.broadcast_to(value.data, len(pairs))
-    if value.valid is None:
-        return pairs, factor, data
-    here = np.broadcast_to(value.valid, len(pairs))
-    return pairs[here], factor[here], data[here]
-
-
-def _product(a: Array, b: Array) -> Array:
-    """a * b, in Python integers where int64 might not hold it."""
-    if a.dtype != object and b.dtype != object and bound(a) * bound(b) < 2**62:
-        return np.multiply(a, b)
-    product: Array = np.multiply(a.astype(object), b.astype(object))
-    return product

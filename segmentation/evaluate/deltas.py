@@ -1,0 +1,88 @@
+"""From (row, term) pairs to rows of cells: what each event adds to a count or sum, or offers a register."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmentation.evaluate.environments import Frame
+from segmentation.evaluate.index import Index, Touched
+from segmentation.evaluate.registers import RegisterRows, ordered_doubles
+from segmentation.evaluate.vector import Vector, bound, strings
+from segmentation.events.rows import Int64
+from segmentation.state.dictionary import Dictionary
+from segmentation.state.log import Columns
+from segmentation.types import Kind
+
+Array = NDArray[Any]
+_SAFE = 2**62
+
+
+@dataclass(slots=True)
+class LinearRows:
+    """cell, step int64[n]; delta[n], int64 or Python integers."""
+
+    cell: Int64
+    step: Int64
+    delta: Array
+
+
+class Deltas:
+    def __init__(self, index: Index, texts: Dictionary) -> None:
+        self._index = index
+        self._texts = texts
+        wide = any(abs(coefficient) >= _SAFE for coefficient in index.coefficient)
+        self._weight = np.array(index.coefficient, object if wide else np.int64)
+
+    def of(self, touched: Touched, frame: Frame, rows: Columns, step: Int64) -> tuple[LinearRows, RegisterRows | None]:
+        """step int64[rows]: the step of each row of the frame."""
+        linear = touched.term < self._index.linears
+        if linear.all():
+            return self._linear(touched, frame, step), None
+        return self._linear(touched.where(linear), frame, step), self._offers(touched.where(~linear), frame, rows, step)
+
+    def _linear(self, touched: Touched, frame: Frame, step: Int64) -> LinearRows:
+        none = np.zeros(0, np.int64)
+        deltas, used = [none], [none]
+        for pairs, value in self._index.values(touched, frame):
+            weight = _product(self._weight[touched.term[pairs]], touched.sign[pairs])
+            if value is None:
+                deltas.append(weight)
+            else:
+                here = _valid(value, len(pairs))
+                pairs, data = pairs[here], np.broadcast_to(value.data, len(here))[here]
+                deltas.append(_product(data, weight[here]))
+            used.append(pairs)
+        order = np.concatenate(used)
+        return LinearRows(self._index.cell[touched.term[order]], step[touched.row[order]], np.concatenate(deltas))
+
+    def _offers(self, touched: Touched, frame: Frame, rows: Columns, step: Int64) -> RegisterRows:
+        parts = []
+        for pairs, value in self._index.values(touched, frame):
+            assert value is not None
+            here = _valid(value, len(pairs))
+            pairs, data = pairs[here], np.broadcast_to(self._storable(value), len(here))[here]
+            row, cell = touched.row[pairs], self._index.cell[touched.term[pairs]]
+            parts.append((cell, step[row], rows["time"][row], rows["event_id"][row], data))
+        return RegisterRows(*(np.concatenate(column) for column in zip(*parts)))
+
+    def _storable(self, value: Vector) -> Int64:
+        """As int64: doubles in their order, texts as the shard's codes."""
+        if value.kind is Kind.DOUBLE:
+            return ordered_doubles(value.data)
+        if value.kind is Kind.TEXT and value.texts is not self._texts:
+            return self._texts.codes(strings(value).tolist())
+        return value.data.astype(np.int64)
+
+
+def _valid(value: Vector, n: int) -> NDArray[np.bool_]:
+    return np.broadcast_to(np.ones(1, np.bool_) if value.valid is None else value.valid, n)
+
+
+def _product(a: Array, b: Array) -> Array:
+    """a * b, in Python integers where int64 might not hold it."""
+    if a.dtype != object and b.dtype != object and bound(a) * bound(b) < _SAFE:
+        return np.multiply(a, b)
+    product: Array = np.multiply(a.astype(object), b.astype(object))
+    return product
