@@ -16,11 +16,13 @@ class SegmentState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SEGMENT_STATE_COMPLETE: _ClassVar[SegmentState]
     SEGMENT_STATE_HELD: _ClassVar[SegmentState]
     SEGMENT_STATE_COMPLETE_SINCE: _ClassVar[SegmentState]
+    SEGMENT_STATE_DISABLED: _ClassVar[SegmentState]
 SEGMENT_STATE_UNSPECIFIED: SegmentState
 SEGMENT_STATE_BUILDING: SegmentState
 SEGMENT_STATE_COMPLETE: SegmentState
 SEGMENT_STATE_HELD: SegmentState
 SEGMENT_STATE_COMPLETE_SINCE: SegmentState
+SEGMENT_STATE_DISABLED: SegmentState
 
 class DefinitionStatus(_message.Message):
     __slots__ = ("segment", "version", "state", "complete_since")

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from grpc_server.generated.tidegate.v1 import definition_pb2 as tidegate_dot_v1_dot_definition__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctidegate/v1/membership.proto\x12\x0btidegate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctidegate/v1/definition.proto\":\n\x16\x43heckMembershipRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07segment\x18\x02 \x01(\t\"\x96\x01\n\x17\x43heckMembershipResponse\x12\x0e\n\x06member\x18\x01 \x01(\x08\x12\r\n\x05known\x18\x02 \x01(\x08\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\ndefinition\x18\x04 \x01(\x0b\x32\x1d.tidegate.v1.DefinitionStatus\"2\n\x0eMembershipPair\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07segment\x18\x02 \x01(\t\"I\n\x1b\x42\x61tchCheckMembershipRequest\x12*\n\x05pairs\x18\x01 \x03(\x0b\x32\x1b.tidegate.v1.MembershipPair\"\x82\x01\n\x1c\x42\x61tchCheckMembershipResponse\x12.\n\x07results\x18\x01 \x03(\x0b\x32\x1d.tidegate.v1.MembershipResult\x12\x32\n\x0b\x64\x65\x66initions\x18\x02 \x03(\x0b\x32\x1d.tidegate.v1.DefinitionStatus\"~\n\x10MembershipResult\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07segment\x18\x02 \x01(\t\x12\x0e\n\x06member\x18\x03 \x01(\x08\x12\r\n\x05known\x18\x04 \x01(\x08\x12)\n\x05\x61s_of\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"*\n\x17ListUserSegmentsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"\xb8\x01\n\x18ListUserSegmentsResponse\x12/\n\x08segments\x18\x01 \x03(\x0b\x32\x1d.tidegate.v1.DefinitionStatus\x12\r\n\x05known\x18\x02 \x01(\x08\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\nincomplete\x18\x04 \x03(\x0b\x32\x1d.tidegate.v1.DefinitionStatus\"L\n\x12ListMembersRequest\x12\x0f\n\x07segment\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\x9e\x01\n\x13ListMembersResponse\x12\x10\n\x08user_ids\x18\x01 \x03(\t\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\ndefinition\x18\x04 \x01(\x0b\x32\x1d.tidegate.v1.DefinitionStatus2\x91\x03\n\x11MembershipService\x12\\\n\x0f\x43heckMembership\x12#.tidegate.v1.CheckMembershipRequest\x1a$.tidegate.v1.CheckMembershipResponse\x12k\n\x14\x42\x61tchCheckMembership\x12(.tidegate.v1.BatchCheckMembershipRequest\x1a).tidegate.v1.BatchCheckMembershipResponse\x12_\n\x10ListUserSegments\x12$.tidegate.v1.ListUserSegmentsRequest\x1a%.tidegate.v1.ListUserSegmentsResponse\x12P\n\x0bListMembers\x12\x1f.tidegate.v1.ListMembersRequest\x1a .tidegate.v1.ListMembersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctidegate/v1/membership.proto\x12\x0btidegate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctidegate/v1/definition.proto\":\n\x16\x43heckMembershipRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07segment\x18\x02 \x01(\t\"\xc1\x01\n\x17\x43heckMembershipResponse\x12\x0e\n\x06member\x18\x01 \x01(\x08\x12\r\n\x05known\x18\x02 \x01(\x08\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\ndefinition\x18\x04 \x01(\x0b\x32\x1d.tidegate.v1.DefinitionStatus\x12)\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"2\n\x0eMembershipPair\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07segment\x18\x02 \x01(\t\"I\n\x1b\x42\x61tchCheckMembershipRequest\x12*\n\x05pairs\x18\x01 \x03(\x0b\x32\x1b.tidegate.v1.MembershipPair\"\x82\x01\n\x1c\x42\x61tchCheckMembershipResponse\x12.\n\x07results\x18\x01 \x03(\x0b\x32\x1d.tidegate.v1.MembershipResult\x12\x32\n\x0b\x64\x65\x66initions\x18\x02 \x03(\x0b\x32\x1d.tidegate.v1.DefinitionStatus\"\xa9\x01\n\x10MembershipResult\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07segment\x18\x02 \x01(\t\x12\x0e\n\x06member\x18\x03 \x01(\x08\x12\r\n\x05known\x18\x04 \x01(\x08\x12)\n\x05\x61s_of\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05since\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"*\n\x17ListUserSegmentsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"\x80\x01\n\x18ListUserSegmentsResponse\x12*\n\x08segments\x18\x01 \x03(\x0b\x32\x18.tidegate.v1.UserSegment\x12\r\n\x05known\x18\x02 \x01(\x08\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"k\n\x0bUserSegment\x12\x31\n\ndefinition\x18\x01 \x01(\x0b\x32\x1d.tidegate.v1.DefinitionStatus\x12)\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"L\n\x12ListMembersRequest\x12\x0f\n\x07segment\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\x9e\x01\n\x13ListMembersResponse\x12\x10\n\x08user_ids\x18\x01 \x03(\t\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\ndefinition\x18\x04 \x01(\x0b\x32\x1d.tidegate.v1.DefinitionStatus2\x91\x03\n\x11MembershipService\x12\\\n\x0f\x43heckMembership\x12#.tidegate.v1.CheckMembershipRequest\x1a$.tidegate.v1.CheckMembershipResponse\x12k\n\x14\x42\x61tchCheckMembership\x12(.tidegate.v1.BatchCheckMembershipRequest\x1a).tidegate.v1.BatchCheckMembershipResponse\x12_\n\x10ListUserSegments\x12$.tidegate.v1.ListUserSegmentsRequest\x1a%.tidegate.v1.ListUserSegmentsResponse\x12P\n\x0bListMembers\x12\x1f.tidegate.v1.ListMembersRequest\x1a .tidegate.v1.ListMembersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,23 +36,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHECKMEMBERSHIPREQUEST']._serialized_start=108
   _globals['_CHECKMEMBERSHIPREQUEST']._serialized_end=166
   _globals['_CHECKMEMBERSHIPRESPONSE']._serialized_start=169
-  _globals['_CHECKMEMBERSHIPRESPONSE']._serialized_end=319
-  _globals['_MEMBERSHIPPAIR']._serialized_start=321
-  _globals['_MEMBERSHIPPAIR']._serialized_end=371
-  _globals['_BATCHCHECKMEMBERSHIPREQUEST']._serialized_start=373
-  _globals['_BATCHCHECKMEMBERSHIPREQUEST']._serialized_end=446
-  _globals['_BATCHCHECKMEMBERSHIPRESPONSE']._serialized_start=449
-  _globals['_BATCHCHECKMEMBERSHIPRESPONSE']._serialized_end=579
-  _globals['_MEMBERSHIPRESULT']._serialized_start=581
-  _globals['_MEMBERSHIPRESULT']._serialized_end=707
-  _globals['_LISTUSERSEGMENTSREQUEST']._serialized_start=709
-  _globals['_LISTUSERSEGMENTSREQUEST']._serialized_end=751
-  _globals['_LISTUSERSEGMENTSRESPONSE']._serialized_start=754
-  _globals['_LISTUSERSEGMENTSRESPONSE']._serialized_end=938
-  _globals['_LISTMEMBERSREQUEST']._serialized_start=940
-  _globals['_LISTMEMBERSREQUEST']._serialized_end=1016
-  _globals['_LISTMEMBERSRESPONSE']._serialized_start=1019
-  _globals['_LISTMEMBERSRESPONSE']._serialized_end=1177
-  _globals['_MEMBERSHIPSERVICE']._serialized_start=1180
-  _globals['_MEMBERSHIPSERVICE']._serialized_end=1581
+  _globals['_CHECKMEMBERSHIPRESPONSE']._serialized_end=362
+  _globals['_MEMBERSHIPPAIR']._serialized_start=364
+  _globals['_MEMBERSHIPPAIR']._serialized_end=414
+  _globals['_BATCHCHECKMEMBERSHIPREQUEST']._serialized_start=416
+  _globals['_BATCHCHECKMEMBERSHIPREQUEST']._serialized_end=489
+  _globals['_BATCHCHECKMEMBERSHIPRESPONSE']._serialized_start=492
+  _globals['_BATCHCHECKMEMBERSHIPRESPONSE']._serialized_end=622
+  _globals['_MEMBERSHIPRESULT']._serialized_start=625
+  _globals['_MEMBERSHIPRESULT']._serialized_end=794
+  _globals['_LISTUSERSEGMENTSREQUEST']._serialized_start=796
+  _globals['_LISTUSERSEGMENTSREQUEST']._serialized_end=838
+  _globals['_LISTUSERSEGMENTSRESPONSE']._serialized_start=841
+  _globals['_LISTUSERSEGMENTSRESPONSE']._serialized_end=969
+  _globals['_USERSEGMENT']._serialized_start=971
+  _globals['_USERSEGMENT']._serialized_end=1078
+  _globals['_LISTMEMBERSREQUEST']._serialized_start=1080
+  _globals['_LISTMEMBERSREQUEST']._serialized_end=1156
+  _globals['_LISTMEMBERSRESPONSE']._serialized_start=1159
+  _globals['_LISTMEMBERSRESPONSE']._serialized_end=1317
+  _globals['_MEMBERSHIPSERVICE']._serialized_start=1320
+  _globals['_MEMBERSHIPSERVICE']._serialized_end=1721
 # @@protoc_insertion_point(module_scope)

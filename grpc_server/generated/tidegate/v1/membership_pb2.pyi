@@ -19,16 +19,18 @@ class CheckMembershipRequest(_message.Message):
     def __init__(self, user_id: _Optional[str] = ..., segment: _Optional[str] = ...) -> None: ...
 
 class CheckMembershipResponse(_message.Message):
-    __slots__ = ("member", "known", "as_of", "definition")
+    __slots__ = ("member", "known", "as_of", "definition", "since")
     MEMBER_FIELD_NUMBER: _ClassVar[int]
     KNOWN_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
     DEFINITION_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
     member: bool
     known: bool
     as_of: _timestamp_pb2.Timestamp
     definition: _definition_pb2.DefinitionStatus
-    def __init__(self, member: _Optional[bool] = ..., known: _Optional[bool] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., definition: _Optional[_Union[_definition_pb2.DefinitionStatus, _Mapping]] = ...) -> None: ...
+    since: _timestamp_pb2.Timestamp
+    def __init__(self, member: _Optional[bool] = ..., known: _Optional[bool] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., definition: _Optional[_Union[_definition_pb2.DefinitionStatus, _Mapping]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class MembershipPair(_message.Message):
     __slots__ = ("user_id", "segment")
@@ -53,18 +55,20 @@ class BatchCheckMembershipResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[MembershipResult, _Mapping]]] = ..., definitions: _Optional[_Iterable[_Union[_definition_pb2.DefinitionStatus, _Mapping]]] = ...) -> None: ...
 
 class MembershipResult(_message.Message):
-    __slots__ = ("user_id", "segment", "member", "known", "as_of")
+    __slots__ = ("user_id", "segment", "member", "known", "as_of", "since")
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     SEGMENT_FIELD_NUMBER: _ClassVar[int]
     MEMBER_FIELD_NUMBER: _ClassVar[int]
     KNOWN_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
     user_id: str
     segment: str
     member: bool
     known: bool
     as_of: _timestamp_pb2.Timestamp
-    def __init__(self, user_id: _Optional[str] = ..., segment: _Optional[str] = ..., member: _Optional[bool] = ..., known: _Optional[bool] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    since: _timestamp_pb2.Timestamp
+    def __init__(self, user_id: _Optional[str] = ..., segment: _Optional[str] = ..., member: _Optional[bool] = ..., known: _Optional[bool] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ListUserSegmentsRequest(_message.Message):
     __slots__ = ("user_id",)
@@ -73,16 +77,22 @@ class ListUserSegmentsRequest(_message.Message):
     def __init__(self, user_id: _Optional[str] = ...) -> None: ...
 
 class ListUserSegmentsResponse(_message.Message):
-    __slots__ = ("segments", "known", "as_of", "incomplete")
+    __slots__ = ("segments", "known", "as_of")
     SEGMENTS_FIELD_NUMBER: _ClassVar[int]
     KNOWN_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
-    INCOMPLETE_FIELD_NUMBER: _ClassVar[int]
-    segments: _containers.RepeatedCompositeFieldContainer[_definition_pb2.DefinitionStatus]
+    segments: _containers.RepeatedCompositeFieldContainer[UserSegment]
     known: bool
     as_of: _timestamp_pb2.Timestamp
-    incomplete: _containers.RepeatedCompositeFieldContainer[_definition_pb2.DefinitionStatus]
-    def __init__(self, segments: _Optional[_Iterable[_Union[_definition_pb2.DefinitionStatus, _Mapping]]] = ..., known: _Optional[bool] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., incomplete: _Optional[_Iterable[_Union[_definition_pb2.DefinitionStatus, _Mapping]]] = ...) -> None: ...
+    def __init__(self, segments: _Optional[_Iterable[_Union[UserSegment, _Mapping]]] = ..., known: _Optional[bool] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class UserSegment(_message.Message):
+    __slots__ = ("definition", "since")
+    DEFINITION_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    definition: _definition_pb2.DefinitionStatus
+    since: _timestamp_pb2.Timestamp
+    def __init__(self, definition: _Optional[_Union[_definition_pb2.DefinitionStatus, _Mapping]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ListMembersRequest(_message.Message):
     __slots__ = ("segment", "page_size", "page_token")

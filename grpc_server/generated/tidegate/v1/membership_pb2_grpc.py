@@ -28,19 +28,23 @@ if _version_not_supported:
 class MembershipServiceStub:
     """Answers whether users are in segments.
 
-    Answers are exact at their `as_of`, or the call fails: there is no stale and no guessed "no".
-    A user that was never seen is an answer (`member` and `known` are false), not an error.
+    Answers are exact, or the call fails: there is no guessed "no". A user that was never seen is an
+    answer (`member` and `known` are false), not an error.
+
+    `as_of` of an answer says up to which instant, in the time of the events, it is complete: every
+    entry and exit with effect up to then is in it. It is absent as long as no event was read at all.
 
     Errors carry google.rpc.ErrorInfo with the domain "tidegate" and one of these reasons:
 
-    NOT_FOUND          UNKNOWN_SEGMENT     metadata: segment, and did_you_mean if a name is close
-    INVALID_ARGUMENT   EMPTY_USER_ID, USER_ID_TOO_LONG, INVALID_USER_ID, EMPTY_SEGMENT,
+    NOT_FOUND            UNKNOWN_SEGMENT   metadata: segment, and did_you_mean if a name is close
+    FAILED_PRECONDITION  SEGMENT_DISABLED  metadata: segment
+    INVALID_ARGUMENT     EMPTY_USER_ID, USER_ID_TOO_LONG, INVALID_USER_ID, EMPTY_SEGMENT,
     BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN
     together with google.rpc.BadRequest, which names the field
-    UNAVAILABLE        DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
-    DEADLINE_EXCEEDED  DEADLINE_EXCEEDED
-    UNAUTHENTICATED    MISSING_TOKEN, UNKNOWN_TOKEN
-    PERMISSION_DENIED  SCOPE_MISSING       metadata: scope
+    UNAVAILABLE          DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
+    DEADLINE_EXCEEDED    DEADLINE_EXCEEDED
+    UNAUTHENTICATED      MISSING_TOKEN, UNKNOWN_TOKEN
+    PERMISSION_DENIED    SCOPE_MISSING     metadata: scope
 
     A user id has 1 to 512 bytes of UTF-8.
     """
@@ -76,19 +80,23 @@ class MembershipServiceStub:
 class MembershipServiceServicer:
     """Answers whether users are in segments.
 
-    Answers are exact at their `as_of`, or the call fails: there is no stale and no guessed "no".
-    A user that was never seen is an answer (`member` and `known` are false), not an error.
+    Answers are exact, or the call fails: there is no guessed "no". A user that was never seen is an
+    answer (`member` and `known` are false), not an error.
+
+    `as_of` of an answer says up to which instant, in the time of the events, it is complete: every
+    entry and exit with effect up to then is in it. It is absent as long as no event was read at all.
 
     Errors carry google.rpc.ErrorInfo with the domain "tidegate" and one of these reasons:
 
-    NOT_FOUND          UNKNOWN_SEGMENT     metadata: segment, and did_you_mean if a name is close
-    INVALID_ARGUMENT   EMPTY_USER_ID, USER_ID_TOO_LONG, INVALID_USER_ID, EMPTY_SEGMENT,
+    NOT_FOUND            UNKNOWN_SEGMENT   metadata: segment, and did_you_mean if a name is close
+    FAILED_PRECONDITION  SEGMENT_DISABLED  metadata: segment
+    INVALID_ARGUMENT     EMPTY_USER_ID, USER_ID_TOO_LONG, INVALID_USER_ID, EMPTY_SEGMENT,
     BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN
     together with google.rpc.BadRequest, which names the field
-    UNAVAILABLE        DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
-    DEADLINE_EXCEEDED  DEADLINE_EXCEEDED
-    UNAUTHENTICATED    MISSING_TOKEN, UNKNOWN_TOKEN
-    PERMISSION_DENIED  SCOPE_MISSING       metadata: scope
+    UNAVAILABLE          DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
+    DEADLINE_EXCEEDED    DEADLINE_EXCEEDED
+    UNAUTHENTICATED      MISSING_TOKEN, UNKNOWN_TOKEN
+    PERMISSION_DENIED    SCOPE_MISSING     metadata: scope
 
     A user id has 1 to 512 bytes of UTF-8.
     """
@@ -117,10 +125,10 @@ class MembershipServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListMembers(self, request, context):
-        """Lists the users that are in a segment, a page at a time, in a fixed order of user ids.
+        """Lists the users that are in a segment, a page at a time, in the order of their ids' code points.
 
-        Each page is exact at its own `as_of`. A user who is a member during the whole listing appears
-        exactly once; one who enters or leaves meanwhile appears at most once.
+        A user who is a member during the whole listing appears exactly once; one who enters or leaves
+        meanwhile appears at most once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -160,19 +168,23 @@ def add_MembershipServiceServicer_to_server(servicer, server):
 class MembershipService:
     """Answers whether users are in segments.
 
-    Answers are exact at their `as_of`, or the call fails: there is no stale and no guessed "no".
-    A user that was never seen is an answer (`member` and `known` are false), not an error.
+    Answers are exact, or the call fails: there is no guessed "no". A user that was never seen is an
+    answer (`member` and `known` are false), not an error.
+
+    `as_of` of an answer says up to which instant, in the time of the events, it is complete: every
+    entry and exit with effect up to then is in it. It is absent as long as no event was read at all.
 
     Errors carry google.rpc.ErrorInfo with the domain "tidegate" and one of these reasons:
 
-    NOT_FOUND          UNKNOWN_SEGMENT     metadata: segment, and did_you_mean if a name is close
-    INVALID_ARGUMENT   EMPTY_USER_ID, USER_ID_TOO_LONG, INVALID_USER_ID, EMPTY_SEGMENT,
+    NOT_FOUND            UNKNOWN_SEGMENT   metadata: segment, and did_you_mean if a name is close
+    FAILED_PRECONDITION  SEGMENT_DISABLED  metadata: segment
+    INVALID_ARGUMENT     EMPTY_USER_ID, USER_ID_TOO_LONG, INVALID_USER_ID, EMPTY_SEGMENT,
     BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN
     together with google.rpc.BadRequest, which names the field
-    UNAVAILABLE        DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
-    DEADLINE_EXCEEDED  DEADLINE_EXCEEDED
-    UNAUTHENTICATED    MISSING_TOKEN, UNKNOWN_TOKEN
-    PERMISSION_DENIED  SCOPE_MISSING       metadata: scope
+    UNAVAILABLE          DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
+    DEADLINE_EXCEEDED    DEADLINE_EXCEEDED
+    UNAUTHENTICATED      MISSING_TOKEN, UNKNOWN_TOKEN
+    PERMISSION_DENIED    SCOPE_MISSING     metadata: scope
 
     A user id has 1 to 512 bytes of UTF-8.
     """

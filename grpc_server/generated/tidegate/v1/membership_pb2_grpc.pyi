@@ -29,19 +29,23 @@ GRPC_VERSION: str
 class MembershipServiceStub:
     """Answers whether users are in segments.
 
-    Answers are exact at their `as_of`, or the call fails: there is no stale and no guessed "no".
-    A user that was never seen is an answer (`member` and `known` are false), not an error.
+    Answers are exact, or the call fails: there is no guessed "no". A user that was never seen is an
+    answer (`member` and `known` are false), not an error.
+
+    `as_of` of an answer says up to which instant, in the time of the events, it is complete: every
+    entry and exit with effect up to then is in it. It is absent as long as no event was read at all.
 
     Errors carry google.rpc.ErrorInfo with the domain "tidegate" and one of these reasons:
 
-      NOT_FOUND          UNKNOWN_SEGMENT     metadata: segment, and did_you_mean if a name is close
-      INVALID_ARGUMENT   EMPTY_USER_ID, USER_ID_TOO_LONG, INVALID_USER_ID, EMPTY_SEGMENT,
-                         BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN
-                         together with google.rpc.BadRequest, which names the field
-      UNAVAILABLE        DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
-      DEADLINE_EXCEEDED  DEADLINE_EXCEEDED
-      UNAUTHENTICATED    MISSING_TOKEN, UNKNOWN_TOKEN
-      PERMISSION_DENIED  SCOPE_MISSING       metadata: scope
+      NOT_FOUND            UNKNOWN_SEGMENT   metadata: segment, and did_you_mean if a name is close
+      FAILED_PRECONDITION  SEGMENT_DISABLED  metadata: segment
+      INVALID_ARGUMENT     EMPTY_USER_ID, USER_ID_TOO_LONG, INVALID_USER_ID, EMPTY_SEGMENT,
+                           BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN
+                           together with google.rpc.BadRequest, which names the field
+      UNAVAILABLE          DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
+      DEADLINE_EXCEEDED    DEADLINE_EXCEEDED
+      UNAUTHENTICATED      MISSING_TOKEN, UNKNOWN_TOKEN
+      PERMISSION_DENIED    SCOPE_MISSING     metadata: scope
 
     A user id has 1 to 512 bytes of UTF-8.
     """
@@ -60,29 +64,33 @@ class MembershipServiceStub:
     ListUserSegments: _grpc.UnaryUnaryMultiCallable[_membership_pb2.ListUserSegmentsRequest, _membership_pb2.ListUserSegmentsResponse]
     """Lists the segments that a user is in, by name."""
     ListMembers: _grpc.UnaryUnaryMultiCallable[_membership_pb2.ListMembersRequest, _membership_pb2.ListMembersResponse]
-    """Lists the users that are in a segment, a page at a time, in a fixed order of user ids.
+    """Lists the users that are in a segment, a page at a time, in the order of their ids' code points.
 
-    Each page is exact at its own `as_of`. A user who is a member during the whole listing appears
-    exactly once; one who enters or leaves meanwhile appears at most once.
+    A user who is a member during the whole listing appears exactly once; one who enters or leaves
+    meanwhile appears at most once.
     """
 
 @_typing.type_check_only
 class MembershipServiceAsyncStub(MembershipServiceStub):
     """Answers whether users are in segments.
 
-    Answers are exact at their `as_of`, or the call fails: there is no stale and no guessed "no".
-    A user that was never seen is an answer (`member` and `known` are false), not an error.
+    Answers are exact, or the call fails: there is no guessed "no". A user that was never seen is an
+    answer (`member` and `known` are false), not an error.
+
+    `as_of` of an answer says up to which instant, in the time of the events, it is complete: every
+    entry and exit with effect up to then is in it. It is absent as long as no event was read at all.
 
     Errors carry google.rpc.ErrorInfo with the domain "tidegate" and one of these reasons:
 
-      NOT_FOUND          UNKNOWN_SEGMENT     metadata: segment, and did_you_mean if a name is close
-      INVALID_ARGUMENT   EMPTY_USER_ID, USER_ID_TOO_LONG, INVALID_USER_ID, EMPTY_SEGMENT,
-                         BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN
-                         together with google.rpc.BadRequest, which names the field
-      UNAVAILABLE        DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
-      DEADLINE_EXCEEDED  DEADLINE_EXCEEDED
-      UNAUTHENTICATED    MISSING_TOKEN, UNKNOWN_TOKEN
-      PERMISSION_DENIED  SCOPE_MISSING       metadata: scope
+      NOT_FOUND            UNKNOWN_SEGMENT   metadata: segment, and did_you_mean if a name is close
+      FAILED_PRECONDITION  SEGMENT_DISABLED  metadata: segment
+      INVALID_ARGUMENT     EMPTY_USER_ID, USER_ID_TOO_LONG, INVALID_USER_ID, EMPTY_SEGMENT,
+                           BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN
+                           together with google.rpc.BadRequest, which names the field
+      UNAVAILABLE          DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
+      DEADLINE_EXCEEDED    DEADLINE_EXCEEDED
+      UNAUTHENTICATED      MISSING_TOKEN, UNKNOWN_TOKEN
+      PERMISSION_DENIED    SCOPE_MISSING     metadata: scope
 
     A user id has 1 to 512 bytes of UTF-8.
     """
@@ -98,28 +106,32 @@ class MembershipServiceAsyncStub(MembershipServiceStub):
     ListUserSegments: _aio.UnaryUnaryMultiCallable[_membership_pb2.ListUserSegmentsRequest, _membership_pb2.ListUserSegmentsResponse]  # type: ignore[assignment]
     """Lists the segments that a user is in, by name."""
     ListMembers: _aio.UnaryUnaryMultiCallable[_membership_pb2.ListMembersRequest, _membership_pb2.ListMembersResponse]  # type: ignore[assignment]
-    """Lists the users that are in a segment, a page at a time, in a fixed order of user ids.
+    """Lists the users that are in a segment, a page at a time, in the order of their ids' code points.
 
-    Each page is exact at its own `as_of`. A user who is a member during the whole listing appears
-    exactly once; one who enters or leaves meanwhile appears at most once.
+    A user who is a member during the whole listing appears exactly once; one who enters or leaves
+    meanwhile appears at most once.
     """
 
 class MembershipServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers whether users are in segments.
 
-    Answers are exact at their `as_of`, or the call fails: there is no stale and no guessed "no".
-    A user that was never seen is an answer (`member` and `known` are false), not an error.
+    Answers are exact, or the call fails: there is no guessed "no". A user that was never seen is an
+    answer (`member` and `known` are false), not an error.
+
+    `as_of` of an answer says up to which instant, in the time of the events, it is complete: every
+    entry and exit with effect up to then is in it. It is absent as long as no event was read at all.
 
     Errors carry google.rpc.ErrorInfo with the domain "tidegate" and one of these reasons:
 
-      NOT_FOUND          UNKNOWN_SEGMENT     metadata: segment, and did_you_mean if a name is close
-      INVALID_ARGUMENT   EMPTY_USER_ID, USER_ID_TOO_LONG, INVALID_USER_ID, EMPTY_SEGMENT,
-                         BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN
-                         together with google.rpc.BadRequest, which names the field
-      UNAVAILABLE        DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
-      DEADLINE_EXCEEDED  DEADLINE_EXCEEDED
-      UNAUTHENTICATED    MISSING_TOKEN, UNKNOWN_TOKEN
-      PERMISSION_DENIED  SCOPE_MISSING       metadata: scope
+      NOT_FOUND            UNKNOWN_SEGMENT   metadata: segment, and did_you_mean if a name is close
+      FAILED_PRECONDITION  SEGMENT_DISABLED  metadata: segment
+      INVALID_ARGUMENT     EMPTY_USER_ID, USER_ID_TOO_LONG, INVALID_USER_ID, EMPTY_SEGMENT,
+                           BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN
+                           together with google.rpc.BadRequest, which names the field
+      UNAVAILABLE          DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
+      DEADLINE_EXCEEDED    DEADLINE_EXCEEDED
+      UNAUTHENTICATED      MISSING_TOKEN, UNKNOWN_TOKEN
+      PERMISSION_DENIED    SCOPE_MISSING     metadata: scope
 
     A user id has 1 to 512 bytes of UTF-8.
     """
@@ -157,10 +169,10 @@ class MembershipServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _membership_pb2.ListMembersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_membership_pb2.ListMembersResponse, _abc.Awaitable[_membership_pb2.ListMembersResponse]]:
-        """Lists the users that are in a segment, a page at a time, in a fixed order of user ids.
+        """Lists the users that are in a segment, a page at a time, in the order of their ids' code points.
 
-        Each page is exact at its own `as_of`. A user who is a member during the whole listing appears
-        exactly once; one who enters or leaves meanwhile appears at most once.
+        A user who is a member during the whole listing appears exactly once; one who enters or leaves
+        meanwhile appears at most once.
         """
 
 def add_MembershipServiceServicer_to_server(servicer: MembershipServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from grpc_server.generated.tidegate.v1 import definition_pb2 as tidegate_dot_v1_dot_definition__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atidegate/v1/segments.proto\x12\x0btidegate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctidegate/v1/definition.proto\"\xd1\x01\n\x07Segment\x12\x31\n\ndefinition\x18\x01 \x01(\x0b\x32\x1d.tidegate.v1.DefinitionStatus\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x0c\n\x04tags\x18\x04 \x03(\t\x12\x0b\n\x03sql\x18\x05 \x01(\t\x12\x0f\n\x07members\x18\x06 \x01(\x03\x12\x12\n\ndepends_on\x18\x07 \x03(\t\x12/\n\x0blast_change\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"<\n\x13ListSegmentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\x82\x01\n\x14ListSegmentsResponse\x12&\n\x08segments\x18\x01 \x03(\x0b\x32\x14.tidegate.v1.Segment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"$\n\x11GetSegmentRequest\x12\x0f\n\x07segment\x18\x01 \x01(\t\"f\n\x12GetSegmentResponse\x12%\n\x07segment\x18\x01 \x01(\x0b\x32\x14.tidegate.v1.Segment\x12)\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xb4\x01\n\x0eSegmentService\x12S\n\x0cListSegments\x12 .tidegate.v1.ListSegmentsRequest\x1a!.tidegate.v1.ListSegmentsResponse\x12M\n\nGetSegment\x12\x1e.tidegate.v1.GetSegmentRequest\x1a\x1f.tidegate.v1.GetSegmentResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atidegate/v1/segments.proto\x12\x0btidegate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctidegate/v1/definition.proto\"\x92\x02\n\x07Segment\x12\x31\n\ndefinition\x18\x01 \x01(\x0b\x32\x1d.tidegate.v1.DefinitionStatus\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x0c\n\x04tags\x18\x04 \x03(\t\x12\x0b\n\x03sql\x18\x05 \x01(\t\x12\x0f\n\x07members\x18\x06 \x01(\x03\x12\x12\n\ndepends_on\x18\x07 \x03(\t\x12/\n\x0blast_change\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ndefined_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63olumns\x18\n \x03(\t\"<\n\x13ListSegmentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\x82\x01\n\x14ListSegmentsResponse\x12&\n\x08segments\x18\x01 \x03(\x0b\x32\x14.tidegate.v1.Segment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"$\n\x11GetSegmentRequest\x12\x0f\n\x07segment\x18\x01 \x01(\t\"f\n\x12GetSegmentResponse\x12%\n\x07segment\x18\x01 \x01(\x0b\x32\x14.tidegate.v1.Segment\x12)\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xb4\x01\n\x0eSegmentService\x12S\n\x0cListSegments\x12 .tidegate.v1.ListSegmentsRequest\x1a!.tidegate.v1.ListSegmentsResponse\x12M\n\nGetSegment\x12\x1e.tidegate.v1.GetSegmentRequest\x1a\x1f.tidegate.v1.GetSegmentResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,15 +34,15 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tidegate.v1.segments_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SEGMENT']._serialized_start=107
-  _globals['_SEGMENT']._serialized_end=316
-  _globals['_LISTSEGMENTSREQUEST']._serialized_start=318
-  _globals['_LISTSEGMENTSREQUEST']._serialized_end=378
-  _globals['_LISTSEGMENTSRESPONSE']._serialized_start=381
-  _globals['_LISTSEGMENTSRESPONSE']._serialized_end=511
-  _globals['_GETSEGMENTREQUEST']._serialized_start=513
-  _globals['_GETSEGMENTREQUEST']._serialized_end=549
-  _globals['_GETSEGMENTRESPONSE']._serialized_start=551
-  _globals['_GETSEGMENTRESPONSE']._serialized_end=653
-  _globals['_SEGMENTSERVICE']._serialized_start=656
-  _globals['_SEGMENTSERVICE']._serialized_end=836
+  _globals['_SEGMENT']._serialized_end=381
+  _globals['_LISTSEGMENTSREQUEST']._serialized_start=383
+  _globals['_LISTSEGMENTSREQUEST']._serialized_end=443
+  _globals['_LISTSEGMENTSRESPONSE']._serialized_start=446
+  _globals['_LISTSEGMENTSRESPONSE']._serialized_end=576
+  _globals['_GETSEGMENTREQUEST']._serialized_start=578
+  _globals['_GETSEGMENTREQUEST']._serialized_end=614
+  _globals['_GETSEGMENTRESPONSE']._serialized_start=616
+  _globals['_GETSEGMENTRESPONSE']._serialized_end=718
+  _globals['_SEGMENTSERVICE']._serialized_start=721
+  _globals['_SEGMENTSERVICE']._serialized_end=901
 # @@protoc_insertion_point(module_scope)

@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Segment(_message.Message):
-    __slots__ = ("definition", "description", "owner", "tags", "sql", "members", "depends_on", "last_change")
+    __slots__ = ("definition", "description", "owner", "tags", "sql", "members", "depends_on", "last_change", "defined_at", "columns")
     DEFINITION_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
@@ -20,6 +20,8 @@ class Segment(_message.Message):
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
     DEPENDS_ON_FIELD_NUMBER: _ClassVar[int]
     LAST_CHANGE_FIELD_NUMBER: _ClassVar[int]
+    DEFINED_AT_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
     definition: _definition_pb2.DefinitionStatus
     description: str
     owner: str
@@ -28,7 +30,9 @@ class Segment(_message.Message):
     members: int
     depends_on: _containers.RepeatedScalarFieldContainer[str]
     last_change: _timestamp_pb2.Timestamp
-    def __init__(self, definition: _Optional[_Union[_definition_pb2.DefinitionStatus, _Mapping]] = ..., description: _Optional[str] = ..., owner: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., sql: _Optional[str] = ..., members: _Optional[int] = ..., depends_on: _Optional[_Iterable[str]] = ..., last_change: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    defined_at: _timestamp_pb2.Timestamp
+    columns: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, definition: _Optional[_Union[_definition_pb2.DefinitionStatus, _Mapping]] = ..., description: _Optional[str] = ..., owner: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., sql: _Optional[str] = ..., members: _Optional[int] = ..., depends_on: _Optional[_Iterable[str]] = ..., last_change: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., defined_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., columns: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListSegmentsRequest(_message.Message):
     __slots__ = ("page_size", "page_token")

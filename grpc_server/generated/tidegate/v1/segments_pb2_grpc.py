@@ -28,7 +28,7 @@ if _version_not_supported:
 class SegmentServiceStub:
     """Describes the deployed segments.
 
-    Errors are those of MembershipService.
+    Errors and `as_of` are as in MembershipService.
     """
 
     def __init__(self, channel):
@@ -52,7 +52,7 @@ class SegmentServiceStub:
 class SegmentServiceServicer:
     """Describes the deployed segments.
 
-    Errors are those of MembershipService.
+    Errors and `as_of` are as in MembershipService.
     """
 
     def ListSegments(self, request, context):
@@ -93,7 +93,7 @@ def add_SegmentServiceServicer_to_server(servicer, server):
 class SegmentService:
     """Describes the deployed segments.
 
-    Errors are those of MembershipService.
+    Errors and `as_of` are as in MembershipService.
     """
 
     @staticmethod

@@ -29,7 +29,7 @@ GRPC_VERSION: str
 class SegmentServiceStub:
     """Describes the deployed segments.
 
-    Errors are those of MembershipService.
+    Errors and `as_of` are as in MembershipService.
     """
 
     @_typing.overload
@@ -45,7 +45,7 @@ class SegmentServiceStub:
 class SegmentServiceAsyncStub(SegmentServiceStub):
     """Describes the deployed segments.
 
-    Errors are those of MembershipService.
+    Errors and `as_of` are as in MembershipService.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -57,7 +57,7 @@ class SegmentServiceAsyncStub(SegmentServiceStub):
 class SegmentServiceServicer(metaclass=_abc_1.ABCMeta):
     """Describes the deployed segments.
 
-    Errors are those of MembershipService.
+    Errors and `as_of` are as in MembershipService.
     """
 
     @_abc_1.abstractmethod

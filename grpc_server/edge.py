@@ -1,0 +1,144 @@
+"""The edge of the server: every call comes in and goes out here, and nowhere else.
+
+Checks the token, turns calls away that are more than the database answers in time (OVERLOADED), holds
+a call to its deadline, turns whatever went wrong into one gRPC status with details, and counts the call.
+Services behind it return answers or raise `Refusal`.
+
+| raised below                             | what the caller gets                               |
+|------------------------------------------|----------------------------------------------------|
+| Refusal                                  | as it says                                         |
+| the deadline passed (TimeoutError)       | DEADLINE_EXCEEDED; the query is cancelled          |
+| DatabaseLost: no connection, or it broke | UNAVAILABLE, with RetryInfo                        |
+| DatabaseError: tables or rights missing  | the same: an operator's matter, the log says       |
+| anything else                            | INTERNAL; the traceback is in the log              |
+
+Texts of the database never reach a caller: they may hold names, addresses and values.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import grpc
+import psycopg
+from psycopg import errors as pg
+
+from grpc_server.auth import SCOPES, Tokens
+from grpc_server.errors import Refusal, internal, late, unavailable
+from grpc_server.metrics import Metrics
+from storage.postgres import DatabaseError
+
+log = logging.getLogger(__name__)
+
+#: For callers that set no deadline.
+LONGEST_CALL_S = 30.0
+
+_RETRY_MS = 1_000
+_OVERLOADED_RETRY_MS = 100
+_AWAY = "The membership database cannot be reached. No answer is given rather than a wrong one; try again."
+_OVERLOADED = "More calls than the database answers in time. Try again, or start another server."
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Handler = Callable[[Any, Context], Awaitable[Any]]
+
+
+class Edge(grpc.aio.ServerInterceptor):
+    """`calls_max`: calls in flight, of all methods together, that are taken at one time."""
+
+    def __init__(self, tokens: Tokens, metrics: Metrics, calls_max: int) -> None:
+        self._tokens, self._metrics, self._calls = tokens, metrics, _Calls(calls_max)
+        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        method = handler_call_details.method
+        refusal = self._tokens.refuse(method, handler_call_details.invocation_metadata)
+        if refusal is not None:
+            # A stranger must not make up labels.
+            return _refusing(refusal, self._metrics.ended(method if method in SCOPES else "/unknown"))
+        wrapped = self._wrapped.get(method)
+        if wrapped is None:
+            handler = await continuation(handler_call_details)
+            if handler is None or handler.unary_unary is None:
+                return handler  # unknown methods, and the streams of health and reflection
+            wrapped = grpc.unary_unary_rpc_method_handler(
+                _guarded(cast(Handler, handler.unary_unary), self._metrics.ended(method), self._calls, method),
+                handler.request_deserializer,
+                handler.response_serializer,
+            )
+            self._wrapped[method] = wrapped
+        return wrapped
+
+
+@dataclass(slots=True)
+class _Calls:
+    most: int
+    now: int = 0
+
+
+def _guarded(handler: Handler, ended: Callable[[str, float], None], calls: _Calls, method: str) -> Handler:
+    async def call(request: Any, context: Context) -> Any:
+        start = time.perf_counter()
+        code = "CANCELLED"  # stays so if the caller goes away
+        calls.now += 1
+        try:
+            try:
+                if calls.now > calls.most:
+                    raise unavailable("OVERLOADED", _OVERLOADED, _OVERLOADED_RETRY_MS)
+                remaining = context.time_remaining()
+                async with asyncio.timeout(LONGEST_CALL_S if remaining is None else min(remaining, LONGEST_CALL_S)):
+                    answer = await handler(request, context)
+            except asyncio.CancelledError:
+                # gRPC cancels the call at the caller's deadline, perhaps just before our own timeout does.
+                if (left := context.time_remaining()) is not None and left <= 0:
+                    code = "DEADLINE_EXCEEDED"
+                raise
+            except Exception as error:
+                refusal = refusal_of(error, method)
+                code = refusal.code.name
+                await context.abort(refusal.code, refusal.message, refusal.trailing_metadata())
+            code = "OK"
+            return answer
+        finally:
+            calls.now -= 1
+            ended(code, time.perf_counter() - start)
+
+    return call
+
+
+def refusal_of(error: Exception, method: str) -> Refusal:
+    """What the caller of `method` is told about `error`; logs what the caller must not see."""
+    match error:
+        case Refusal():
+            return error
+        case TimeoutError():
+            return late()
+        case DatabaseError() if isinstance(error.__cause__, pg.QueryCanceled):
+            return late()
+        case DatabaseError() if not _is_bug(error.__cause__):
+            # No line in the log per call: the watch over the database says it once.
+            return unavailable("DATABASE_UNAVAILABLE", _AWAY, _RETRY_MS)
+        case _:
+            log.error("%s failed", method, exc_info=error)
+            return internal()
+
+
+def _is_bug(cause: BaseException | None) -> bool:
+    """True where the database understood and refused the statement, though tables and rights are there."""
+    if isinstance(cause, pg.UndefinedTable | pg.UndefinedColumn | pg.InvalidSchemaName | pg.InsufficientPrivilege):
+        return False
+    return isinstance(cause, psycopg.DataError | psycopg.ProgrammingError | psycopg.IntegrityError)
+
+
+def _refusing(refusal: Refusal, ended: Callable[[str, float], None]) -> grpc.RpcMethodHandler[Any, Any]:
+    async def refuse(request: Any, context: Context) -> Any:
+        ended(refusal.code.name, 0.0)
+        await context.abort(refusal.code, refusal.message, refusal.trailing_metadata())
+
+    return grpc.unary_unary_rpc_method_handler(refuse)

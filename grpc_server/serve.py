@@ -1,0 +1,156 @@
+"""The gRPC server: `serve` for a process, `start` for whoever has an event loop already.
+
+Starts whether or not the database is there: it listens at once, says NOT_SERVING and UNAVAILABLE until
+the database answers, and again whenever it stops answering. On SIGTERM or SIGINT it says NOT_SERVING, takes no
+further calls, lets those in flight end (`GRACE_S` at most) and returns; a second signal ends it at once.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from dataclasses import dataclass, field
+from threading import Thread
+from wsgiref.simple_server import WSGIServer
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from grpc_server import database, listen
+from grpc_server.auth import Tokens
+from grpc_server.edge import Edge
+from grpc_server.generated.tidegate.v1 import membership_pb2, membership_pb2_grpc, segments_pb2, segments_pb2_grpc
+from grpc_server.membership import MembershipService
+from grpc_server.metrics import Metrics
+from grpc_server.segments import SegmentService
+from segmentation.errors import TidegateError
+from storage.postgres import address
+from storage.reader import MembershipReader, Pool
+from storage.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: Seconds that calls in flight are given when the server ends.
+GRACE_S = 10.0
+
+#: Calls in flight, per database connection; more are told OVERLOADED rather than let wait for long.
+CALLS_PER_CONNECTION = 250
+
+_MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+_OWN_SERVICES = (
+    membership_pb2.DESCRIPTOR.services_by_name["MembershipService"].full_name,
+    segments_pb2.DESCRIPTOR.services_by_name["SegmentService"].full_name,
+)
+_OPTIONS = (
+    # Two servers on one port would share its calls at random; the second is to fail instead.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", _MESSAGE_BYTES_MAX),
+    # Load balancers keep idle connections open with pings; the default calls that abuse.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+
+
+@dataclass
+class RunningServer:
+    """A server that listens. `address` is HOST:PORT as bound; `metrics_port` None: no metrics."""
+
+    address: str
+    port: int
+    metrics_port: int | None
+    _server: grpc.aio.Server = field(repr=False)
+    _health: health.aio.HealthServicer = field(repr=False)
+    _watch: database.Watch = field(repr=False)
+    _watching: asyncio.Task[None] = field(repr=False)
+    _calls: Pool = field(repr=False)
+    _metrics: tuple[WSGIServer, Thread] | None = field(repr=False)
+    _stopped: bool = field(default=False, repr=False)
+
+    async def ready(self, timeout: float = 30.0) -> None:
+        """Until the database answers; raises TimeoutError."""
+        async with asyncio.timeout(timeout):
+            await self._watch.up.wait()
+
+    async def stop(self, grace: float = GRACE_S) -> None:
+        """Takes no further calls, waits up to `grace` seconds for those in flight, and lets go of everything."""
+        if self._stopped:
+            return
+        self._stopped = True
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace)
+        self._watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._watching
+        await self._calls.close(timeout=1.0)
+        if self._metrics is not None:
+            server, thread = self._metrics
+            await asyncio.to_thread(server.shutdown)
+            server.server_close()
+            thread.join()
+
+
+async def start(settings: Settings) -> RunningServer:
+    """Listens on `settings.grpc_listen` (port 0: any free one). Raises TidegateError where it must not or cannot."""
+    listen.require_safe(settings)
+    url = settings.database_url.get_secret_value()
+    calls = database.pool(url, settings.grpc_connections)
+    metrics = Metrics()
+    edge = Edge(Tokens(settings.grpc_tokens), metrics, settings.grpc_connections * CALLS_PER_CONNECTION)
+    server = grpc.aio.server(interceptors=[edge], options=_OPTIONS)
+    status = health.aio.HealthServicer()
+    reader = MembershipReader(calls, address(url))
+    membership_pb2_grpc.add_MembershipServiceServicer_to_server(MembershipService(reader), server)
+    segments_pb2_grpc.add_SegmentServiceServicer_to_server(SegmentService(reader), server)
+    health_pb2_grpc.add_HealthServicer_to_server(status, server)
+    if settings.grpc_reflection:
+        reflection.enable_server_reflection((*_OWN_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+
+    async def changed(up: bool) -> None:
+        response = health_pb2.HealthCheckResponse
+        for service in ("", *_OWN_SERVICES):
+            await status.set(service, response.SERVING if up else response.NOT_SERVING)
+        metrics.database_up.set(up)
+
+    await changed(False)
+    port = listen.bind(server, settings)
+    host = settings.grpc_listen.rpartition(":")[0]
+    serving = None
+    try:
+        if settings.server_metrics_port:
+            serving = metrics.listen(settings.metrics_host, settings.server_metrics_port)
+    except TidegateError:
+        await server.stop(None)
+        raise
+    watch = database.Watch(url, calls, changed)
+    await calls.open(wait=False)
+    await server.start()
+    running = RunningServer(
+        f"{host}:{port}", port, serving and serving[0].server_port, server, status, watch,
+        asyncio.create_task(watch.run(), name="database watch"), calls, serving,
+    )  # fmt: skip
+    log.info(
+        "gRPC on %s (%s, %s)%s", running.address, "TLS" if settings.grpc_tls_cert else "no TLS",
+        "tokens" if settings.grpc_tokens else "no tokens",
+        f", metrics on {settings.metrics_host}:{running.metrics_port}" if serving else "",
+    )  # fmt: skip
+    return running
+
+
+def serve(settings: Settings) -> None:
+    """Runs the server until SIGTERM or SIGINT, then returns. Raises TidegateError if it cannot start."""
+    asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    running = await start(settings)
+    await ended.wait()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(number)  # a second one ends the process at once
+    log.info("ending: no further calls, up to %.0f s for those in flight", GRACE_S)
+    await running.stop()
+    log.info("ended")
+
