@@ -1,0 +1,104 @@
+"""The demo's events: history first, then live traffic at its own times, from the shop's generator."""
+
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
+
+from console.producing import Sender
+from loadtest import generator
+from segmentation.compile.tree import Age, Definition, Now
+from segmentation.errors import TidegateError
+from storage.settings import Settings
+
+SEED = 20
+PEOPLE = 20_000
+HISTORY_EVENTS = 40_000
+HISTORY_DAYS_MORE, HISTORY_DAYS_MAX = 10, 70
+#: For how long after the start of the demo windows of the history go on running out.
+LAPSING_S = 900
+
+
+def windows(definitions: Iterable[Definition]) -> list[int]:
+    """The lengths (µs) of all sliding windows of the definitions, each once, ascending."""
+    found: set[int] = set()
+
+    def walk(node: object) -> None:
+        if isinstance(node, Age):
+            found.add(abs(node.micros))
+        elif isinstance(node, Now):
+            found.add(abs(node.offset))
+        if isinstance(node, tuple | list):
+            for item in node:
+                walk(item)
+        elif is_dataclass(node):
+            for part in fields(node):
+                walk(getattr(node, part.name))
+
+    for definition in definitions:
+        walk(definition.where)
+        walk(definition.having)
+    return sorted(window for window in found if window > 0)
+
+
+class Traffic:
+    """Feeds the topic: `history`, then `start`; `next_offsets` says how far each partition is filled."""
+
+    def __init__(self, settings: Settings, rate: float, window_us: Iterable[int]) -> None:
+        # A short linger: what it waits for would be counted as the engine's latency.
+        self._sender = Sender(settings, 30.0, **{"linger.ms": 1})
+        self._rate, self._windows = rate, [one for one in window_us if one <= HISTORY_DAYS_MAX * generator.DAY]
+        self._people = generator.People(PEOPLE)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
+        self._error: TidegateError | None = None
+        self.next_offsets: dict[int, int] = {}
+        self.sent = 0
+
+    def history(self) -> int:
+        """Sends the past and returns the number of its events. Before the engine starts, so that none is late."""
+        now = time.time_ns() // 1_000
+        longest = max(self._windows, default=0)
+        days = min(int(longest / generator.DAY) + HISTORY_DAYS_MORE, HISTORY_DAYS_MAX)
+        events = generator.history(SEED, now, days, HISTORY_EVENTS, self._people, self._windows, LAPSING_S)
+        for event in events:
+            self._send(event)
+        self._sender.finish()
+        return len(events)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Sends nothing more and waits for what is on its way."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def check(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    @property
+    def delivered(self) -> int:
+        return self._sender.delivered
+
+    def _run(self) -> None:
+        start = time.time_ns() // 1_000
+        try:
+            for event in generator.traffic(SEED + 1, start, self._rate, self._people):
+                while (early := event.time - time.time_ns() // 1_000) > 0 and not self._stop.is_set():
+                    self._sender.poll(min(early / 1_000_000, 0.05))
+                if self._stop.is_set():
+                    break
+                self._send(event)
+                self.sent += 1
+            self._sender.finish()
+        except TidegateError as error:
+            self._error = error
+
+    def _send(self, event: generator.ShopEvent) -> None:
+        self._sender.send(event.user_id, event.message(), self._placed)
+
+    def _placed(self, partition: int, offset: int) -> None:
+        self.next_offsets[partition] = max(self.next_offsets.get(partition, 0), offset + 1)
