@@ -46,7 +46,7 @@ HOPELESS = {
 }
 
 
-class _Complaints:
+class Complaints:
     """librdkafka's error callback: one line in the log per kind and 10 s, never a flood."""
 
     def __init__(self, address: str) -> None:
@@ -77,7 +77,7 @@ def client_options(settings: Settings, **more: Any) -> dict[str, Any]:
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 2000,
         "socket.connection.setup.timeout.ms": 5000,
-        "error_cb": _Complaints(settings.kafka),
+        "error_cb": Complaints(settings.kafka),
     }
     options.update(more)
     options.update(settings.kafka_options)

@@ -1,9 +1,28 @@
 """Start the engine: what `tidegate run` and `python -m bytewax.run` have in common."""
 
+import logging
+import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 
-from storage.settings import Settings
+from bytewax.run import cli_main
+
+from flows import kafka, metrics, relay
+from flows.dataflow import build
+from flows.engine import Engine, Goal
+from flows.placement import Placement, bytewax_placement
+from flows.rebuild import rebuild_all
+from flows.signals import stopping
+from segmentation.errors import TidegateError
+from storage.settings import Settings, load
+
+log = logging.getLogger("tidegate.engine")
+
+#: Bytewax's epochs serve its recovery store, which nothing here needs; each new one makes the source
+#: wait until everything before it has gone through.
+EPOCH = timedelta(hours=1)
 
 
 def run(
@@ -23,4 +42,91 @@ def run(
     finish_at: with clock "event" and until_end, the time (µs) up to which windows are expired then.
     rebuild: read the topic from its beginning with the present definitions and write only the differences.
     """
-    raise NotImplementedError
+    placement = Placement(settings.shards, workers, process_id or 0, len(addresses) if addresses else 1)
+    stop = stop or threading.Event()
+    started = threading.Event()
+    with stopping(stop, started), _quietly_stopped():
+        if rebuild:
+            if placement.processes > 1:
+                raise TidegateError("a rebuild is done by one process: start it alone, then the cluster without it.")
+            rebuild_all(settings, stop)
+        engine = Engine.open(settings, placement, Goal(until_end, finish_at), stop)
+        with _around(engine):
+            started.set()
+            _run(engine, addresses)
+        if engine.fatal is not None:
+            raise engine.fatal
+
+
+def _run(engine: Engine, addresses: Sequence[str] | None) -> None:
+    try:
+        cli_main(  # type: ignore[no-untyped-call]
+            build(engine),
+            workers_per_process=engine.placement.workers,
+            process_id=engine.placement.process if addresses else None,
+            addresses=list(addresses) if addresses else None,
+            epoch_interval=EPOCH,
+        )
+    except (RuntimeError, OSError) as error:
+        # What the operators have to say is in engine.fatal; this is Bytewax itself, or a lost process.
+        engine.fail(
+            TidegateError(
+                f"the flow ended: {str(error).splitlines()[0] if str(error) else error!r}. If another process of the "
+                "cluster has ended, start all of them again: they go on where the database says."
+            )
+        )
+
+
+@contextmanager
+def _quietly_stopped() -> Iterator[None]:
+    """A stop while something was waited for is an end like any other."""
+    try:
+        yield
+    except kafka.Stopped:
+        log.info("stopped before it began")
+
+
+@contextmanager
+def _around(engine: Engine) -> Iterator[None]:
+    """What runs beside the flow in this process: metrics, and in the first process the relay."""
+    end_metrics = metrics.serve(engine.settings.metrics_host, engine.settings.engine_metrics_port)
+    relay_stop = threading.Event()
+    thread = None
+    if engine.placement.process == 0:
+        thread = threading.Thread(target=relay.relay_forever, args=(engine.settings, relay_stop), name="relay")
+        thread.start()
+    try:
+        yield
+    finally:
+        engine.close()
+        relay_stop.set()
+        if thread is not None:
+            thread.join()
+        end_metrics()
+
+
+def open_for_bytewax() -> Engine:
+    """The engine for `python -m bytewax.run`, which calls nothing of ours when the flow ends."""
+    settings = load()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    stop, started = threading.Event(), threading.Event()
+    signals = stopping(stop, started)
+    signals.__enter__()
+    try:
+        engine = Engine.open(settings, bytewax_placement(settings.shards), Goal(), stop)
+    except TidegateError as error:
+        raise SystemExit(f"error: {error}") from None
+    around = _around(engine)
+    around.__enter__()
+    started.set()
+
+    def end() -> None:
+        around.__exit__(None, None, None)
+        if engine.fatal is not None:
+            log.error("%s", engine.fatal)
+            logging.shutdown()
+            os._exit(2)
+
+    # Not atexit: threads are waited for before it runs, and ours end only when told.
+    threading._register_atexit(end)  # type: ignore[attr-defined]
+    return engine

@@ -1,0 +1,179 @@
+"""What the operators of one process share: settings, plan, positions, and the way to stop.
+
+`Engine.open` does everything that must be done before the first read: definitions compiled and
+compared with the stored ones, topics and database reached, this process's shards taken over.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from flows import clock, kafka
+from flows.pace import Pace
+from flows.placement import Placement
+from flows.progress import Progress, progress_of
+from flows.shard_runner import Rules, ShardLike, ShardRunner
+from segmentation.compile import compile_files
+from segmentation.compile.plan import Plan
+from segmentation.errors import TidegateError
+from segmentation.evaluate.shard import Shard
+from segmentation.events.decode import Decoder
+from storage import postgres
+from storage.checkpoints import CheckpointStore
+from storage.commits import StoredSegment
+from storage.definitions_folder import read_definitions
+from storage.engine_state import EngineRecord, Takeover, prepare, take_over
+from storage.settings import Settings
+
+log = logging.getLogger("tidegate.engine")
+
+#: Partitions of the events topic where we have to create it ourselves.
+NEW_TOPIC_PARTITIONS = 4
+#: Reads of one partition that may await their commit.
+POLLS_IN_FLIGHT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """until_end: stop at the ends that the partitions have now; finish_at: then expire windows up to it, µs."""
+
+    until_end: bool = False
+    finish_at: int | None = None
+    rebuild: bool = False
+
+
+@dataclass(slots=True)
+class Engine:
+    """starts: per partition where to read from; ends: its end at the start, at least."""
+
+    settings: Settings
+    placement: Placement
+    goal: Goal
+    plan: Plan
+    decoder: Decoder
+    segments: list[StoredSegment]
+    starts: dict[int, int]
+    ends: dict[int, int]
+    takeovers: dict[int, Takeover]
+    pace: Pace
+    stop: threading.Event
+    checkpoints: CheckpointStore
+    fatal: BaseException | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _closing: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def live(self) -> bool:
+        return self.settings.clock == "live"
+
+    @property
+    def partitions(self) -> int:
+        return len(self.starts)
+
+    @property
+    def url(self) -> str:
+        return self.settings.database_url.get_secret_value()
+
+    @staticmethod
+    def open(settings: Settings, placement: Placement, goal: Goal, stop: threading.Event) -> "Engine":
+        """Raises TidegateError where the engine cannot start; kafka.Stopped when told to stop meanwhile."""
+        if goal.finish_at is not None and settings.clock == "live":
+            raise TidegateError("a time to finish at needs `clock: event`: with the live clock, time ends nowhere.")
+        folder = read_definitions(settings.definitions)
+        plan = compile_files(folder.files, folder.schema)
+        record = EngineRecord.of(
+            plan.segments, plan.digest, folder.schema.digest, settings.shards, meaning_of(settings)
+        )
+        kafka.ensure_topics(settings, {settings.events_topic: NEW_TOPIC_PARTITIONS}, stop=stop)
+        partitions = kafka.partition_count(settings, settings.events_topic, stop=stop)
+        found = kafka.offsets(settings, settings.events_topic, partitions, stop=stop)
+        url = settings.database_url.get_secret_value()
+        wait_for_database(url, stop)
+        segments = prepare(url, record, plan.segments)
+        takeovers = take_over(url, placement.shards_here())
+        progress = progress_of(url)
+        earliest = {partition: first for partition, (first, _) in enumerate(found)}
+        pace = Pace(range(settings.shards), POLLS_IN_FLIGHT * settings.poll_rows)
+        for shard, each in progress.items():
+            pace.reached(shard, each.committed)
+        return Engine(
+            settings,
+            placement,
+            goal,
+            plan,
+            Decoder(folder.schema, settings.max_skew_us if settings.clock == "live" else None),
+            segments,
+            starts_of(progress, earliest),
+            {partition: end for partition, (_, end) in enumerate(found)},
+            takeovers,
+            pace,
+            stop,
+            CheckpointStore(settings.storage_url),
+        )
+
+    def runner(self, shard: int) -> ShardRunner:
+        """The shard as its saved state has it, or empty; with the steps that are to be run again."""
+        found = self.takeovers[shard]
+        options = self.settings.lateness_us, self.settings.dedupe_horizon_us, self.live
+        state: ShardLike
+        if found.checkpoint is None:
+            state = Shard(self.plan, self.partitions, *options)
+        else:
+            # 0: with the partitions that it had when it was saved.
+            state = Shard.load(self.checkpoints.load(found.checkpoint), self.plan, 0, *options)
+        rules = Rules(round(self.settings.checkpoint_every * 1_000_000), self.partitions, self.pace.reached)
+        return ShardRunner(found, state, rules, clock.now_us())
+
+    def fail(self, error: BaseException) -> None:
+        """The first one counts; the flow then ends without writing anything more."""
+        with self._lock:
+            if self.fatal is None:
+                self.fatal = error
+                if not isinstance(error, TidegateError):
+                    log.error("unexpected error", exc_info=error)
+        self.stop.set()
+
+    def on_close(self, call: Callable[[], None]) -> None:
+        self._closing.append(call)
+
+    def close(self) -> None:
+        """After the flow has ended: nothing that was handed to the sink is left behind."""
+        for call in self._closing:
+            call()
+
+    def guarded(self, call: Callable[[], None]) -> None:
+        """Runs what an operator does; an error stops the flow instead of tearing it apart."""
+        if self.fatal is not None:
+            return
+        try:
+            call()
+        except Exception as error:
+            self.fail(error)
+
+
+def wait_for_database(url: str, stop: threading.Event) -> None:
+    """Returns when it answers; kafka.Stopped when told to stop before."""
+    try:
+        postgres.connect(url, application="tidegate engine", wait=None, stop=stop).close()
+    except TidegateError:
+        if stop.is_set():
+            raise kafka.Stopped from None
+        raise
+
+
+def meaning_of(settings: Settings) -> dict[str, str]:
+    """The settings that change what is counted, so that a recorded step run again would differ."""
+    meaning = {"clock": settings.clock, "topic": settings.events_topic, "lateness": f"{settings.lateness:g}"}
+    if settings.clock == "live":
+        meaning |= {"max_skew": f"{settings.max_skew:g}", "dedupe_horizon": f"{settings.dedupe_horizon:g}"}
+    return meaning
+
+
+def starts_of(progress: Mapping[int, Progress], earliest: Mapping[int, int]) -> dict[int, int]:
+    """Where to read each partition from: where the least advanced saved state ends."""
+    starts = {}
+    for partition, first in earliest.items():
+        known = [(each.saved or {}).get(partition) for each in progress.values()]
+        starts[partition] = first if not known or None in known else min(at for at in known if at is not None)
+    return starts

@@ -1,0 +1,80 @@
+"""What travels through the flow: one item per read of a Kafka partition, never one per event."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from confluent_kafka import Message
+
+from segmentation.evaluate.step import Transitions
+from segmentation.events.rows import Int64, Poll, Rows
+from storage.commits import Commit, DeadLetter
+
+
+@dataclass(slots=True)
+class RawPoll:
+    """One read of one partition. It stays in the process and thread that read it.
+
+    Messages have offsets first_offset <= offset < next_offset. clock: wall time of the read, µs;
+    watermark: see segmentation.events.rows.Poll. at_end: the partition's end was seen.
+    """
+
+    partition: int
+    first_offset: int
+    next_offset: int
+    clock: int
+    messages: list[Message] = field(default_factory=list)
+    watermark: int | None = None
+    at_end: bool = False
+
+
+@dataclass(slots=True)
+class Control:
+    """Not a read: `open` wakes every shard at the start, otherwise every process is told to stop."""
+
+    open: bool
+
+
+@dataclass(slots=True)
+class DecodedPoll:
+    """The same read as columns. stamps int64[n]: the Kafka timestamps of `rows`, µs."""
+
+    raw: RawPoll
+    rows: Rows
+    stamps: Int64
+    rejects: list[DeadLetter]
+
+
+@dataclass(slots=True)
+class ShardPoll:
+    """The same read as one shard sees it; pickled where the shard lives in another process.
+
+    poll None: nothing was read, the shard is only to be opened. rejects: those that this shard
+    is to store.
+    """
+
+    shard: int
+    first_offset: int = 0
+    poll: Poll | None = None
+    stamps: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    rejects: list[DeadLetter] = field(default_factory=list)
+    at_end: bool = False
+
+
+@dataclass(slots=True)
+class Work:
+    """What the sink does with one step: save the state, look up late messages, commit.
+
+    state: Shard.dump() after this step, to be saved before the commit; offsets: what it holds.
+    stamps: Kafka timestamps of the accepted events, µs. flips: per segment (entered, left).
+    """
+
+    commit: Commit
+    token: int
+    too_late: list[tuple[int, int]]
+    state: bytes | None
+    offsets: dict[int, int]
+    stamps: Int64
+
+    @property
+    def transitions(self) -> Transitions:
+        return self.commit.transitions

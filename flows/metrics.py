@@ -1,0 +1,130 @@
+"""The engine's Prometheus metrics, and the HTTP endpoint that shows them.
+
+One registry per process. Histograms over events take a whole poll at once; nothing here is called
+per event.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from wsgiref.simple_server import WSGIServer
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from flows import clock
+from segmentation.errors import TidegateError
+from segmentation.types import NEVER
+
+REGISTRY = CollectorRegistry()
+
+events = Counter("tidegate_events", "Events taken from Kafka and evaluated", registry=REGISTRY)
+rejected = Counter("tidegate_events_rejected", "Messages refused", ["reason"], registry=REGISTRY)
+repeated = Counter("tidegate_events_repeated", "Events that had been counted before", registry=REGISTRY)
+late = Counter("tidegate_events_late", "Events behind the watermark when they arrived", registry=REGISTRY)
+transitions = Counter(
+    "tidegate_transitions", "Users entering and leaving segments", ["segment", "direction"], registry=REGISTRY
+)
+lag = Gauge("tidegate_lag_messages", "Messages not read yet", ["partition"], registry=REGISTRY)
+batch_rows = Histogram(
+    "tidegate_batch_rows",
+    "Events of one evaluation of one shard",
+    buckets=(1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000),
+    registry=REGISTRY,
+)
+evaluation_seconds = Histogram(
+    "tidegate_evaluation_seconds",
+    "One evaluation of one shard",
+    buckets=(0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
+    registry=REGISTRY,
+)
+commit_seconds = Histogram(
+    "tidegate_commit_seconds",
+    "One transaction of the database",
+    buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
+    registry=REGISTRY,
+)
+
+
+class _EventToCommit(Collector):
+    """Histogram of seconds from a message's Kafka timestamp to the commit of its consequences."""
+
+    BOUNDS = np.array([0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60])
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts = np.zeros(len(self.BOUNDS) + 1, np.int64)
+        self._sum = 0.0
+
+    def observe(self, seconds: NDArray[np.float64]) -> None:
+        counts = np.bincount(np.searchsorted(self.BOUNDS, seconds), minlength=len(self._counts))
+        with self._lock:
+            self._counts += counts
+            self._sum += float(seconds.sum())
+
+    def collect(self) -> Iterable[Metric]:
+        with self._lock:
+            cumulated, total = self._counts.cumsum(), self._sum
+        bounds = [*(f"{bound:g}" for bound in self.BOUNDS), "+Inf"]
+        family = HistogramMetricFamily("tidegate_event_to_commit_seconds", "From the producer's stamp to the commit")
+        family.add_metric([], [(bound, float(count)) for bound, count in zip(bounds, cumulated)], total)
+        yield family
+
+
+class _WatermarkAge(Collector):
+    """Asked at each scrape, so that a stuck shard is seen to grow old."""
+
+    def __init__(self) -> None:
+        self._watermarks: dict[int, int] = {}
+
+    def set(self, shard: int, watermark: int) -> None:
+        self._watermarks[shard] = watermark
+
+    def forget(self) -> None:
+        self._watermarks.clear()
+
+    def collect(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily(
+            "tidegate_watermark_age_seconds", "Wall time minus the committed watermark", labels=["shard"]
+        )
+        now = clock.now_us()
+        for shard, watermark in sorted(dict(self._watermarks).items()):
+            if watermark > NEVER:
+                family.add_metric([str(shard)], (now - watermark) / 1e6)
+        yield family
+
+
+event_to_commit = _EventToCommit()
+watermark_age = _WatermarkAge()
+REGISTRY.register(event_to_commit)
+REGISTRY.register(watermark_age)
+
+
+def serve(host: str, port: int) -> Callable[[], None]:
+    """Start the endpoint; call the result to end it. Port 0: none."""
+    if port == 0:
+        return lambda: None
+    try:
+        server, thread = start_http_server(port, host, registry=REGISTRY)
+    except OSError as error:
+        raise TidegateError(
+            f"cannot offer metrics on {host}:{port} ({error.strerror or error}). "
+            "Set `engine_metrics_port` (TIDEGATE_ENGINE_METRICS_PORT) to a free port, or to 0 for none."
+        ) from error
+    return lambda: _end(server, thread)
+
+
+def _end(server: WSGIServer, thread: threading.Thread) -> None:
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def values(name: str) -> Iterator[tuple[dict[str, str], float]]:
+    """Samples of this process's metric, for status lines and tests."""
+    for family in REGISTRY.collect():
+        for sample in family.samples:
+            if sample.name == name:
+                yield dict(sample.labels), sample.value

@@ -1,0 +1,50 @@
+"""How far the source may read ahead of the database.
+
+Timely's queues have no bound, so the source holds back: per partition, what was read and is not
+yet committed by every shard stays below a number of messages and of bytes. The recorded steps
+that a restarted shard runs again do not count: they end, and shards wait for each other's
+partitions there.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Mapping
+
+BYTES_IN_FLIGHT = 64 << 20
+
+
+class Pace:
+    """Shared by the source and the sinks of one process; positions are first offsets not committed yet."""
+
+    def __init__(self, shards: Iterable[int], rows_in_flight: int, bytes_in_flight: int = BYTES_IN_FLIGHT) -> None:
+        self._rows, self._bytes = rows_in_flight, bytes_in_flight
+        self._lock = threading.Lock()
+        self._positions: dict[int, dict[int, int]] = {shard: {} for shard in shards}
+        self._flying: dict[int, deque[tuple[int, int]]] = {}
+        self._flying_bytes: dict[int, int] = {}
+
+    def emitted(self, partition: int, next_offset: int, size: int) -> None:
+        with self._lock:
+            self._flying.setdefault(partition, deque()).append((next_offset, size))
+            self._flying_bytes[partition] = self._flying_bytes.get(partition, 0) + size
+
+    def reached(self, shard: int, positions: Mapping[int, int]) -> None:
+        """The shard has committed, or has nothing to commit, below these offsets; never goes back."""
+        with self._lock:
+            mine = self._positions[shard]
+            for partition, position in positions.items():
+                if position > mine.get(partition, -1):
+                    mine[partition] = position
+
+    def may_read(self, partition: int, position: int) -> bool:
+        """May the partition's reader, standing at `position`, read more?"""
+        with self._lock:
+            done = min((mine.get(partition, 0) for mine in self._positions.values()), default=0)
+            flying = self._flying.get(partition)
+            if not flying:
+                return True
+            size = self._flying_bytes[partition]
+            while flying and flying[0][0] <= done:
+                size -= flying.popleft()[1]
+            self._flying_bytes[partition] = size
+            return not flying or (position - done < self._rows and size < self._bytes)

@@ -1,0 +1,121 @@
+"""`--rebuild`: the whole topic is read with the present definitions, and only the differences are written.
+
+The topic must reach back to its first message. Everything is done by one process before the flow
+starts; until the differences are committed, at once, readers see the old membership. With the live
+clock, messages are read under the present clock: a late event may have become known at another
+instant than the first time, on time events cannot. Windows are expired as far as the stored
+membership's were, so nobody re-enters a segment that time had moved him out of.
+"""
+
+import logging
+import threading
+from collections.abc import Sequence
+
+from flows import clock, kafka
+from flows.engine import Engine, Goal, meaning_of, wait_for_database
+from flows.pace import Pace
+from flows.placement import Placement
+from flows.progress import stored_watermark
+from flows.source import KafkaPartition
+from flows.steps import decode, to_shards
+from segmentation.compile import compile_files
+from segmentation.errors import TidegateError
+from segmentation.evaluate.shard import Shard
+from segmentation.events.decode import Decoder
+from segmentation.events.rows import Poll
+from segmentation.types import NEVER
+from storage.checkpoints import CheckpointStore
+from storage.definitions_folder import read_definitions
+from storage.engine_state import EngineRecord
+from storage.rebuild import Rebuild
+from storage.settings import Settings
+
+log = logging.getLogger("tidegate.rebuild")
+
+
+def rebuild_all(settings: Settings, stop: threading.Event) -> None:
+    """Raises TidegateError where it cannot be done; then nothing has been changed."""
+    folder = read_definitions(settings.definitions)
+    plan = compile_files(folder.files, folder.schema)
+    record = EngineRecord.of(plan.segments, plan.digest, folder.schema.digest, settings.shards, meaning_of(settings))
+    topic = settings.events_topic
+    partitions = kafka.partition_count(settings, topic, stop=stop)
+    if not partitions:
+        raise TidegateError(f"there is no topic {topic} at {settings.kafka} to rebuild from. Check `events_topic`.")
+    found = kafka.offsets(settings, topic, partitions, stop=stop)
+    for partition, (first, _) in enumerate(found):
+        if first > 0:
+            raise TidegateError(
+                f"topic {topic} at {settings.kafka} no longer reaches back to its beginning: partition {partition} "
+                f"starts at offset {first}. A rebuild from what is left would be wrong; put the old definitions back, "
+                "or replay the events into a new topic and name that one (`events_topic`)."
+            )
+    url = settings.database_url.get_secret_value()
+    wait_for_database(url, stop)
+    checkpoints = CheckpointStore(settings.storage_url)
+    engine = Engine(
+        settings,
+        Placement(settings.shards),
+        Goal(until_end=True),
+        plan,
+        Decoder(folder.schema, settings.max_skew_us if settings.clock == "live" else None),
+        [],
+        dict.fromkeys(range(partitions), 0),
+        {partition: end for partition, (_, end) in enumerate(found)},
+        {},
+        Pace([], 1),
+        stop,
+        checkpoints,
+    )
+    shards = [
+        Shard(plan, partitions, settings.lateness_us, settings.dedupe_horizon_us, settings.clock == "live")
+        for _ in range(settings.shards)
+    ]
+    log.info("reading topic %s from its beginning", topic)
+    _read_all(engine, shards)
+    reached = stored_watermark(url)
+    with Rebuild(url, record, plan.segments) as rebuild:
+        for number, shard in enumerate(shards):
+            _expire(shard, partitions, reached)
+            differences = rebuild.apply_differences(number, shard.members(), max(shard.watermark, 0))
+            shard.restore_seq(rebuild.sequence_numbers(number))
+            offsets = {partition: shard.next_offset.get(partition, 0) for partition in range(partitions)}
+            saved = checkpoints.save(number, rebuild.next_step(number), offsets, shard.dump())
+            rebuild.finish(number, saved, shard.watermark)
+            log.info(
+                "shard %d: %d users, %d entered and %d left a segment by the new definitions",
+                number, differences.known, differences.entered, differences.left,
+            )  # fmt: skip
+
+
+def _read_all(engine: Engine, shards: Sequence[Shard]) -> None:
+    readers = [KafkaPartition(engine, partition) for partition in engine.starts]
+    try:
+        while readers:
+            quiet = True
+            for reader in list(readers):
+                try:
+                    items = list(reader.next_batch())
+                except StopIteration:
+                    reader.close()
+                    readers.remove(reader)
+                    continue
+                if engine.fatal is not None:
+                    raise engine.fatal
+                for item in items:
+                    quiet = False
+                    for _, seen in to_shards(engine, decode(engine, item)):
+                        if seen.poll is not None:
+                            shards[seen.shard].run([seen.poll])
+            if engine.stop.wait(0.002 if quiet else 0):
+                raise kafka.Stopped
+    finally:
+        for reader in readers:
+            reader.close()
+
+
+def _expire(shard: Shard, partitions: int, watermark: int) -> None:
+    """As far as the stored membership was."""
+    if watermark > shard.watermark and watermark > NEVER:
+        now = clock.now_us()
+        shard.run([Poll(p, shard.next_offset.get(p, 0), now, NEVER, watermark) for p in range(partitions)])

@@ -1,0 +1,231 @@
+"""One shard's way through a run: the record first, then new reads, each step with its number.
+
+Knows neither Bytewax nor Postgres nor a wall clock: reads and instants come in, work for the sink
+goes out. The steps of reads that changed nothing are not recorded one by one; the last of each
+partition is enough, because between them nothing happened that their order could change. They go
+with the next step, or alone after `QUIET_US`, so that the watermark is seen to move.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from flows import metrics
+from flows.catch_up import CatchUp, trimmed
+from flows.items import ShardPoll, Work
+from segmentation.errors import TidegateError
+from segmentation.evaluate.step import Part, Step, Transitions
+from segmentation.events.rows import Int64, Poll
+from storage.commits import Commit, DeadLetter
+from storage.engine_state import Takeover
+
+#: Longest time without a commit while reads arrive that change nothing, µs.
+QUIET_US = 1_000_000
+#: Reads that changed nothing are committed at the latest when they hold this many messages.
+QUIET_MESSAGES = 50_000
+#: A shard without new events is saved this many times more rarely.
+IDLE_CHECKPOINTS = 10
+
+
+class ShardLike(Protocol):
+    next_offset: dict[int, int]
+    watermark: int
+
+    def run(self, polls: Sequence[Poll]) -> Step: ...
+    def finish(self, at: int) -> Step: ...
+    def add_partitions(self, count: int) -> None: ...
+    def dump(self) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """partitions: how many the topic has now. reached: told which offsets need no more waiting."""
+
+    checkpoint_every_us: int
+    partitions: int
+    reached: Callable[[int, Mapping[int, int]], None] = lambda shard, positions: None
+
+
+@dataclass(slots=True)
+class ShardRunner:
+    """takeover: what the database knows; shard: the state that its checkpoint names, or an empty one.
+
+    A loaded state has the partitions that the topic had then. Recorded steps are run with those;
+    only then the shard waits for new ones too.
+    """
+
+    takeover: Takeover
+    shard: ShardLike
+    rules: Rules
+    started_us: int
+    number: int = 0
+    _positions: dict[int, int] = field(default_factory=dict)
+    _arrived: dict[int, int] = field(default_factory=dict)
+    _catch_up: CatchUp | None = None
+    _quiet: dict[int, Part] = field(default_factory=dict)
+    _quiet_messages: int = 0
+    _saved: set[int] = field(default_factory=set)
+    _changed: bool = False
+    _save_next: bool = False
+    _committed_us: int = 0
+    _checkpoint_us: int = 0
+    _ended: bool = False
+
+    def __post_init__(self) -> None:
+        found = self.takeover
+        self.number = found.last_step
+        if found.checkpoint is not None:
+            self._positions = dict(found.checkpoint.offsets)
+            self._saved = set(self._positions)
+        parts = [part for step in found.steps for part in step.parts]
+        self._catch_up = CatchUp(self.shard, parts, self._positions) if parts else None
+        self._committed_us = self.started_us
+        if self._catch_up is None:
+            self._caught_up()
+        # Shards save in turn, not all at once.
+        self._checkpoint_us = self.started_us + self.rules.checkpoint_every_us * (1 + found.shard % 4) // 4
+
+    @property
+    def catching_up(self) -> bool:
+        return self._catch_up is not None
+
+    @property
+    def number_of_shard(self) -> int:
+        return self.takeover.shard
+
+    def take(self, items: Iterable[ShardPoll], now_us: int) -> list[Work]:
+        """Reads in order of arrival. now_us only decides when to commit and to save, never what."""
+        reads = [item for item in items if item.poll is not None]
+        for item in reads:
+            self._check_order(item)
+        if self._catch_up is not None:
+            reads = self._catch_up.take(reads)
+            if not self._catch_up.done:
+                return []
+            self._caught_up()
+        new = [found for read in reads if (found := self._new(read)) is not None]
+        work = self._step(new, now_us) if new else []
+        return work or self.tick(now_us)
+
+    def tick(self, now_us: int) -> list[Work]:
+        """Commits what changed nothing if it has waited long enough."""
+        if not self._quiet or self._catch_up is not None:
+            return []
+        if now_us - self._committed_us < QUIET_US and self._quiet_messages < QUIET_MESSAGES:
+            return []
+        return [self._work(None, [], [], now_us)]
+
+    def due_us(self) -> int | None:
+        """When `tick` will have something to do."""
+        return self._committed_us + QUIET_US if self._quiet else None
+
+    def finish(self, at: int, now_us: int) -> list[Work]:
+        """The end of a finite input: windows are expired up to `at` (µs)."""
+        if self.catching_up:
+            raise TidegateError(
+                f"the topic ends before shard {self.number_of_shard} has read again what it had counted: "
+                "messages were deleted. Start with --rebuild, on a topic that is kept for long enough."
+            )
+        return [self._work(self.shard.finish(at), [], [], now_us)]
+
+    def end(self, now_us: int) -> list[Work]:
+        """The last work of this run: what has not been committed, and the state."""
+        if self._ended or self.catching_up or (self.number == 0 and not self._quiet):
+            return []
+        self._ended = True
+        if not self._quiet and not self._changed and self._saved >= set(self._positions):
+            return []
+        return [self._work(None, [], [], now_us, save=True)]
+
+    def _caught_up(self) -> None:
+        self._catch_up = None
+        self.shard.add_partitions(self.rules.partitions)
+        # Steps recorded with the old number of partitions and with the new one must not follow one saved state.
+        self._save_next = self._save_next or len(self._saved) < self.rules.partitions
+
+    def _check_order(self, item: ShardPoll) -> None:
+        assert item.poll is not None
+        partition = item.poll.partition
+        before = self._arrived.get(partition)
+        if before is None:
+            reached = self._positions.get(partition)
+            if reached is not None and item.first_offset > reached:
+                raise TidegateError(
+                    f"partition {partition} of the topic now begins at offset {item.first_offset}, but shard "
+                    f"{self.number_of_shard} needs it from {reached}: messages were deleted before they were counted. "
+                    "Start with --rebuild, on a topic that is kept for long enough."
+                )
+        elif item.first_offset != before:
+            raise AssertionError(f"partition {partition}: read {item.first_offset} follows {before}")
+        self._arrived[partition] = item.poll.next_offset
+
+    def _new(self, item: ShardPoll) -> ShardPoll | None:
+        assert item.poll is not None
+        found = trimmed(item, self._positions.get(item.poll.partition))
+        if found is not None:
+            self._positions[item.poll.partition] = item.poll.next_offset
+        return found
+
+    def _step(self, items: Sequence[ShardPoll], now_us: int) -> list[Work]:
+        polls = [item.poll for item in items if item.poll is not None]
+        rejects = [reject for item in items for reject in item.rejects]
+        rows = sum(len(poll.rows) for poll in polls if poll.rows is not None)
+        began = time.perf_counter()
+        step = self.shard.run(polls)
+        if rows:
+            metrics.evaluation_seconds.observe(time.perf_counter() - began)
+            metrics.batch_rows.observe(rows)
+            metrics.events.inc(rows)
+            metrics.repeated.inc(step.repeated)
+            metrics.late.inc(step.late)
+        if rows or rejects or len(step.transitions) or step.new_users:
+            return [self._work(step, rejects, [item.stamps for item in items], now_us)]
+        for part in step.parts:
+            self._quiet[part.partition] = part
+        self._quiet_messages += sum(poll.next_offset - item.first_offset for item, poll in zip(items, polls))
+        self.rules.reached(self.number_of_shard, {part.partition: part.next_offset for part in step.parts})
+        return []
+
+    def _work(
+        self, step: Step | None, rejects: list[DeadLetter], stamps: list[Int64], now_us: int, save: bool = False
+    ) -> Work:
+        """The next step: what changed nothing before, then `step`."""
+        self.number += 1
+        parts = [*self._quiet.values(), *(step.parts if step is not None else ())]
+        self._quiet, self._quiet_messages = {}, 0
+        self._committed_us = now_us
+        self._changed = self._changed or step is not None
+        save = save or self._is_save_due(parts, now_us)
+        commit = Commit(
+            self.number_of_shard,
+            self.number,
+            parts,
+            self.shard.watermark,
+            step.transitions if step is not None else Transitions.none(),
+            step.new_users if step is not None else (),
+            rejects,
+        )
+        work = Work(
+            commit,
+            self.takeover.token,
+            step.too_late if step is not None else [],
+            self.shard.dump() if save else None,
+            dict(self._positions),
+            np.concatenate(stamps) if stamps else np.zeros(0, np.int64),
+        )
+        if save:
+            self._saved = set(self._positions)
+            self._changed = self._save_next = False
+            self._checkpoint_us = now_us + self.rules.checkpoint_every_us
+        return work
+
+    def _is_save_due(self, parts: Sequence[Part], now_us: int) -> bool:
+        # A partition's first messages are saved at once: without an offset in a saved state nobody could
+        # tell later whether the topic still reaches back to them.
+        if self._save_next or any(part.partition not in self._saved for part in parts):
+            return True
+        wait = 0 if self._changed else self.rules.checkpoint_every_us * (IDLE_CHECKPOINTS - 1)
+        return now_us >= self._checkpoint_us + wait

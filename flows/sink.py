@@ -1,0 +1,162 @@
+"""The sink: one writer thread per worker, so that the database is waited for while shards go on.
+
+What has gathered while one transaction was under way goes into the next, of all shards of the
+worker together. When too much has gathered, `write_batch` waits, and with it the worker.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from bytewax.outputs import DynamicSink, StatelessSinkPartition
+from numpy.typing import NDArray
+
+from flows import clock, metrics
+from flows.engine import Engine
+from flows.items import Work
+from flows.late_messages import late_letters
+from flows.steps import count_rejects
+from storage.commits import CheckpointRecord
+from storage.writer import ShardWriter
+
+log = logging.getLogger("tidegate.sink")
+
+Keyed = tuple[str, Work]
+
+#: What may gather: transitions, and steps.
+WAITING_TRANSITIONS, WAITING_STEPS = 200_000, 512
+#: Transitions of one transaction, about.
+COMMIT_TRANSITIONS = 50_000
+#: Longest wait for the database after a stop, s; what it has not taken then is read again at the next start.
+DRAIN_SECONDS = 8.0
+
+
+class PostgresSink(DynamicSink[Keyed]):
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> StatelessSinkPartition[Keyed]:
+        return WriterPartition(self._engine, worker_index)
+
+
+class WriterPartition(StatelessSinkPartition[Keyed]):
+    def __init__(self, engine: Engine, worker: int) -> None:
+        self._writer = Writer(engine, worker)
+        engine.on_close(self._writer.close)
+
+    def write_batch(self, items: list[Keyed]) -> None:
+        self._writer.put([work for _, work in items])
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class Writer:
+    """A bounded queue and the thread that empties it into the database."""
+
+    def __init__(self, engine: Engine, worker: int) -> None:
+        self._engine = engine
+        self._changed = threading.Condition()
+        self._waiting: list[Work] = []
+        self._size = 0
+        self._closing = False
+        self._give_up = threading.Event()  # ends the waiting for a database that is away
+        shards = engine.placement.shards_of_worker(worker)
+        tokens = {shard: found.token for shard, found in engine.takeovers.items() if shard in shards}
+        self._database = ShardWriter(engine.url, tokens, engine.segments, stop=self._give_up)
+        self._thread = threading.Thread(target=self._run, name=f"writer-{worker}", daemon=True)
+        self._thread.start()
+
+    def put(self, works: Sequence[Work]) -> None:
+        """Waits while too much is waiting already."""
+        stopped_at = None
+        with self._changed:
+            while self._waiting and (self._size >= WAITING_TRANSITIONS or len(self._waiting) >= WAITING_STEPS):
+                if self._engine.fatal is not None:
+                    return
+                if self._engine.stop.is_set():
+                    stopped_at = stopped_at or time.monotonic()
+                    if time.monotonic() - stopped_at > DRAIN_SECONDS:
+                        self._give_up.set()
+                self._changed.wait(0.1)
+            self._waiting.extend(works)
+            self._size += sum(len(work.transitions) for work in works)
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Returns when everything is committed, or cannot be in time."""
+        with self._changed:
+            if self._closing:
+                return
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(DRAIN_SECONDS)
+        if self._thread.is_alive():
+            self._give_up.set()
+            self._thread.join(DRAIN_SECONDS)
+
+    def _run(self) -> None:
+        try:
+            while works := self._next():
+                self._write(works)
+        except Exception as error:
+            self._engine.fail(error)
+            with self._changed:
+                self._waiting.clear()
+                self._changed.notify_all()
+        finally:
+            self._database.close()
+
+    def _next(self) -> list[Work]:
+        """What is to be written together; empty at the end."""
+        with self._changed:
+            while not self._waiting and not self._closing:
+                self._changed.wait()
+            if self._engine.fatal is not None:
+                return []
+            works, size = [], 0
+            while self._waiting and size < COMMIT_TRANSITIONS:
+                works.append(self._waiting.pop(0))
+                size += len(works[-1].transitions)
+            self._size -= size
+            self._changed.notify_all()
+            return works
+
+    def _write(self, works: Sequence[Work]) -> None:
+        engine = self._engine
+        saved: list[CheckpointRecord] = []
+        for work in works:
+            commit = work.commit
+            if work.state is not None:
+                commit.checkpoint = engine.checkpoints.save(commit.shard, commit.number, work.offsets, work.state)
+                saved.append(commit.checkpoint)
+                work.state = None
+            if work.too_late:
+                commit.dead_letters = [*commit.dead_letters, *late_letters(engine, work.too_late)]
+        began = time.perf_counter()
+        self._database.write([work.commit for work in works])
+        metrics.commit_seconds.observe(time.perf_counter() - began)
+        for record in saved:
+            engine.checkpoints.clean(record.shard, record)
+        now = clock.now_us()
+        for work in works:
+            self._count(work, now)
+            engine.pace.reached(work.commit.shard, {part.partition: part.next_offset for part in work.commit.parts})
+
+    def _count(self, work: Work, now: int) -> None:
+        metrics.watermark_age.set(work.commit.shard, work.commit.watermark)
+        count_rejects(work.commit.dead_letters)
+        stamps = work.stamps[work.stamps >= 0]
+        if len(stamps):
+            metrics.event_to_commit.observe((now - stamps) / 1e6)
+        flips = work.transitions
+        for direction, chosen in (("entered", flips.entered), ("left", ~flips.entered)):
+            counts: NDArray[np.int64] = np.bincount(flips.segment[chosen])
+            for segment in np.flatnonzero(counts).tolist():
+                name = self._engine.plan.segments[segment].name
+                metrics.transitions.labels(name, direction).inc(int(counts[segment]))
+
+
+

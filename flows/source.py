@@ -1,0 +1,225 @@
+"""The Kafka source: one Bytewax partition per Kafka partition, one item per read.
+
+Offsets are assigned, never committed to a group: the database says where to begin. A reader holds
+back while too much of its partition awaits its commit. At the end of a quiet partition it sends
+reads without messages, whose watermark is the clock less the lateness, so that windows expire.
+"""
+
+import logging
+import time
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from flows import clock, kafka, metrics
+from flows.engine import Engine
+from flows.items import Control, RawPoll
+from segmentation.errors import TidegateError
+
+log = logging.getLogger("tidegate.source")
+
+Item = RawPoll | Control
+
+#: Between reads, so that a read that follows a small one finds more than a few messages, µs.
+PAUSE_US = 2_000
+#: Between reads of a partition that has been idle, µs: a read without messages costs every shard a call.
+IDLE_US = 100_000
+LAG_SECONDS = 1.0
+
+READ_AHEAD: dict[str, Any] = {
+    "enable.partition.eof": True,
+    # The beginning is given; another one must be an error, never a silent jump.
+    "auto.offset.reset": "error",
+    "isolation.level": "read_committed",
+    # A broker that answers a waiting fetch late (the embedded one) must not be waited for long.
+    "fetch.wait.max.ms": 20,
+    "fetch.queue.backoff.ms": 5,
+    "queued.min.messages": 50_000,
+    "queued.max.messages.kbytes": 16_384,
+    "fetch.message.max.bytes": 4_194_304,
+}
+
+
+class KafkaSource(FixedPartitionedSource[Item, None]):
+    """Every Kafka partition, shared out among the workers by Bytewax, and a `control` for this process."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def list_parts(self) -> list[str]:
+        parts = [f"{partition:06d}" for partition in range(self._engine.partitions)]
+        return [*parts, f"control-{self._engine.placement.process}"]
+
+    def build_part(
+        self, step_id: str, for_part: str, resume_state: None
+    ) -> StatefulSourcePartition[Item, None]:
+        if for_part.startswith("control"):
+            return ControlPartition(self._engine)
+        return KafkaPartition(self._engine, int(for_part))
+
+
+class ControlPartition(StatefulSourcePartition[Item, None]):
+    """Opens the shards at the start, and passes a stop of this process on to all of them."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._todo = [Control(open=True)] if engine.placement.process == 0 else []
+        self._told = False
+
+    def next_batch(self) -> Iterable[Item]:
+        if not self._engine.stop.is_set() and not self._engine.goal.until_end:
+            todo, self._todo = self._todo, []
+            return todo
+        if self._told:
+            raise StopIteration
+        self._told = True
+        todo, self._todo = self._todo, []
+        return [*todo, Control(open=False)] if self._engine.stop.is_set() else todo
+
+    def next_awake(self) -> datetime | None:
+        return clock.as_datetime(clock.now_us() + 20_000)
+
+    def snapshot(self) -> None:
+        return None
+
+
+class KafkaPartition(StatefulSourcePartition[Item, None]):
+    def __init__(self, engine: Engine, partition: int) -> None:
+        self._engine, self._partition = engine, partition
+        self._settings = engine.settings
+        self._position = engine.starts[partition]
+        self._begun = False  # the first read goes out even if it is empty
+        self._at_end = False
+        self._newest_us = clock.now_us()  # when a message, or the end, was last seen
+        self._idle_sent_us = 0
+        self._awake_us = 0
+        self._lag_at = 0.0
+        self._unsure = False  # a connection failed: what looks like a quiet end may be an unreachable broker
+        self._ask_at = 0.0
+        self._complaints = kafka.Complaints(engine.settings.kafka)
+        self._consumer: Consumer | None = None
+
+    def next_batch(self) -> Iterable[Item]:
+        engine = self._engine
+        if engine.stop.is_set() or (engine.goal.until_end and self._at_end and self._begun):
+            raise StopIteration
+        found: list[Item] = []
+        engine.guarded(lambda: found.extend(self._read()))
+        return found
+
+    def next_awake(self) -> datetime | None:
+        return clock.as_datetime(self._awake_us) if self._awake_us else None
+
+    def snapshot(self) -> None:
+        return None
+
+    def close(self) -> None:
+        if self._consumer is not None:
+            self._consumer.close()
+
+    def _read(self) -> list[Item]:
+        if not self._engine.pace.may_read(self._partition, self._position):
+            self._awake_us = clock.now_us() + PAUSE_US
+            return []
+        consumer = self._consumer or self._assigned()
+        first = self._position
+        messages = consumer.consume(self._settings.poll_rows, 0)
+        now = clock.now_us()
+        if any(message.error() is not None for message in messages):
+            messages = self._without_errors(messages)
+        elif messages:
+            self._at_end = False
+        if messages:
+            self._unsure = False
+            last = messages[-1].offset()
+            assert last is not None
+            self._position = max(self._position, last + 1)
+            self._newest_us = now
+        self._awake_us = 0 if len(messages) >= self._settings.poll_rows // 2 else now + PAUSE_US
+        self._watch_lag(consumer)
+        if messages or self._position > first or (not self._begun and self._at_end):
+            self._begun = True
+            return [self._sent(RawPoll(self._partition, first, self._position, now, messages, None, self._at_end))]
+        return self._idle(now)
+
+    def _idle(self, now: int) -> list[Item]:
+        """A read without messages where the partition has been quiet at its end."""
+        if not self._engine.live or not self._at_end or not self._begun:
+            return []
+        if now - self._newest_us < self._settings.idle_after * 1_000_000 or now - self._idle_sent_us < IDLE_US:
+            return []
+        if self._unsure and not self._answers():
+            return []
+        self._idle_sent_us = now
+        watermark = now - self._settings.lateness_us
+        return [RawPoll(self._partition, self._position, self._position, now, [], watermark, True)]
+
+    def _answers(self) -> bool:
+        """Does the partition's leader answer? Asked twice a second while a connection is known to have failed."""
+        if time.monotonic() < self._ask_at or self._consumer is None:
+            return False
+        self._ask_at = time.monotonic() + 0.5
+        try:
+            self._consumer.get_watermark_offsets(
+                TopicPartition(self._settings.events_topic, self._partition), timeout=0.2
+            )
+        except KafkaException:
+            return False
+        self._unsure = False
+        return True
+
+    def _on_error(self, error: KafkaError) -> None:
+        self._unsure = True
+        self._complaints(error)
+
+    def _sent(self, poll: RawPoll) -> RawPoll:
+        size = sum(len(message) for message in poll.messages)
+        self._engine.pace.emitted(self._partition, self._position, size + 100 * len(poll.messages))
+        return poll
+
+    def _assigned(self) -> Consumer:
+        self._consumer = kafka.consumer(self._settings, **READ_AHEAD, error_cb=self._on_error)
+        self._consumer.assign([TopicPartition(self._settings.events_topic, self._partition, self._position)])
+        return self._consumer
+
+    def _without_errors(self, messages: list[Message]) -> list[Message]:
+        kept = []
+        for message in messages:
+            error = message.error()
+            if error is None:
+                self._at_end = False
+                kept.append(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._at_end = True
+                end = message.offset()
+                if end is not None:
+                    self._position = max(self._position, end)
+            else:
+                self._complain(error)
+        return kept
+
+    def _complain(self, error: KafkaError) -> None:
+        topic, where = self._settings.events_topic, self._settings.kafka
+        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            raise TidegateError(
+                f"topic {topic} at {where} has no offset {self._position} in partition {self._partition}: its messages "
+                "were deleted before they were counted, or it was created anew. Start with --rebuild on a topic that "
+                "holds all events, or name another topic and database."
+            )
+        if error.code() in kafka.HOPELESS:
+            raise TidegateError(f"Kafka at {where} does not let us read topic {topic}: {error.str()}.")
+        log.warning("partition %d of topic %s at %s: %s; still trying", self._partition, topic, where, error.str())
+
+    def _watch_lag(self, consumer: Consumer) -> None:
+        now = time.monotonic()
+        if now < self._lag_at:
+            return
+        self._lag_at = now + LAG_SECONDS
+        _, end = consumer.get_watermark_offsets(
+            TopicPartition(self._settings.events_topic, self._partition), cached=True
+        )
+        if end >= 0:
+            metrics.lag.labels(str(self._partition)).set(max(0, end - self._position))
