@@ -75,9 +75,9 @@ def dead_letter_headers(letter: DeadLetter) -> list[tuple[str, bytes | None]]:
     """The original headers, then where it came from and why it was refused."""
     return [
         *letter.headers,
-        ("tidegate-reason", letter.reason.encode()),
-        ("tidegate-detail", letter.detail.encode()),
-        ("tidegate-topic", letter.topic.encode()),
+        ("tidegate-reason", clean(letter.reason).encode()),
+        ("tidegate-detail", clean(letter.detail).encode()),
+        ("tidegate-topic", clean(letter.topic).encode()),
         ("tidegate-partition", str(letter.partition).encode()),
         ("tidegate-offset", str(letter.offset).encode()),
     ]
