@@ -1,0 +1,137 @@
+"""Aggregates: count, sum, avg, min, max, arg_min and arg_max, each with its FILTER."""
+
+from typing import TYPE_CHECKING
+
+from sqlglot import exp
+
+from segmentation.compile import tree
+from segmentation.compile.bind_shape import place_of
+from segmentation.compile.bind_types import DIGITS_MAX, WORDS
+from segmentation.compile.parse_places import FUNCTIONS
+from segmentation.compile.problems import Position, Refused
+from segmentation.types import BIGINT, RATIO, Kind, Type, numeric
+
+if TYPE_CHECKING:
+    from segmentation.compile.bind_expr import Binder
+
+_AGGREGATES = {"count", "sum", "avg", "min", "max", "arg_min", "arg_max"}
+_ORDERED = (Kind.TEXT, Kind.BIGINT, Kind.NUMERIC, Kind.DOUBLE, Kind.TIMESTAMPTZ, Kind.INTERVAL)
+
+
+def aggregate(binder: "Binder", call: exp.Expr, filtered: exp.Filter | None) -> tree.Expr:
+    """`call`, with the condition of `filtered` where there is one. Raises Refused, or Reported."""
+    from segmentation.compile.bind_expr import Place, Reported
+
+    at = place_of(call)
+    if "name" in call.meta:  # FILTER behind a function that does not exist
+        binder.bind(call)
+    function = FUNCTIONS.get(type(call), "")
+    if function not in _AGGREGATES:
+        raise Refused(at, "FILTER belongs to an aggregate.", "Write count(*) FILTER (WHERE ...).")
+    if binder.place is Place.WHERE:
+        raise Refused(at, f"WHERE looks at one event, and {function} at many.", "Put the condition into HAVING.")
+    if binder.place is not Place.HAVING:
+        raise Refused(at, f"{function} stands inside another aggregate.", "Use one of them.")
+    failed = False
+    arg = condition = None
+    try:
+        binder.place = Place.ARGUMENT
+        arg = _argument(binder, function, call, at)
+    except Reported:
+        failed = True
+    except Refused as refused:
+        binder.problems.append(refused)
+        failed = True
+    finally:
+        binder.place = Place.HAVING
+    if filtered is not None:
+        try:
+            binder.place = Place.FILTER
+            condition = binder.condition(filtered.expression.this)
+        except Reported:
+            failed = True
+        finally:
+            binder.place = Place.HAVING
+    if failed:
+        raise Reported
+    if isinstance(arg, tree.Literal) and arg.value is not None and function == "count":
+        arg = None  # count(1) is count(*)
+    return tree.Aggregate(function, arg, condition, _type(function, arg, call), at=at)
+
+
+def _argument(binder: "Binder", function: str, call: exp.Expr, at: Position) -> tree.Expr | None:
+    given = [call.args.get("this"), call.args.get("expression"), *call.expressions]
+    nodes = [each for each in given if each is not None]
+    if function == "count" and len(nodes) == 1 and isinstance(nodes[0], exp.Star):
+        return None
+    wanted = 2 if function.startswith("arg_") else 1
+    if len(nodes) != wanted:
+        example = {1: f"{function}(x)", 2: f"{function}(x, event_time)"}[wanted]
+        raise Refused(
+            at,
+            f"{function} takes {wanted} argument{'s' if wanted > 1 else ''}, not {len(nodes)}.",
+            f"Write {'count(*) or ' if function == 'count' else ''}{example}.",
+        )
+    arg, *order = (binder.value(node) for node in nodes)
+    if order and not (isinstance(order[0], tree.Column) and order[0].name == "event_time"):
+        raise Refused(
+            order[0].at, f"{function} is supported only in the order of event_time.", f"Write {function}(x, event_time)."
+        )
+    if _has_age(arg):
+        raise Refused(arg.at, "now() in the argument of an aggregate is not supported.", "Put it into FILTER (WHERE ...).")
+    _check(function, arg)
+    return arg
+
+
+def _has_age(node: tree.Expr) -> bool:
+    match node:
+        case tree.Age():
+            return True
+        case tree.And() | tree.Or() | tree.Coalesce():
+            return any(map(_has_age, node.args))
+        case tree.Not() | tree.IsNull() | tree.IsTrue() | tree.In() | tree.Like() | tree.Lower():
+            return _has_age(node.arg)
+        case tree.Compare() | tree.Arithmetic():
+            return _has_age(node.left) or _has_age(node.right)
+    return False
+
+
+def _check(function: str, arg: tree.Expr) -> None:
+    kind, at = arg.type.kind, arg.at
+    if kind is Kind.NULL:
+        raise Refused(at, f"{function} of a constant NULL is always the same.", "Name a column.")
+    if function == "count":
+        return
+    if kind is Kind.RATIO:
+        raise Refused(
+            at,
+            f"{function} of a quotient is not supported: DuckDB rounds each quotient.",
+            "Aggregate first and divide then: sum(a) / sum(b).",
+        )
+    if function in ("sum", "avg"):
+        if kind is Kind.DOUBLE:
+            raise Refused(
+                at,
+                f"{function} over double would depend on the order of the events.",
+                "Declare the column as numeric(p,s) in schema.yml: numeric(18,6).",
+            )
+        if kind not in (Kind.BIGINT, Kind.NUMERIC):
+            raise Refused(at, f"{function} needs numbers, and this is {WORDS[kind]}.", _instead(kind))
+    elif function in ("min", "max") and kind not in _ORDERED:
+        raise Refused(at, f"{function} of {WORDS[kind]} is not supported.", _instead(kind))
+
+
+def _instead(kind: Kind) -> str:
+    if kind is Kind.BOOLEAN:
+        return "Write count(*) FILTER (WHERE ...)."
+    return "Use count, min or max." if kind is not Kind.TEXT else "Use count, or a column of numbers."
+
+
+def _type(function: str, arg: tree.Expr | None, call: exp.Expr) -> Type:
+    if arg is None or function == "count":
+        return BIGINT
+    if function == "avg":
+        return RATIO
+    if function == "sum":
+        return BIGINT if arg.type.kind is Kind.BIGINT else numeric(DIGITS_MAX, arg.type.scale)
+    return arg.type

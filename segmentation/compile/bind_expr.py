@@ -1,0 +1,310 @@
+"""Expressions: from sqlglot's nodes (placed by `parse_places`) to `tree`, with names, types and sugar resolved.
+
+Problems are collected, not thrown: the parts of a condition are bound each on its own, so that one
+run shows all of them. A part that failed raises `Reported`, which says only that it has no result.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
+
+from sqlglot import exp
+
+from segmentation.compile import bind_conditions as conditions
+from segmentation.compile import bind_literals, bind_time, tree
+from segmentation.compile.bind_aggregates import aggregate
+from segmentation.compile.bind_functions import unsupported, unsupported_operator
+from segmentation.compile.bind_shape import folded, place_of
+from segmentation.compile.bind_time import Operand, Span, is_time, settled
+from segmentation.compile.bind_types import WORDS, arithmetic, is_number
+from segmentation.compile.parse_places import FUNCTIONS
+from segmentation.compile.problems import Position, Refused
+from segmentation.compile.suggest import closest, listed
+from segmentation.events.schema import EventColumn
+from segmentation.text import simple_lower
+from segmentation.types import BOOLEAN, NULL, TEXT, Kind
+
+
+class Reported(Exception):
+    """This part has no result, and its problem is in the list already."""
+
+
+class Place(Enum):
+    """Where an expression stands: what it may contain depends on it."""
+
+    WHERE = "WHERE"
+    FILTER = "FILTER"
+    ARGUMENT = "an aggregate"
+    HAVING = "HAVING"
+
+    @property
+    def rows(self) -> bool:
+        return self is not Place.HAVING
+
+
+_COMPARISONS: dict[type[exp.Expr], str] = {
+    exp.EQ: "=", exp.NEQ: "<>", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">=",
+}  # fmt: skip
+_ARITHMETIC: dict[type[exp.Expr], str] = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/"}
+
+
+class Binder:
+    """Binds expressions over the columns of `table`; `problems` grows."""
+
+    def __init__(self, columns: Mapping[str, EventColumn], table: str, problems: list[Refused]) -> None:
+        self.columns, self.table, self.problems = columns, table, problems
+        self.place = Place.WHERE
+        self._binders: dict[type[exp.Expr], Callable[..., Operand]] = {
+            exp.Paren: lambda node: self.bind(node.this),
+            exp.Column: self._column,
+            exp.Literal: self._literal,
+            exp.Boolean: lambda node: tree.Literal(bool(node.this), BOOLEAN, at=place_of(node)),
+            exp.Null: lambda node: tree.Literal(None, NULL, at=place_of(node)),
+            exp.Star: self._star,
+            exp.Neg: self._negative,
+            exp.Not: lambda node: conditions.negation(self.condition(node.this), place_of(node)),
+            exp.And: self._and,
+            exp.Or: self._or,
+            exp.Is: self._is,
+            exp.In: self._in,
+            exp.Between: self._between,
+            exp.Like: self._like,
+            exp.ILike: self._like,
+            exp.Escape: self._like,
+            exp.NullSafeEQ: self._distinct,
+            exp.NullSafeNEQ: self._distinct,
+            exp.Filter: lambda node: aggregate(self, node.this, node),
+            exp.Cast: self._cast,
+            exp.Interval: self._interval,
+            exp.CurrentTimestamp: lambda node: bind_time.now(place_of(node)),
+            exp.Lower: self._lower,
+            exp.Coalesce: self._coalesce,
+            **dict.fromkeys(_COMPARISONS, self._compare),
+            **dict.fromkeys(_ARITHMETIC, self._arithmetic),
+        }
+
+    def root(self, node: exp.Expr, place: Place) -> tree.Expr | None:
+        """A whole WHERE or HAVING; None if there are problems in it."""
+        self.place = place
+        try:
+            return self.condition(node)
+        except Reported:
+            return None
+
+    # -- parts, each with its own problems ---------------------------------------------------------
+
+    def bind(self, node: exp.Expr) -> Operand:
+        """Raises Reported."""
+        try:
+            binder = self._binders.get(type(node))
+            if "name" in node.meta:
+                at = node.meta["op"]
+                if isinstance(node, exp.Binary) and not node.meta["name"][0].isalpha():
+                    self.all((node.this, node.expression))
+                    raise unsupported_operator(node.meta["name"], at)
+                raise unsupported(node.meta["name"], at)
+            if binder:
+                return binder(node)
+            if type(node) in FUNCTIONS:
+                return aggregate(self, node, None)
+            raise Refused(place_of(node), "This is not supported here.", "Use a column, a constant or a function.")
+        except Refused as refused:
+            self.problems.append(refused)
+            raise Reported from None
+
+    def all(self, nodes: Iterable[exp.Expr]) -> tuple[Operand, ...]:
+        return self._each(nodes, self.bind)
+
+    def _each(
+        self, nodes: Iterable[exp.Expr], bind: Callable[[exp.Expr], Operand]
+    ) -> tuple[Operand, ...]:
+        """Every part, even if the first has problems."""
+        results: list[Operand] = []
+        failed = False
+        for node in nodes:
+            try:
+                results.append(bind(node))
+            except Reported:
+                failed = True
+        if failed:
+            raise Reported
+        return tuple(results)
+
+    def value(self, node: exp.Expr) -> tree.Expr:
+        """An operand that is a tree, so without now()."""
+        operand = self.bind(node)
+        try:
+            return settled(operand)
+        except Refused as refused:
+            self.problems.append(refused)
+            raise Reported from None
+
+    def condition(self, node: exp.Expr) -> tree.Expr:
+        """An operand that is true, false or NULL."""
+        operand = self.value(node)
+        if operand.type.kind is not Kind.BOOLEAN:
+            self.problems.append(conditions.not_a_condition(operand))
+            raise Reported
+        return operand
+
+    # -- leaves --------------------------------------------------------------------------------------
+
+    def _column(self, node: exp.Column) -> tree.Expr:
+        at = place_of(node)
+        name = self._name(node, at)
+        if self.place is Place.HAVING:
+            if name == "user_id":
+                raise Refused(at, "A condition on user_id itself does not belong into HAVING.", "Put it into WHERE.")
+            raise Refused(
+                at,
+                f"The column {name} has many values per user, so HAVING needs an aggregate of it.",
+                f"Write max({name}), arg_max({name}, event_time), or count(*) FILTER (WHERE {name} ...).",
+            )
+        return tree.Column(name, self.columns[name].type, at=at)
+
+    def _name(self, node: exp.Column, at: Position) -> str:
+        name = folded(node.this)
+        qualifiers = [folded(part) for part in node.parts[:-1]]
+        if qualifiers and qualifiers != [self.table]:
+            raise Refused(at, f"There is no table {'.'.join(qualifiers)} here.", f"Write {self.table}.{name} or {name}.")
+        if name in self.columns:
+            return name
+        same = [each for each in self.columns if each.casefold() == name.casefold()]
+        if len(same) == 1 and not node.this.args.get("quoted"):
+            return same[0]  # DuckDB ignores case
+        if len(same) > 1:
+            raise Refused(at, f"{name} may be any of {listed(same)}.", "Put the one that is meant into double quotes.")
+        meant = same[0] if same else closest(name, self.columns)
+        remedy = f"Did you mean {meant}?" if meant else f"Declare it in schema.yml. Known: {listed(self.columns)}."
+        raise Refused(at, f"Unknown column {node.name}.", remedy)
+
+    def _literal(self, node: exp.Literal) -> tree.Expr:
+        at = place_of(node)
+        return tree.Literal(node.this, TEXT, at=at) if node.is_string else bind_literals.number(node.this, at)
+
+    def _star(self, node: exp.Star) -> tree.Expr:
+        raise Refused(place_of(node), "* stands only in count(*).", "Name one column.")
+
+    def _interval(self, node: exp.Interval) -> tree.Expr:
+        return bind_literals.interval(node.meta["text"], node.meta["unit"], node.meta["op"])
+
+    def _cast(self, node: exp.Cast) -> tree.Expr:
+        operand = self.bind(node.this)
+        if not isinstance(operand, tree.Literal):
+            raise Refused(
+                node.meta["op"],
+                "Only a constant can be cast.",
+                "Declare the column with this type in schema.yml, or cast the constant on the other side.",
+            )
+        return bind_literals.cast(operand, node.meta["type"], node.meta["op"])
+
+    # -- operations --------------------------------------------------------------------------------
+
+    def _negative(self, node: exp.Neg) -> Operand:
+        operand, at = self.bind(node.this), place_of(node)
+        if is_time(operand):
+            return bind_time.negated(operand, at)
+        assert not isinstance(operand, Span)
+        if not is_number(operand.type):
+            raise Refused(at, f"{WORDS[operand.type.kind].capitalize()} has no minus.", "Use numbers.")
+        if isinstance(operand, tree.Literal) and isinstance(operand.value, float):
+            return tree.Literal(-operand.value, operand.type, at=at)
+        zero = bind_literals.number("0", at)
+        return arithmetic("-", zero, operand, at, at)
+
+    def _arithmetic(self, node: exp.Binary) -> Operand:
+        left, right = self.all((node.this, node.expression))
+        op, at, op_at = _ARITHMETIC[type(node)], place_of(node), node.meta["op"]
+        if is_time(left) or is_time(right):
+            return self._time_arithmetic(op, left, right, at, op_at)
+        left, right = settled(left), settled(right)
+        for each in (left, right):
+            if not is_number(each.type):
+                raise Refused(each.at, f"{op} needs numbers, and this is {WORDS[each.type.kind]}.", "Use numbers.")
+        return arithmetic(op, left, right, at, op_at)
+
+    def _time_arithmetic(self, op: str, left: Operand, right: Operand, at: Position, op_at: Position) -> Operand:
+        for one, other in ((left, right), (right, left)):
+            if is_time(one) and is_time(other):
+                if op in "+-":
+                    return bind_time.combined(op, left, right, at, op_at)
+                break
+            if op == "*" and isinstance(one, tree.Literal) and isinstance(one.value, int) and is_number(one.type):
+                return bind_time.multiplied(other, one.value, at)
+        raise Refused(
+            op_at,
+            f"{WORDS[left.type.kind]} {op} {WORDS[right.type.kind]} is not supported.".capitalize(),
+            "Subtract two times, or add an interval: event_time + INTERVAL '7 days'.",
+        )
+
+    def _lower(self, node: exp.Lower) -> tree.Expr:
+        arg, at = self.value(node.this), place_of(node)
+        if arg.type.kind is not Kind.TEXT:
+            raise Refused(arg.at, f"lower() needs a text, and this is {WORDS[arg.type.kind]}.", "Leave lower() out.")
+        if isinstance(arg, tree.Literal) and isinstance(arg.value, str):
+            return tree.Literal(simple_lower(arg.value), TEXT, at=at)
+        return tree.Lower(arg, TEXT, at=at)
+
+    def _coalesce(self, node: exp.Coalesce) -> tree.Expr:
+        args = self._each((node.this, *node.expressions), self.value)
+        return conditions.coalesce(tuple(map(settled, args)), place_of(node))
+
+    # -- conditions --------------------------------------------------------------------------------
+
+    def _and(self, node: exp.And) -> tree.Expr:
+        parts = self._each(node.meta["parts"], self.condition)
+        return conditions.conjunction(tuple(map(settled, parts)), place_of(node))
+
+    def _or(self, node: exp.Or) -> tree.Expr:
+        parts = self._each(node.meta["parts"], self.condition)
+        return conditions.disjunction(tuple(map(settled, parts)), place_of(node))
+
+    def _compare(self, node: exp.Binary) -> tree.Expr:
+        left, right = self.all((node.this, node.expression))
+        where = conditions.Where(self.place.rows, place_of(node), node.meta["op"])
+        return conditions.compare(_COMPARISONS[type(node)], left, right, where)
+
+    def _between(self, node: exp.Between) -> tree.Expr:
+        what, low, high = self.all((node.this, node.args["low"], node.args["high"]))
+        where = conditions.Where(self.place.rows, place_of(node), node.meta["op"])
+        both = self._collected(
+            lambda: conditions.compare(">=", what, low, where), lambda: conditions.compare("<=", what, high, where)
+        )
+        return conditions.conjunction(both, where.at)
+
+    def _collected(self, *parts: Callable[[], tree.Expr]) -> tuple[tree.Expr, ...]:
+        results = []
+        for part in parts:
+            try:
+                results.append(part())
+            except Refused as refused:
+                self.problems.append(refused)
+        if len(results) < len(parts):
+            raise Reported
+        return tuple(results)
+
+    def _in(self, node: exp.In) -> tree.Expr:
+        what, *values = self.all((node.this, *node.expressions))
+        where = conditions.Where(self.place.rows, place_of(node), node.meta["op"])
+        return conditions.inside(settled(what), [settled(value) for value in values], where)
+
+    def _like(self, node: exp.Expr) -> tree.Expr:
+        like, escape = (node.this, node.expression) if isinstance(node, exp.Escape) else (node, None)
+        arg, pattern = self._each((like.this, like.args["expression"]), self.value)
+        given = None if escape is None else self.value(escape)
+        where = conditions.Where(self.place.rows, place_of(node), like.meta["op"])
+        result = conditions.like(settled(arg), settled(pattern), given, isinstance(like, exp.ILike), where)
+        return conditions.negation(result, where.at) if like.args.get("negate") else result
+
+    def _is(self, node: exp.Is) -> tree.Expr:
+        at, what = place_of(node), node.expression
+        if isinstance(what, exp.Null):
+            result = conditions.is_null(self.value(node.this), at)
+            return conditions.negation(result, at) if node.args.get("negate") else result
+        operand = self.condition(node.this)
+        return conditions.is_true(operand if what.this else conditions.negation(operand, at), at)
+
+    def _distinct(self, node: exp.Binary) -> tree.Expr:
+        left, right = self._each((node.this, node.expression), self.value)
+        where = conditions.Where(self.place.rows, place_of(node), node.meta["op"])
+        same = conditions.not_distinct(settled(left), settled(right), where)
+        return same if isinstance(node, exp.NullSafeEQ) else conditions.negation(same, where.at)

@@ -1,0 +1,69 @@
+"""Functions that definitions do not have: why not, and what to write instead."""
+
+from segmentation.compile.parse_places import FUNCTIONS
+from segmentation.compile.problems import Position, Refused
+from segmentation.compile.suggest import closest
+
+_KNOWN = sorted({*FUNCTIONS.values(), "now"})
+_AVAILABLE = f"There are {', '.join(_KNOWN)}."
+_WINDOW = "Use a sliding window: event_time > now() - INTERVAL '30 days'."
+_CHANCE = "Remove it: membership must follow from the events alone."
+
+_UNSUPPORTED: dict[tuple[str, ...], str] = {
+    ("date_trunc", "date_part", "extract", "date_bin", "time_bucket"): _WINDOW,
+    ("mode",): "Use arg_max(x, event_time) for the last value.",
+    ("bool_or", "any_value", "some"): "Write count(*) FILTER (WHERE ...) > 0.",
+    ("bool_and", "every"): "Write count(*) FILTER (WHERE NOT ...) = 0.",
+    ("first", "first_value"): "Use arg_min(x, event_time).",
+    ("last", "last_value", "max_by", "argmax"): "Use arg_max(x, event_time).",
+    ("min_by", "argmin"): "Use arg_min(x, event_time).",
+    ("ifnull", "nvl", "isnull"): "Use coalesce(x, y).",
+    ("nullif", "if", "iff", "iif", "greatest", "least"): "Use FILTER, or comparisons with AND and OR.",
+    ("count_if", "countif", "sum_if"): "Use count(*) FILTER (WHERE ...).",
+    ("mean",): "Use avg(x).",
+    ("lcase",): "Use lower(x).",
+    ("upper", "ucase", "initcap"): "Use lower(x), and compare with a text in lower case.",
+    ("length", "char_length", "substring", "substr", "left", "right", "trim", "btrim", "replace", "concat", "split_part",
+     "starts_with", "contains", "strpos", "position", "regexp_matches", "regexp_like", "regexp_replace"):
+        "Use LIKE with % and _.",
+    ("current_date", "current_time", "localtime", "localtimestamp", "today", "date", "time", "timestamp", "age",
+     "clock_timestamp", "transaction_timestamp", "statement_timestamp", "get_current_timestamp"):
+        "Use now(), an instant with its zone.",
+    ("to_timestamp", "make_timestamp", "make_timestamptz"): "Write TIMESTAMPTZ '2026-01-01 00:00:00+00'.",
+    ("make_interval", "to_days", "to_hours", "to_minutes", "to_seconds", "to_weeks"): "Write INTERVAL '7 days'.",
+    ("count_distinct", "approx_count_distinct", "array_agg", "string_agg", "list", "json_agg", "median", "stddev",
+     "variance", "quantile", "percentile_cont", "percentile_disc"): "Use count, sum, avg, min, max, arg_min or arg_max.",
+    ("abs", "sign"): "Write two comparisons: x > 5 OR x < -5.",
+    ("round", "floor", "ceil", "ceiling", "trunc"): "Leave it out: comparisons are exact.",
+}  # fmt: skip
+_REMEDIES = {name: remedy for names, remedy in _UNSUPPORTED.items() for name in names}
+_RANDOM = ("random", "rand", "uuid", "gen_random_uuid", "setseed")
+
+
+def unsupported(name: str, at: Position) -> Refused:
+    word = name.lower()
+    if word in _RANDOM:
+        return Refused(at, f"{word} depends on chance.", _CHANCE)
+    if word in _REMEDIES:
+        return Refused(at, f"The function {word} is not supported.", _REMEDIES[word])
+    meant = closest(word, _KNOWN)
+    return Refused(at, f"There is no function {word}.", f"Did you mean {meant}?" if meant else _AVAILABLE)
+
+
+_OPERATORS = {
+    "%": "Use + - * / and comparisons.",
+    "^": "Write the product: x * x.",
+    "**": "Write the product: x * x.",
+    "||": "Compare the columns one by one.",
+    "~": "Use LIKE with % and _.",
+    "~*": "Use ILIKE with % and _.",
+    "~~": "Write LIKE.",
+    "//": "Use / and compare: the quotient is exact.",
+    "->": "Declare the field as a column in schema.yml, with its path.",
+    "->>": "Declare the field as a column in schema.yml, with its path.",
+}
+
+
+def unsupported_operator(sign: str, at: Position) -> Refused:
+    remedy = _OPERATORS.get(sign, "Use + - * /, comparisons, LIKE, IN and BETWEEN.")
+    return Refused(at, f"The operator {sign} is not supported.", remedy)

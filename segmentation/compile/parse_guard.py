@@ -1,0 +1,121 @@
+"""What definitions do not have, told from the words alone: each with its reason and what to write instead."""
+
+from sqlglot.tokenizer_core import TokenType
+
+from segmentation.compile.parse_tokens import SHAPE, Word, Words, shown
+from segmentation.compile.problems import Position, Refused
+
+DEPTH_MAX = 200
+
+_NO_ORDER = "A segment is a set of users, so their order means nothing."
+_NO_CUT = "A segment is the set of all users that match; a cut of it would depend on chance."
+_ONE_SELECT = "Write one SELECT and put the conditions into HAVING with AND, OR and NOT."
+_OF_MEMBERS = "Write what the users have in common as a condition in HAVING."
+_FILTERED = "Use FILTER: sum(amount) FILTER (WHERE event_type = 'purchase')."
+_OFFSET_ZONE = "Write the instant with its offset: TIMESTAMPTZ '2026-01-01 00:00:00+05:30'."
+
+_REFUSED: dict[str, tuple[str, str]] = {
+    "UNION": ("UNION is not supported yet.", "Write one SELECT and join the conditions in HAVING with OR."),
+    "INTERSECT": ("INTERSECT is not supported yet.", "Write one SELECT and join the conditions in HAVING with AND."),
+    "EXCEPT": ("EXCEPT is not supported yet.", "Write one SELECT and join the conditions in HAVING with AND NOT."),
+    "JOIN": ("JOIN is not supported yet.", "Use only the columns of events: FROM events."),
+    "LATERAL": ("LATERAL is not supported.", "Use only the columns of events: FROM events."),
+    "CASE": ("CASE is not supported yet.", _FILTERED),
+    "OVER": ("Window functions (OVER) are not supported.", "Aggregate per user instead: " + _FILTERED),
+    "WINDOW": ("Window functions are not supported.", "Aggregate per user instead: " + _FILTERED),
+    "QUALIFY": ("QUALIFY is not supported.", "Put conditions on aggregates into HAVING."),
+    "LIMIT": ("LIMIT is not supported.", f"Remove it. {_NO_CUT}"),
+    "OFFSET": ("OFFSET is not supported.", f"Remove it. {_NO_CUT}"),
+    "FETCH": ("FETCH is not supported.", f"Remove it. {_NO_CUT}"),
+    "TABLESAMPLE": ("TABLESAMPLE is not supported.", f"Remove it. {_NO_CUT}"),
+    "SIMILAR": ("SIMILAR TO is not supported.", "Use LIKE with % and _, or several of them with OR."),
+    "GLOB": ("GLOB is not supported.", "Use LIKE with % and _."),
+    "ANY": ("ANY is not supported.", "Use IN ('a', 'b'), or several comparisons with OR."),
+    "SOME": ("SOME is not supported.", "Use IN ('a', 'b'), or several comparisons with OR."),
+    "ALL": ("ALL is not supported.", "Leave it out, or write several comparisons with AND."),
+    "COLLATE": ("COLLATE is not supported: text is compared by code points.", "Remove it."),
+    "WITHIN": ("WITHIN GROUP is not supported.", "Use count, sum, avg, min, max, arg_min or arg_max."),
+    "VALUES": ("VALUES is not supported.", "Use IN ('a', 'b') with the values in it."),
+    "ARRAY": ("Arrays are not supported.", "Use IN ('a', 'b') with the values in it."),
+}
+
+_PARAMETERS = (
+    TokenType.PARAMETER, TokenType.PLACEHOLDER, TokenType.COLON, TokenType.L_BRACE, TokenType.BLOCK_START,
+    TokenType.SESSION_PARAMETER, TokenType.DOLLAR,
+)
+_ODD_TEXTS = (
+    TokenType.BYTE_STRING, TokenType.RAW_STRING, TokenType.HEREDOC_STRING, TokenType.UNICODE_STRING,
+    TokenType.NATIONAL_STRING, TokenType.BIT_STRING, TokenType.HEX_STRING, TokenType.NATIONAL_RAW_STRING,
+)
+
+
+def check(words: Words) -> list[Refused]:
+    """Problems, in order of the text; an empty list says that the query is worth parsing."""
+    if not len(words):
+        return [Refused(words.position(words.at_index(0)), "The file has no query.", SHAPE)]
+    if words.at_index(0).upper == "WITH":
+        return [Refused(words.first(), "WITH is not supported yet.", "Write the query as one SELECT without it.")]
+    if words.at_index(0).upper != "SELECT":
+        reason = f"A definition starts with SELECT, not with {shown(words.at_index(0).text)}."
+        return [Refused(words.first(), reason, SHAPE)]
+    problems: list[Refused] = []
+    depth = 0
+    selects = 1
+    for index in range(1, len(words)):
+        word = words.at_index(index)
+        if word.kind is TokenType.L_PAREN:
+            depth += 1
+            if depth > DEPTH_MAX:
+                return [*problems, too_deep(words.position(word))]
+        elif word.kind is TokenType.R_PAREN:
+            depth -= 1
+        elif word.kind is TokenType.SEMICOLON and index + 1 < len(words):
+            after = words.position(words.at_index(index + 1))
+            problems.append(Refused(after, "A file holds one query.", "Put the second query into its own file."))
+            break
+        found = _wrong(words, index, selects)
+        if word.upper == "SELECT":
+            selects += 1
+        elif word.upper in ("UNION", "INTERSECT", "EXCEPT"):
+            selects = 0
+        if found:
+            problems.append(Refused(words.position(word), *found))
+    return problems
+
+
+def too_deep(at: Position) -> Refused:
+    return Refused(at, f"The query is nested more than {DEPTH_MAX} deep.", "Split it into several definitions.")
+
+
+def _wrong(words: Words, index: int, selects: int) -> tuple[str, str] | None:
+    word, before, after = words.at_index(index), words.at_index(index - 1), words.at_index(index + 1)
+    if word.kind in _PARAMETERS:
+        return f"{shown(word.text)} looks like a parameter, and a definition has none.", "Write the value itself."
+    if word.kind in _ODD_TEXTS:
+        return f"{shown(word.text)} is not a plain text.", "Write it in single quotes: 'text'."
+    if word.kind is TokenType.L_BRACKET:
+        return "Square brackets are not supported.", "Use IN ('a', 'b') for a list of values."
+    if not word.name or before.kind is TokenType.DOT:
+        return None
+    return _wrong_keyword(word, before, after, selects)
+
+
+def _wrong_keyword(word: Word, before: Word, after: Word, selects: int) -> tuple[str, str] | None:
+    upper = word.upper
+    if upper == "SELECT" and selects:
+        return (
+            "A query inside the query is not supported yet.",
+            "Write an absence as count(*) FILTER (WHERE ...) = 0 in HAVING, a presence as > 0.",
+        )
+    if upper == "WITH" and after.upper != "TIME":
+        return "WITH is not supported here.", "Remove it."
+    if upper == "ORDER":
+        return "ORDER BY is not supported.", f"Remove it. {_NO_ORDER}"
+    if upper == "DISTINCT":
+        if before.kind is TokenType.L_PAREN:
+            return "count(DISTINCT ...) and its like are not supported yet.", "Count events instead: count(*)."
+        if after.upper == "ON":
+            return "DISTINCT ON is not supported.", "Write GROUP BY user_id."
+    if upper == "AT" and after.upper == "TIME":
+        return "AT TIME ZONE is not supported yet.", _OFFSET_ZONE
+    return _REFUSED.get(upper)

@@ -1,0 +1,97 @@
+"""A checked tree written as SQL again, every operation in parentheses: short to read, and DuckDB runs it."""
+
+from datetime import UTC, datetime, timedelta
+
+from segmentation.compile import tree
+from segmentation.types import Kind
+
+_UNITS = ((7 * 86_400_000_000, "weeks"), (86_400_000_000, "days"), (3_600_000_000, "hours"), (60_000_000, "minutes"),
+          (1_000_000, "seconds"), (1, "microseconds"))  # fmt: skip
+
+
+def definition(one: tree.Definition) -> str:
+    parts = ["SELECT user_id FROM events"]
+    if one.where is not None:
+        parts.append(f"WHERE {expression(one.where)}")
+    parts.append("GROUP BY user_id")
+    if one.having is not None:
+        parts.append(f"HAVING {expression(one.having)}")
+    return "\n".join(parts)
+
+
+def expression(node: tree.Expr) -> str:
+    match node:
+        case tree.Literal():
+            return literal(node)
+        case tree.Column():
+            return node.name
+        case tree.Now():
+            return _after_now(node.offset)
+        case tree.Age():
+            return f"(event_time {node.op} {_after_now(-node.micros)})"
+        case tree.Arithmetic() | tree.Compare():
+            return f"({expression(node.left)} {node.op} {expression(node.right)})"
+        case tree.Lower():
+            return f"lower({expression(node.arg)})"
+        case tree.Coalesce():
+            return f"coalesce({', '.join(map(expression, node.args))})"
+        case tree.IsNull():
+            return f"({expression(node.arg)} IS NULL)"
+        case tree.IsTrue():
+            return f"({expression(node.arg)} IS TRUE)"
+        case tree.Like():
+            escape = f" ESCAPE {_quoted(node.escape)}" if node.escape else ""
+            word = "ILIKE" if node.insensitive else "LIKE"
+            return f"({expression(node.arg)} {word} {_quoted(node.pattern)}{escape})"
+        case tree.In():
+            return f"({expression(node.arg)} IN ({', '.join(map(expression, node.values))}))"
+        case tree.And():
+            return f"({' AND '.join(map(expression, node.args))})"
+        case tree.Or():
+            return f"({' OR '.join(map(expression, node.args))})"
+        case tree.Not():
+            return f"(NOT {expression(node.arg)})"
+        case tree.Aggregate():
+            return aggregate(node)
+
+
+def aggregate(node: tree.Aggregate) -> str:
+    arg = "*" if node.arg is None else expression(node.arg)
+    order = ", event_time" if node.function.startswith("arg_") else ""
+    condition = f" FILTER (WHERE {expression(node.filter)})" if node.filter is not None else ""
+    return f"{node.function}({arg}{order}){condition}"
+
+
+def literal(node: tree.Literal) -> str:
+    value = node.value
+    if value is None:
+        return "NULL"
+    if node.type.kind is Kind.INTERVAL:
+        assert isinstance(value, int)
+        return _interval(value)
+    if node.type.kind is Kind.TIMESTAMPTZ:
+        assert isinstance(value, int)
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=value)
+        return f"TIMESTAMPTZ '{moment.isoformat(sep=' ').removesuffix(':00')}'"
+    if isinstance(value, str):
+        return _quoted(value)
+    if isinstance(value, bool):
+        return str(value).upper()
+    if isinstance(value, float):
+        return f"{value!r}::double"
+    return str(value)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _after_now(offset: int) -> str:
+    if not offset:
+        return "now()"
+    return f"(now() {'+' if offset > 0 else '-'} {_interval(abs(offset))})"
+
+
+def _interval(micros: int) -> str:
+    size, unit = next((size, unit) for size, unit in _UNITS if micros % size == 0)
+    return f"INTERVAL '{micros // size} {unit}'"
