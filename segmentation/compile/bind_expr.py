@@ -174,7 +174,10 @@ class Binder:
         if len(same) > 1:
             raise Refused(at, f"{name} may be any of {listed(same)}.", "Put the one that is meant into double quotes.")
         meant = same[0] if same else closest(name, self.columns)
-        remedy = f"Did you mean {meant}?" if meant else f"Declare it in schema.yml. Known: {listed(self.columns)}."
+        otherwise = f"Declare it in schema.yml. Known: {listed(self.columns)}."
+        if node.this.args.get("quoted") and not meant:
+            otherwise = f"A text stands in single quotes: '{node.name}'."
+        remedy = f"Did you mean {meant}?" if meant else otherwise
         raise Refused(at, f"Unknown column {node.name}.", remedy)
 
     def _literal(self, node: exp.Literal) -> tree.Expr:
@@ -230,11 +233,12 @@ class Binder:
                 break
             if op == "*" and isinstance(one, tree.Literal) and isinstance(one.value, int) and is_number(one.type):
                 return bind_time.multiplied(other, one.value, at)
-        raise Refused(
-            op_at,
-            f"{WORDS[left.type.kind]} {op} {WORDS[right.type.kind]} is not supported.".capitalize(),
-            "Subtract two times, or add an interval: event_time + INTERVAL '7 days'.",
-        )
+        text = next((each.value for each in (left, right) if isinstance(each, tree.Literal)), None)
+        remedy = "Subtract two times, or add an interval: event_time + INTERVAL '7 days'."
+        if isinstance(text, str):
+            remedy = f"Write INTERVAL '{text}'."
+        reason = f"{WORDS[left.type.kind]} {op} {WORDS[right.type.kind]} is not supported."
+        raise Refused(op_at, reason[0].upper() + reason[1:], remedy)
 
     def _lower(self, node: exp.Lower) -> tree.Expr:
         arg, at = self.value(node.this), place_of(node)

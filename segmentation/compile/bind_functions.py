@@ -23,16 +23,19 @@ _UNSUPPORTED: dict[tuple[str, ...], str] = {
     ("mean",): "Use avg(x).",
     ("lcase",): "Use lower(x).",
     ("upper", "ucase", "initcap"): "Use lower(x), and compare with a text in lower case.",
-    ("length", "char_length", "substring", "substr", "left", "right", "trim", "btrim", "replace", "concat", "split_part",
-     "starts_with", "contains", "strpos", "position", "regexp_matches", "regexp_like", "regexp_replace"):
+    ("length", "char_length", "substring", "substr", "left", "right", "trim", "btrim", "replace", "concat",
+     "split_part", "starts_with", "contains", "strpos", "position", "regexp_matches", "regexp_like", "regexp_replace"):
         "Use LIKE with % and _.",
     ("current_date", "current_time", "localtime", "localtimestamp", "today", "date", "time", "timestamp", "age",
      "clock_timestamp", "transaction_timestamp", "statement_timestamp", "get_current_timestamp"):
-        "Use now(), an instant with its zone.",
+        "Use now(), or a time with its zone: TIMESTAMPTZ '2026-01-01 00:00:00+00'.",
     ("to_timestamp", "make_timestamp", "make_timestamptz"): "Write TIMESTAMPTZ '2026-01-01 00:00:00+00'.",
     ("make_interval", "to_days", "to_hours", "to_minutes", "to_seconds", "to_weeks"): "Write INTERVAL '7 days'.",
     ("count_distinct", "approx_count_distinct", "array_agg", "string_agg", "list", "json_agg", "median", "stddev",
-     "variance", "quantile", "percentile_cont", "percentile_disc"): "Use count, sum, avg, min, max, arg_min or arg_max.",
+     "variance", "quantile", "percentile_cont", "percentile_disc"):
+        "Use count, sum, avg, min, max, arg_min or arg_max.",
+    ("pow", "power", "sqrt", "exp", "ln", "log"): "Write products: x * x.",
+    ("mod", "div"): "Use + - * / and comparisons.",
     ("abs", "sign"): "Write two comparisons: x > 5 OR x < -5.",
     ("round", "floor", "ceil", "ceiling", "trunc"): "Leave it out: comparisons are exact.",
 }  # fmt: skip

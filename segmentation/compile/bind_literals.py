@@ -23,6 +23,7 @@ _UNITS = {
 _CALENDAR = ("mon", "month", "quarter", "y", "yr", "year", "decade", "century", "centurie", "millennium", "millennia")
 _PART = re.compile(r"\s*(-?\d+)\s*([A-Za-z]+)\s*", re.ASCII)
 _NUMBER = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)\s*", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _LONGEST = 1000 * 366 * DAY
 _EXAMPLE = "Write for example INTERVAL '30 days', '2 weeks', '90 minutes' or '1 day 12 hours'."
 _WITH_ZONE = "TIMESTAMPTZ '2026-01-01 00:00:00+00'"
@@ -76,6 +77,9 @@ def _unit(word: str, at: Position) -> int:
 
 def timestamp(text: str, at: Position) -> tree.Literal:
     """An instant, from text with an explicit offset."""
+    if _DATE.fullmatch(text):
+        reason = f"The date '{text}' has no zone, so when it begins depends on the session."
+        raise Refused(at, reason, f"Write its first instant with the zone: TIMESTAMPTZ '{text} 00:00:00+00'.")
     try:
         if ":60" in text:
             raise BadTime("DuckDB knows no second 60")
@@ -152,7 +156,7 @@ def _integer(value: tree.Literal, name: str) -> tree.Literal:
         raise Refused(value.at, f"{exact} is not a whole number.", "Remove the cast, or write a whole number.")
     bits = _INTEGERS[name]
     if not max(INT64_MIN, -(2**bits)) <= exact <= min(INT64_MAX, 2**bits - 1):
-        raise Refused(value.at, f"{exact} is too large for {name}.", "Write bigint or numeric(p,0), or a smaller number.")
+        raise Refused(value.at, f"{exact} is too large for {name}.", "Write bigint, or a smaller number.")
     return tree.Literal(int(exact), BIGINT, at=value.at)
 
 

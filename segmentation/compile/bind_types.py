@@ -45,7 +45,7 @@ def digits(type: Type) -> tuple[int, int]:
 
 def literal_number(value: Decimal, at: Position) -> tree.Literal:
     """A whole number that fits is a bigint, any other number numeric, as short as it was written."""
-    sign, figures, exponent = value.as_tuple()
+    _, figures, exponent = value.as_tuple()
     assert isinstance(exponent, int)
     scale = max(0, -exponent)
     precision = max(len(figures) + max(0, exponent), scale, 1)

@@ -16,6 +16,7 @@ from segmentation.compile.forms import SWAPPED, canonical, form
 from segmentation.compile.linear import Sum, linear
 from segmentation.compile.plan import Formula, Gate, Known, Plan, Reach, Register, Signal, Source, children, walk
 from segmentation.compile.problems import DefinitionErrors, Problem, Refused
+from segmentation.compile.prune import prune
 from segmentation.evaluate.environments import NoEvents
 from segmentation.evaluate.vector import evaluate
 from segmentation.events.schema import Schema
@@ -37,6 +38,7 @@ def lower(definitions: Sequence[tree.Definition], schema: Schema) -> Plan:
             problems.append(Problem(definition.file, refused.at, str(refused), refused.remedy))
     if problems:
         raise DefinitionErrors(problems)
+    prune(plan)
     index_codes(plan)
     return plan
 

@@ -14,15 +14,18 @@ from contextlib import contextmanager
 from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import ErrorLevel, ParseError, TokenError
+from sqlglot.tokenizer_core import TokenType
 
 from segmentation.compile import parse_guard, parse_places
-from segmentation.compile.parse_tokens import SHAPE, Source, Words, shown
+from segmentation.compile.parse_tokens import SHAPE, Source, Word, Words, shown
 from segmentation.compile.problems import Refused
 from segmentation.compile.suggest import closest
 
 FILE_BYTES_MAX = 256 * 1024
 #: sqlglot takes some twenty frames for a pair of parentheses; parse_places stops at DEPTH_MAX pairs.
 _FRAMES_MAX = 12_000
+#: After these there must come something.
+_WANTING = ("SELECT", "FROM", "WHERE", "BY", "HAVING", "AND", "OR", "NOT", "IN", "LIKE", "ILIKE", "BETWEEN", "IS", "FILTER", "AS")
 
 
 class Unreadable(Exception):
@@ -71,6 +74,11 @@ def deep_recursion() -> Iterator[None]:
         sys.setrecursionlimit(before)
 
 
+def _closes(word: Word) -> bool:
+    """Whether an expression may end with this word."""
+    return word.name or word.kind in (TokenType.STRING, TokenType.NUMBER, TokenType.IDENTIFIER, TokenType.R_PAREN)
+
+
 def _unfinished(error: TokenError, source: Source) -> Refused:
     text = source.text[source.start :]
     for quote, name in (("'", "text"), ('"', "name in double quotes")):
@@ -117,6 +125,9 @@ def _syntax(error: ParseError, words: Words) -> Refused:
             return Refused(at, f"{shown(candidate.text)} is not expected here.", f"Did you mean {word}?")
     token = words.at_index(index)
     description = str(details.get("description") or "")
+    wants_more = not description.startswith("Invalid expression") or token.upper in _WANTING or not _closes(token)
+    if index + 1 >= len(words) and wants_more:
+        token = words.at_index(len(words))  # sqlglot names the last word when it misses one more
     expecting = description.removeprefix("Expecting ") if description.startswith("Expecting ") else ""
     reason = f"{shown(token.text)} is not expected here." if token.text else "The query ends too early."
     if expecting:

@@ -9,8 +9,6 @@ DEPTH_MAX = 200
 
 _NO_ORDER = "A segment is a set of users, so their order means nothing."
 _NO_CUT = "A segment is the set of all users that match; a cut of it would depend on chance."
-_ONE_SELECT = "Write one SELECT and put the conditions into HAVING with AND, OR and NOT."
-_OF_MEMBERS = "Write what the users have in common as a condition in HAVING."
 _FILTERED = "Use FILTER: sum(amount) FILTER (WHERE event_type = 'purchase')."
 _OFFSET_ZONE = "Write the instant with its offset: TIMESTAMPTZ '2026-01-01 00:00:00+05:30'."
 
@@ -21,8 +19,8 @@ _REFUSED: dict[str, tuple[str, str]] = {
     "JOIN": ("JOIN is not supported yet.", "Use only the columns of events: FROM events."),
     "LATERAL": ("LATERAL is not supported.", "Use only the columns of events: FROM events."),
     "CASE": ("CASE is not supported yet.", _FILTERED),
-    "OVER": ("Window functions (OVER) are not supported.", "Aggregate per user instead: " + _FILTERED),
-    "WINDOW": ("Window functions are not supported.", "Aggregate per user instead: " + _FILTERED),
+    "OVER": ("Window functions (OVER) are not supported.", _FILTERED),
+    "WINDOW": ("Window functions are not supported.", _FILTERED),
     "QUALIFY": ("QUALIFY is not supported.", "Put conditions on aggregates into HAVING."),
     "LIMIT": ("LIMIT is not supported.", f"Remove it. {_NO_CUT}"),
     "OFFSET": ("OFFSET is not supported.", f"Remove it. {_NO_CUT}"),
@@ -89,7 +87,7 @@ def too_deep(at: Position) -> Refused:
 
 def _wrong(words: Words, index: int, selects: int) -> tuple[str, str] | None:
     word, before, after = words.at_index(index), words.at_index(index - 1), words.at_index(index + 1)
-    if word.kind in _PARAMETERS:
+    if word.kind in _PARAMETERS and before.kind not in _PARAMETERS:
         return f"{shown(word.text)} looks like a parameter, and a definition has none.", "Write the value itself."
     if word.kind in _ODD_TEXTS:
         return f"{shown(word.text)} is not a plain text.", "Write it in single quotes: 'text'."
@@ -118,4 +116,6 @@ def _wrong_keyword(word: Word, before: Word, after: Word, selects: int) -> tuple
             return "DISTINCT ON is not supported.", "Write GROUP BY user_id."
     if upper == "AT" and after.upper == "TIME":
         return "AT TIME ZONE is not supported yet.", _OFFSET_ZONE
+    if upper == "ALL" and before.upper == "BY":
+        return "GROUP BY ALL is not supported.", "Write GROUP BY user_id."
     return _REFUSED.get(upper)

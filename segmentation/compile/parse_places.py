@@ -124,7 +124,7 @@ class _Walk:
             return Refused(self.at, "The query ends too early.", f"{shown(wanted)} is missing." if wanted else SHAPE)
         if word.kind is TokenType.STRING:
             text = shown(repr(word.text))
-            return Refused(self.at, f"The text {text} is not expected here.", "Remove it, or put an operator before it.")
+            return Refused(self.at, f"The text {text} is not expected here.", "Write one text alone.")
         if wanted and wanted != word.text.upper():
             return Refused(self.at, f"{shown(word.text)} is not expected here.", f"Write {wanted} here.")
         return Refused(self.at, f"{shown(word.text)} is not supported here.", "Use a column, a constant or a function.")
@@ -224,7 +224,10 @@ class _Walk:
 
     def condition_operand(self, node: exp.Expr | None) -> None:
         """An operand of a comparison, which must not be a bare comparison itself."""
-        if isinstance(node, _CONDITIONS):
+        inner = isinstance(node, _CONDITIONS)
+        if inner and node is not None and "at" not in node.meta and not self.is_next("NOT"):
+            self.expression(node)  # so that the place is that of the second operator
+        if inner:
             raise Refused(self.at, "Two conditions in a row: it is not clear what belongs together.", _GROUPING)
         self.expression(node)
 
@@ -312,8 +315,9 @@ class _Walk:
         elif isinstance(inner, exp.In | exp.Between | exp.Is):  # x NOT IN (...)
             inner.meta["at"] = self.at
             self.placers[type(inner)](inner, negated=True)
-        else:
-            raise self.unexpected("NOT")
+        else:  # x !~ y
+            self.expression(inner.this)
+            raise Refused(self.at, f"The operator {self.word.text} is not supported.", "Use NOT, LIKE, IN or BETWEEN.")
 
     def is_(self, node: exp.Is, negated: bool = False) -> None:
         self.condition_operand(node.this)

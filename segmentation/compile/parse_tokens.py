@@ -11,6 +11,8 @@ from segmentation.compile.problems import Position
 
 SHAPE = "A definition is SELECT user_id FROM events [WHERE ...] GROUP BY user_id [HAVING ...]."
 
+_NAME = re.compile(r"[^\W\d]\w*(\s+\w+)*")
+
 
 def shown(text: str) -> str:
     """A piece of a query inside a message, cut where it is long."""
@@ -65,7 +67,7 @@ class Words:
             yield Word(token.text, kind, start)
             return
         written = self.source.text[self.source.start + start : self.source.start + token.end + 1]
-        if written[:1].isalpha() or written[:1] == "_":
+        if _NAME.fullmatch(written):
             for part in re.finditer(r"\S+", written):  # GROUP BY is one token
                 yield Word(part[0], kind, start + part.start(), name=True)
         else:

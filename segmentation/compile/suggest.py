@@ -7,7 +7,7 @@ from difflib import get_close_matches
 def closest(word: str, known: Iterable[str]) -> str | None:
     """The most similar of `known`, ignoring case; None where nothing is similar enough to be meant."""
     by_folded = {name.casefold(): name for name in known}
-    found = get_close_matches(word.casefold(), by_folded, n=1, cutoff=0.6)
+    found = get_close_matches(word.casefold(), by_folded, n=1, cutoff=0.6 if len(word) > 4 else 0.7)
     return by_folded[found[0]] if found else None
 
 
