@@ -15,6 +15,8 @@ Services behind it return answers or raise `Refusal`.
 Texts of the database never reach a caller: they may hold names, addresses and values.
 """
 
+from __future__ import annotations  # the stubs know generic handlers, the classes at run time do not
+
 import asyncio
 import logging
 import time
