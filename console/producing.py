@@ -1,6 +1,6 @@
 """Sending messages to the topic of events, for `send`, `replay` and the demo."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -19,7 +19,9 @@ class Sender:
     replicas. A delivery failure ends with a TidegateError at the next `send` or at `finish`.
     """
 
-    def __init__(self, settings: Settings, timeout: float, topic: str | None = None, **options: Any) -> None:
+    def __init__(
+        self, settings: Settings, timeout: float, topic: str | None = None, options: Mapping[str, Any] | None = None
+    ) -> None:
         self.topic = topic or settings.events_topic
         self._address, self._timeout = settings.kafka, timeout
         kafka.wait_until_reachable(settings, timeout)
@@ -29,7 +31,7 @@ class Sender:
                 f"Kafka at {settings.kafka} has no topic {self.topic!r}. `tidegate run` creates it, "
                 "or kafka-topics.sh --create; or name another one."
             )
-        self._producer = kafka.producer(settings, **{"delivery.timeout.ms": round(timeout * 1_000), **options})
+        self._producer = kafka.producer(settings, **{"delivery.timeout.ms": round(timeout * 1_000), **(options or {})})
         self._error: KafkaError | None = None
         self.delivered = self.failed = 0
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import yaml
 
@@ -113,7 +114,7 @@ class Stack:
 
         deadline = time.monotonic() + READY_SECONDS
         with grpc.insecure_channel(self.settings.grpc_listen) as channel:
-            health = health_pb2_grpc.HealthStub(channel)
+            health: Any = health_pb2_grpc.HealthStub(channel)
             while time.monotonic() < deadline:
                 self.check()
                 with contextlib.suppress(grpc.RpcError):

@@ -46,7 +46,7 @@ class Traffic:
 
     def __init__(self, settings: Settings, rate: float, window_us: Iterable[int]) -> None:
         # A short linger: what it waits for would be counted as the engine's latency.
-        self._sender = Sender(settings, 30.0, **{"linger.ms": 1})
+        self._sender = Sender(settings, 30.0, options={"linger.ms": 1})
         self._rate, self._windows = rate, [one for one in window_us if one <= HISTORY_DAYS_MAX * generator.DAY]
         self._people = generator.People(PEOPLE)
         self._stop = threading.Event()

@@ -1,0 +1,3 @@
+from tests.fix_postgres import database_url, postgres_server
+
+__all__ = ["database_url", "postgres_server"]
