@@ -59,6 +59,9 @@ def _bind(
     if len(text.encode(errors="replace")) > FILE_BYTES_MAX:
         reason = f"The file is larger than {FILE_BYTES_MAX // 1024} KiB."
         return None, [*problems, Refused(Position(), reason, "Split the definition.")]
+    if "\0" in text:
+        at = header.position(text, text.index("\0"))
+        return None, [*problems, Refused(at, "The file holds a NUL character.", "Save it as plain UTF-8 text.")]
     split = header.split(text)
     problems.extend(split.problems)
     head = split.header
@@ -84,7 +87,8 @@ def _name_problems(name: str) -> list[Refused]:
         return []
     better = re.sub(r"[^a-z0-9_]+", "_", name.lower()).strip("_")[:63]
     better = better if _NAME.fullmatch(better) else "my_segment"
-    reason = f"The file's name is the segment's, and '{name}' is not a name: a-z, 0-9 and _, first a letter, at most 63."
+    rule = "a-z, 0-9 and _, first a letter, at most 63"
+    reason = f"The file's name is the segment's, and '{name}' is not a name: {rule}."
     return [Refused(Position(), reason, f"Rename it to {better}.sql.")]
 
 

@@ -74,11 +74,11 @@ def _argument(binder: "Binder", function: str, call: exp.Expr, at: Position) -> 
         )
     arg, *order = (binder.value(node) for node in nodes)
     if order and not (isinstance(order[0], tree.Column) and order[0].name == "event_time"):
-        raise Refused(
-            order[0].at, f"{function} is supported only in the order of event_time.", f"Write {function}(x, event_time)."
-        )
+        reason = f"{function} is supported only in the order of event_time."
+        raise Refused(order[0].at, reason, f"Write {function}(x, event_time).")
     if _has_age(arg):
-        raise Refused(arg.at, "now() in the argument of an aggregate is not supported.", "Put it into FILTER (WHERE ...).")
+        reason = "now() in the argument of an aggregate is not supported."
+        raise Refused(arg.at, reason, "Put it into FILTER (WHERE ...).")
     _check(function, arg)
     return arg
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 
 from segmentation.compile import bind_literals, bind_time, tree
-from segmentation.compile.bind_time import FLIPPED, Operand, Span, has_now, is_time, settled
-from segmentation.compile.bind_types import WORDS, as_double, common, is_number, numbers
+from segmentation.compile.bind_time import FLIPPED, Operand, Span, is_time, settled
+from segmentation.compile.bind_types import WORDS, as_double, common, double_constant, is_number, numbers
 from segmentation.compile.problems import Position, Refused
 from segmentation.text import like as like_matcher
 from segmentation.types import BOOLEAN, TIMESTAMPTZ, Kind, Type
@@ -61,7 +61,7 @@ def _joined(parts: tuple[tree.Expr, ...], at: Position, all_of: bool) -> tree.Ex
 def negation(arg: tree.Expr, at: Position) -> tree.Expr:
     if isinstance(arg, tree.Literal) and isinstance(arg.value, bool):
         return tree.Literal(not arg.value, BOOLEAN, at=at)
-    return tree.Not(arg, at=at)
+    return arg.arg if isinstance(arg, tree.Not) else tree.Not(arg, at=at)
 
 
 def is_null(arg: tree.Expr, at: Position) -> tree.Expr:
@@ -172,7 +172,8 @@ def inside(what: tree.Expr, values: list[tree.Expr], where: Where) -> tree.Expr:
     if not values:
         raise Refused(where.op_at, "The list of IN is empty.", "Write at least one value.")
     if len(values) > IN_MAX:
-        raise Refused(where.op_at, f"The list of IN has more than {IN_MAX} values.", "Split it into several columns.")
+        remedy = "Send the property that these have in common with the events."
+        raise Refused(where.op_at, f"The list of IN has more than {IN_MAX} values.", remedy)
     if what.type.kind is Kind.NULL:
         raise Refused(what.at, "A comparison with NULL is never true.", "Write IS NULL or IS NOT NULL.")
     constants: list[tree.Literal] = []
@@ -182,13 +183,25 @@ def inside(what: tree.Expr, values: list[tree.Expr], where: Where) -> tree.Expr:
         if value.value is None:
             constants.append(value)
             continue
-        fitting = _instants(value, what)
-        _, constant = _family((what, settled(fitting)), value.at)
-        assert isinstance(constant, tree.Literal)
-        constants.append(constant)
+        fitting = settled(_instants(value, what))
+        _family((what, fitting), value.at)
+        constants.append(fitting if isinstance(fitting, tree.Literal) else value)
     if isinstance(what, tree.Literal):
         raise Refused(what.at, "A constant is in the list, or it is not.", "Put a column before IN.")
+    if any(one.type.kind is Kind.DOUBLE for one in (what, *constants)):
+        # One double makes DuckDB compare all of them as doubles.
+        constants = [double_constant(constant) for constant in constants]
     return tree.In(what, tuple(constants), at=where.at)
+
+
+def between(what: Operand, low: Operand, high: Operand, where: Where) -> tuple[tree.Expr, tree.Expr]:
+    """The two comparisons; DuckDB makes all three of one type first, so a double among exact numbers is refused."""
+    three = (what, low, high)
+    kinds = {one.type.kind for one in three if not isinstance(one, tree.Literal)}
+    if any(one.type.kind is Kind.DOUBLE for one in three) and kinds & {Kind.BIGINT, Kind.NUMERIC, Kind.RATIO}:
+        remedy = "Write two comparisons: x >= a AND x <= b."
+        raise Refused(where.op_at, "BETWEEN mixes double and exact numbers.", remedy)
+    return compare(">=", what, low, where), compare("<=", what, high, where)
 
 
 def like(
@@ -196,8 +209,9 @@ def like(
 ) -> tree.Expr:
     name = "ILIKE" if insensitive else "LIKE"
     if arg.type.kind is not Kind.TEXT:
-        raise Refused(arg.at, f"{name} needs a text, and this is {WORDS[arg.type.kind]}.", "Compare with = < > instead.")
-    text = _constant_text(pattern, f"The pattern of {name}")
+        reason = f"{name} needs a text, and this is {WORDS[arg.type.kind]}."
+        raise Refused(arg.at, reason, "Compare with = < > instead.")
+    text = _constant_text(pattern)
     if text is None:
         raise Refused(pattern.at, f"The pattern of {name} is not a constant text.", "Write it in quotes: 'test%'.")
     if escape is None:
@@ -208,7 +222,7 @@ def like(
                 r"Say what it is: LIKE 'a!%b' ESCAPE '!', or LIKE 'a\\b' ESCAPE '\'.",
             )
         return tree.Like(arg, text, "", insensitive, at=where.at)
-    sign = _constant_text(escape, "ESCAPE")
+    sign = _constant_text(escape)
     if sign is None or len(sign) != 1 or not sign.isascii() or sign.isalnum() or sign in "%_":
         raise Refused(escape.at, "ESCAPE needs one sign.", "Write for example ESCAPE '!'.")
     try:
@@ -218,7 +232,7 @@ def like(
     return tree.Like(arg, text, sign, insensitive, at=where.at)
 
 
-def _constant_text(node: tree.Expr, _: str) -> str | None:
+def _constant_text(node: tree.Expr) -> str | None:
     return node.value if isinstance(node, tree.Literal) and isinstance(node.value, str) else None
 
 

@@ -165,7 +165,8 @@ class Binder:
         name = folded(node.this)
         qualifiers = [folded(part) for part in node.parts[:-1]]
         if qualifiers and qualifiers != [self.table]:
-            raise Refused(at, f"There is no table {'.'.join(qualifiers)} here.", f"Write {self.table}.{name} or {name}.")
+            remedy = f"Write {self.table}.{name} or {name}."
+            raise Refused(at, f"There is no table {'.'.join(qualifiers)} here.", remedy)
         if name in self.columns:
             return name
         same = [each for each in self.columns if each.casefold() == name.casefold()]
@@ -270,21 +271,7 @@ class Binder:
     def _between(self, node: exp.Between) -> tree.Expr:
         what, low, high = self.all((node.this, node.args["low"], node.args["high"]))
         where = conditions.Where(self.place.rows, place_of(node), node.meta["op"])
-        both = self._collected(
-            lambda: conditions.compare(">=", what, low, where), lambda: conditions.compare("<=", what, high, where)
-        )
-        return conditions.conjunction(both, where.at)
-
-    def _collected(self, *parts: Callable[[], tree.Expr]) -> tuple[tree.Expr, ...]:
-        results = []
-        for part in parts:
-            try:
-                results.append(part())
-            except Refused as refused:
-                self.problems.append(refused)
-        if len(results) < len(parts):
-            raise Reported
-        return tuple(results)
+        return conditions.conjunction(conditions.between(what, low, high, where), where.at)
 
     def _in(self, node: exp.In) -> tree.Expr:
         what, *values = self.all((node.this, *node.expressions))

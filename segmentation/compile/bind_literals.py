@@ -4,7 +4,7 @@ import re
 from decimal import Decimal, InvalidOperation
 
 from segmentation.compile import tree
-from segmentation.compile.bind_types import DIGITS_MAX, EXACT, INT64_MAX, INT64_MIN, as_double, literal_number
+from segmentation.compile.bind_types import DIGITS_MAX, EXACT, INT64_MAX, INT64_MIN, double_constant, literal_number
 from segmentation.compile.problems import Position, Refused
 from segmentation.events.times import BadTime, ZoneMissing, instant
 from segmentation.types import BIGINT, BOOLEAN, DAY, INTERVAL, SECOND, TEXT, TIMESTAMPTZ, Kind, numeric
@@ -92,7 +92,7 @@ def timestamp(text: str, at: Position) -> tree.Literal:
         raise Refused(at, f"'{text}' is not a time: {error}.", f"Write for example {_WITH_ZONE}.") from None
 
 
-def cast(value: tree.Literal, type: tuple[str, ...], at: Position) -> tree.Expr:
+def cast(value: tree.Literal, type: tuple[str, ...], at: Position) -> tree.Literal:
     """A constant cast to a type, `at` where the type is written: its name in lower case, then its numbers."""
     name, numbers = type[0], type[1:]
     if value.value is None:
@@ -112,7 +112,7 @@ def cast(value: tree.Literal, type: tuple[str, ...], at: Position) -> tree.Expr:
     if name in ("numeric", "decimal", "dec"):
         return _decimal(value, numbers, at)
     if name in ("double precision", "double", "float8"):
-        return as_double(literal_number(_exact(value, name), value.at))
+        return double_constant(literal_number(_exact(value, name), value.at))
     if name in ("float", "real", "float4"):
         reason = f"{name} means different things in PostgreSQL and DuckDB."
         raise Refused(at, reason, "Write double precision or numeric(p,s).")

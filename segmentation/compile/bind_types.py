@@ -58,7 +58,11 @@ def literal_number(value: Decimal, at: Position) -> tree.Literal:
 
 def as_double(node: tree.Expr) -> tree.Expr:
     """A constant in double; anything else as it is (the evaluator casts it)."""
-    if not isinstance(node, tree.Literal) or node.type.kind is Kind.DOUBLE or node.value is None:
+    return double_constant(node) if isinstance(node, tree.Literal) else node
+
+
+def double_constant(node: tree.Literal) -> tree.Literal:
+    if node.type.kind is Kind.DOUBLE or node.value is None:
         return node
     number = Decimal(str(node.value))
     _, figures, exponent = number.normalize().as_tuple()

@@ -25,7 +25,10 @@ FILE_BYTES_MAX = 256 * 1024
 #: sqlglot takes some twenty frames for a pair of parentheses; parse_places stops at DEPTH_MAX pairs.
 _FRAMES_MAX = 12_000
 #: After these there must come something.
-_WANTING = ("SELECT", "FROM", "WHERE", "BY", "HAVING", "AND", "OR", "NOT", "IN", "LIKE", "ILIKE", "BETWEEN", "IS", "FILTER", "AS")
+_WANTING = (
+    "SELECT", "FROM", "WHERE", "BY", "HAVING", "AND", "OR", "NOT", "IN", "LIKE", "ILIKE", "BETWEEN", "IS",
+    "FILTER", "AS",
+)  # fmt: skip
 
 
 class Unreadable(Exception):
