@@ -84,7 +84,9 @@ class Network:
         for number, gate in gates:
             level[number] = 1 + max(level.get(of, 0) for of, _ in gate.inputs)
         template = [sum(self.starts[of] != negated for of, negated in gate.inputs) for _, gate in gates]
-        self.gates = Arena(np.zeros(len(gates), np.int64), np.arange(len(gates)), [template or [0]])
+        widest = max((len(gate.inputs) for _, gate in gates), default=0)
+        dtype = np.int16 if widest < 2**15 else np.int32  # a gate's value is the number of inputs that hold
+        self.gates = Arena(np.zeros(len(gates), np.int64), np.arange(len(gates)), [template or [0]], dtype)
         thresholds = [[(len(gate.inputs) if gate.all else 1, number)] for number, gate in gates]
         self._gate_kernel = Kernel(self.gates, thresholds)
         self._levels = []

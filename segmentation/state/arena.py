@@ -20,16 +20,19 @@ _SAFE = 2**62
 class Arena:
     """`family` and `slot` int[cells] place each cell; templates[f] is the first content of a block.
 
-    Values are integers of any size: int64 as a rule, and in a side table beyond +-2**62.
+    Values are integers of any size: int64 as a rule, and in a side table beyond +-2**62. With a
+    narrower `dtype` they must fit it.
     """
 
-    def __init__(self, family: Array, slot: Array, templates: list[list[int]]) -> None:
+    def __init__(
+        self, family: Array, slot: Array, templates: list[list[int]], dtype: type[np.signedinteger[Any]] = np.int64
+    ) -> None:
         self.family = family
         self.slot = slot
-        self._templates = [np.array(template, np.int64) for template in templates]
+        self._templates = [np.array(template, dtype) for template in templates]
         self._width = np.array([len(template) for template in templates], np.int64)
         self._block = np.full((len(templates), 1024), -1, np.int64)
-        self._data = np.zeros(1024, np.int64)
+        self._data: Array = np.zeros(1024, dtype)
         self._used = 0
         self._big: dict[int, int] = {}
 
@@ -96,7 +99,7 @@ class Arena:
         start = self._used + np.cumsum(width) - width
         end = self._used + int(width.sum())
         if end > len(self._data):
-            grown = np.zeros(max(end, 2 * len(self._data)), np.int64)
+            grown = np.zeros(max(end, 2 * len(self._data)), self._data.dtype)
             grown[: self._used] = self._data[: self._used]
             self._data = grown
         self._used = end
@@ -106,12 +109,13 @@ class Arena:
             self._data[at[:, None] + np.arange(self._width[f])] = self._templates[f]
 
     def dump(self) -> dict[str, Any]:
-        return {"block": self._block, "data": self._data[: self._used], "big": list(self._big.items())}
+        big = [(address, str(value)) for address, value in self._big.items()]
+        return {"block": self._block, "data": self._data[: self._used], "big": big}
 
     def load(self, state: dict[str, Any]) -> None:
         self._block = state["block"].copy()
         self._used = len(state["data"])
-        self._data = np.concatenate((state["data"], np.zeros(1024, np.int64)))
+        self._data = np.concatenate((state["data"], np.zeros(1024, self._data.dtype)))
         self._big = {int(a): int(v) for a, v in state["big"]}
 
 
