@@ -45,15 +45,15 @@ class ShopEvent:
     amount_cents: int | None = None
 
     def message(self) -> bytes:
-        """The JSON that a producer sends; `amount` keeps its cents as digits."""
-        properties: dict[str, str] = {}
+        """The JSON that a producer sends."""
+        properties: dict[str, str | float] = {}
         if self.category is not None:
             properties["category"] = self.category
         if self.product_id is not None:
             properties["product_id"] = self.product_id
         if self.amount_cents is not None:
-            sign, cents = ("-" if self.amount_cents < 0 else ""), abs(self.amount_cents)
-            properties["amount"] = f"{sign}{cents // 100}.{cents % 100:02d}"
+            # The shortest text of this float has at most two decimals, so the cents arrive exactly.
+            properties["amount"] = self.amount_cents / 100
         return json.dumps(
             {
                 "event_id": self.event_id,

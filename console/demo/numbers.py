@@ -37,6 +37,7 @@ class Numbers:
     """entries and exits of the segments: within `span_s` seconds."""
 
     users: int
+    refused: int
     lag: int
     watermark_age_s: float
     span_s: float
@@ -123,9 +124,11 @@ class Reader:
         with postgres.foreign_errors(self._where), self._connection.transaction():
             segments = [SegmentNumbers(*row) for row in self._connection.execute(_COUNTED, span)]
             latency = Latency(*self._connection.execute(_LATENCY, span).fetchall()[0])
-            users = self._connection.execute("SELECT count(*) FROM tidegate.users WHERE known").fetchall()[0][0]
+            users, refused = self._connection.execute(
+                "SELECT (SELECT count(*) FROM tidegate.users WHERE known), (SELECT count(*) FROM tidegate.dead_letters)"
+            ).fetchall()[0]
             lag, age = self._lag(next_offsets)
-        return Numbers(users, lag, age, until - since, latency, segments)
+        return Numbers(users, refused, lag, age, until - since, latency, segments)
 
     def _lag(self, next_offsets: Mapping[int, int]) -> tuple[int, float]:
         rows = self._connection.execute(

@@ -86,7 +86,8 @@ def test_refused_events_are_listed_and_counted(engine_url: str) -> None:
         engine_url,
         r"""
         INSERT INTO tidegate.dead_letters (topic, partition, "offset", key, value, reason, detail)
-        SELECT 'events', 1, n, 'u1', '{"user_id": 5, "x": "\\377"}', CASE WHEN n < 3 THEN 'wrong_type' ELSE 'not_json' END,
+        SELECT 'events', 1, n, 'u1', '{"user_id": 5, "x": "\\377"}',
+               CASE WHEN n < 3 THEN 'wrong_type' ELSE 'not_json' END,
                'user_id: expected text' FROM generate_series(1, 4) AS n
         """,
     )
