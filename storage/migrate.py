@@ -139,13 +139,16 @@ def _apply(connection: Connection, migration: Migration, where: str) -> None:
 
 
 def _roles(connection: Connection, where: str) -> None:
-    script = files("storage.migrations").joinpath("roles.sql").read_text()
     try:
         with connection.transaction():
-            connection.execute(script.encode())
+            connection.execute(_roles_script().encode())
     except errors.InsufficientPrivilege as error:
         log.warning(
             "%s: the roles tidegate_engine and tidegate_reader were not set up (%s); "
             "run storage/migrations/roles.sql as an administrator to have them",
             where, error.diag.message_primary,
         )
+
+
+def _roles_script() -> str:
+    return files("storage.migrations").joinpath("roles.sql").read_text()

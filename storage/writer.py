@@ -185,9 +185,9 @@ class ShardWriter:
             connection = postgres.connect(
                 self._url, application="tidegate engine", wait=self._retry_seconds, stop=self._stop, autocommit=True
             )
+            self._connection = connection  # first of all, so that `close` finds it whatever happens
             connection.execute(SESSION)
             connection.prepare_threshold = 0
-            self._connection = connection
         return self._connection
 
     def _transaction(self, connection: Connection, commits: Sequence[Commit]) -> Written:

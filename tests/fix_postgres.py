@@ -77,3 +77,13 @@ def create_database(postgres_server: PostgresServer) -> Iterator[Callable[[], st
     yield create
     for url in made:
         postgres_server.drop(url)
+
+
+def empty(url: str) -> None:
+    """As if newly migrated, for the examples of a property."""
+    with closing(postgres.connect(url)) as connection, connection.transaction():
+        tables = connection.execute(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'tidegate' AND tablename <> 'schema_migrations'"
+        ).fetchall()
+        names = sql.SQL(", ").join(sql.Identifier("tidegate", name) for (name,) in tables)
+        connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY").format(names))

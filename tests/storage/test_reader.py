@@ -7,13 +7,11 @@ from typing import TypeVar
 
 import pytest
 
-from segmentation.types import NEVER
-from storage import operations, postgres, queries
-from storage.commits import Commit, DeadLetter
+from storage import postgres, queries
 from storage.postgres import DatabaseLost
 from storage.queries import UnknownSegment
 from storage.reader import MembershipReader, fetch, open_pool
-from tests.storage.world import START, World, open_writer, transitions
+from tests.storage.world import START, World, open_writer
 
 pytestmark = pytest.mark.postgres
 NAMES = ["active", "idle"]
@@ -138,32 +136,3 @@ def test_a_database_that_is_away_is_named(database_url: str) -> None:
     with pytest.raises(DatabaseLost, match=r"nowhere at 127.0.0.1:1") as caught:
         asyncio.run(main())
     assert "secret" not in str(caught.value)
-
-
-def test_status_and_what_became_of_a_message(database_url: str) -> None:
-    letter = DeadLetter("events", 0, 4, b"k", b"v", [("h", b"x")], "not_json", "at byte 0")
-    connection = postgres.connect(database_url, autocommit=True)
-    with open_writer(database_url, NAMES, 2) as out, closing(connection):
-        shards = fetch(connection, operations.shards())
-        assert [(s.shard, s.step, s.watermark, s.offsets) for s in shards] == [(0, 0, None, {}), (1, 0, None, {})]
-        second = ("ann", 2, START + 1, False, [(0, False), (1, True)])
-        moved = transitions([("ann", 1, START, True, [(0, True)]), second])
-        world = World(NAMES, 2)
-        plain, other = world.step(0, []), world.step(1, [])  # both have read partition 0 up to 10
-        out.write([Commit(0, 1, plain.parts, START, moved, dead_letters=[letter])])
-        assert not fetch(connection, operations.passed(0, 9))
-        out.write([other])
-        assert fetch(connection, operations.passed(0, 9)) and not fetch(connection, operations.passed(0, 10))
-        assert not fetch(connection, operations.passed(1, 0))
-        found = fetch(connection, operations.transitions("ann", 1))
-        assert [(t.seq, t.segment, t.entered, t.cause) for t in found] == [
-            (2, "active", False, "time"), (2, "idle", True, "time")
-        ]
-        assert fetch(connection, operations.last_seq("ann")) == 2 and fetch(connection, operations.last_seq("bob")) == 0
-        stored = fetch(connection, operations.dead_letter("events", 0, 4))
-        assert stored is not None and (stored.value, stored.headers, stored.reason) == (b"v", [("h", b"x")], "not_json")
-        assert fetch(connection, operations.dead_letter("events", 0, 5)) is None
-        assert fetch(connection, operations.dead_letters(10)) == [stored]
-        assert fetch(connection, operations.dead_letters(10, "bad_time")) == []
-        assert fetch(connection, operations.totals()) == {"users": 1, "memberships": 1, "outbox": 3, "dead_letters": 1}
-        assert fetch(connection, operations.shards())[0].watermark == START > NEVER

@@ -18,7 +18,7 @@ from storage.commits import CheckpointRecord, Commit, DeadLetter, Disagreement, 
 from storage.engine_state import prepare, take_over
 from storage.outbox import Outbox
 from storage.postgres import Connection, DatabaseError, DatabaseLost
-from tests.fix_postgres import PostgresServer
+from tests.fix_postgres import empty
 from tests.storage.world import (
     START,
     USERS,
@@ -46,19 +46,16 @@ transactions = st.lists(st.lists(st.tuples(st.integers(0, 2), moves), min_size=1
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(transactions)
-def test_tables_hold_what_the_model_holds(postgres_server: PostgresServer, given: Any) -> None:
-    url = postgres_server.create()
-    try:
-        world = World(NAMES, 3)
-        with open_writer(url, NAMES, 3) as out, closing(postgres.connect(url)) as connection:
-            for commits in given:
-                batch = [world.step(shard, moves) for shard, moves in commits]
-                out.write(batch)
-                assert out.write(batch).skipped == len(batch)  # made again: nothing changes
-            assert stored(connection) == expected(world)
-            assert _outbox(url) == _messages(world)
-    finally:
-        postgres_server.drop(url)
+def test_tables_hold_what_the_model_holds(database_url: str, given: Any) -> None:
+    empty(database_url)
+    world = World(NAMES, 3)
+    with open_writer(database_url, NAMES, 3) as out, closing(postgres.connect(database_url)) as connection:
+        for commits in given:
+            batch = [world.step(shard, moves) for shard, moves in commits]
+            out.write(batch)
+            assert out.write(batch).skipped == len(batch)  # made again: nothing changes
+        assert stored(connection) == expected(world)
+        assert _outbox(database_url) == _messages(world)
 
 
 def _outbox(url: str) -> list[dict[str, Any]]:
