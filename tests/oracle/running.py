@@ -29,19 +29,24 @@ class Tally:
     flipping: int = 0
     flips: int = 0
     taken: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)  # by reason
+    instance: dict[str, str] = field(default_factory=dict)  # the shortest text refused for it
 
     def add(self, log: list[Flip]) -> None:
         self.examples += 1
         self.flipping += bool(log)
         self.flips += len(log)
 
+    def refuse(self, reason: str, sql: str) -> None:
+        self.refused[reason] += 1
+        self.instance[reason] = min(self.instance.get(reason, sql), sql, key=len)
+
     def check(self) -> None:
         """Enough must happen for the property to mean something."""
         print(f"{self.examples} examples, {self.flipping} with flips, {self.flips} flips")
         print(f"{self.taken} definitions taken, {self.refused.total()} refused")
         for reason, times in self.refused.most_common():
-            print(f"  {times:5} {reason}")
+            print(f"  {times:5} {reason} {self.instance[reason]}")
         assert self.flipping * 2 >= self.examples, "fewer than half of the examples flip somebody"
         assert self.refused.total() * 10 <= self.taken, "the grammar makes too many definitions that are refused"
 
@@ -54,7 +59,7 @@ def bound(scenario: Scenario, tally: Tally) -> list[Definition]:
             definitions.append(bind(name, f"{name}.sql", sql, SCHEMA))
             tally.taken += 1
         except DefinitionErrors as errors:
-            tally.refused[f"{errors.problems[0].reason} <- {sql}"] += 1
+            tally.refuse(errors.problems[0].reason, sql)
     return definitions
 
 
@@ -93,7 +98,7 @@ def planned(definitions: list[Definition], tally: Tally) -> Plan:
             refused = {problem.file: problem.reason for problem in errors.problems}
             for definition in definitions:
                 if definition.file in refused:
-                    tally.refused[f"{refused[definition.file]} <- {definition.sql}"] += 1
+                    tally.refuse(refused[definition.file], definition.sql)
             definitions = [definition for definition in definitions if definition.file not in refused]
 
 
