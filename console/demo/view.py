@@ -53,7 +53,9 @@ def plain_line(numbers: Numbers, seconds: float, sent: int) -> str:
 
 def summary(numbers: Numbers, seconds: float, sent: int) -> None:
     """The whole demo: totals instead of rates."""
-    click.echo(f"\n{sent:,} live events in {seconds:.0f} s; {numbers.users:,} users known, {numbers.refused:,} events refused.")
+    click.echo(
+        f"\n{sent:,} live events in {seconds:.0f} s; {numbers.users:,} users known, {numbers.refused:,} events refused."
+    )
     width = max((len(one.segment) for one in numbers.segments), default=7)
     click.echo(f"  {'segment':<{width}}  {'members':>9}  {'entries':>9}  {'exits':>9}")
     for one in numbers.segments:
@@ -101,8 +103,8 @@ def _table(numbers: Numbers, title: str) -> Group:
             Text(f"{entries:.1f}", "green" if entries else "dim"), Text(f"{exits:.1f}", "yellow" if exits else "dim"),
         )  # fmt: skip
     footer = Text(
-        f"{numbers.users:,} users, {numbers.members:,} memberships; lag {numbers.lag:,} events, {numbers.refused:,} refused, "
-        f"watermark {numbers.watermark_age_s:.1f} s behind; {_latency(numbers)}.  Ctrl-C ends the demo."
+        f"{numbers.users:,} users, {numbers.members:,} memberships; lag {numbers.lag:,} events, "
+        f"{numbers.refused:,} refused, watermark {numbers.watermark_age_s:.1f} s behind; {_latency(numbers)}.  Ctrl-C ends the demo."
     )
     return Group(table, footer)
 

@@ -1,0 +1,113 @@
+"""`tidegate evaluate`: the pure core over a file of events; CSV on stdout."""
+
+import csv
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from console.loading import PROGRESS_BYTES, load_events, mapping_flags, progress, report_refused
+from console.output import rfc3339
+from console.times import INSTANT
+from segmentation.errors import TidegateError
+
+if TYPE_CHECKING:
+    from console.evaluation import Log
+
+
+@click.command("evaluate")
+@click.option("--definitions", required=True, type=click.Path(path_type=Path), metavar="DIR",
+              help="Folder of *.sql and schema.yml.")  # fmt: skip
+@click.option("--events", required=True, type=click.Path(path_type=Path), metavar="FILE",
+              help="NDJSON, CSV or Parquet; each also gzipped.")  # fmt: skip
+@click.option("--at", type=INSTANT, metavar="TIME",
+              help="Later events are not known, and windows end here.  [default: the latest event's time]")  # fmt: skip
+@click.option("--segment", "segments", multiple=True, metavar="NAME", help="Only this one; may be given repeatedly.")
+@click.option("--transitions", is_flag=True, help="Every entry and exit up to TIME instead of the members at TIME.")
+@click.option("--clock", type=click.Choice(["event"]), default="event", show_default=True,
+              help="Time is the events' own.")  # fmt: skip
+@mapping_flags
+def command(
+    definitions: Path, events: Path, at: int | None, segments: tuple[str, ...], transitions: bool, clock: str,
+    mapping: dict[str, str], timezone: str | None, strict: bool,
+) -> None:  # fmt: skip
+    """Who is in which segment at TIME, from a file of events alone. No broker, no database.
+
+    Prints CSV: user_id,segment; with --transitions user_id,segment,entered,effective_at in order of time.
+    Events count in the order of their own times. Rows that the engine would refuse are named on stderr and
+    left out. A row without event_id gets one from the file and its number.
+
+    \b
+    Examples:
+      tidegate evaluate --definitions segment_defs --events events.ndjson.gz
+      tidegate evaluate --definitions segment_defs --events events.parquet \\
+        --at 2026-01-31T00:00:00Z --segment lapsed --transitions
+      tidegate evaluate --definitions segment_defs --events clicks.csv.gz \\
+        --map user_id=user_id,event_type=event,event_time=timestamp --timezone UTC
+    """
+    from console.evaluation import evaluate
+    from segmentation.compile import compile_files
+    from storage.definitions_folder import read_definitions
+
+    content = read_definitions(definitions)
+    plan = compile_files(content.files, content.schema)
+    wanted = _wanted(segments, plan.names, content.files)
+    loaded = load_events(events, content.schema, mapping, timezone, with_messages=False)
+    report_refused(loaded.refused, events, strict)
+    rows = loaded.rows
+    if at is None:
+        at = int(rows.time.max()) if len(rows) else 0
+    with progress("evaluating", len(rows), len(rows) * 100 >= PROGRESS_BYTES) as advance:
+        done = 0
+
+        def step(count: int) -> None:
+            nonlocal done
+            done += count
+            advance(done)
+
+        result = evaluate(plan, rows, at, transitions, step)
+    if result.repeated:
+        click.echo(f"{events}: {result.repeated:,} repeats of earlier rows counted once", err=True)
+    names = plan.names
+    if result.log is not None:
+        _print_log(result.log, names, wanted)
+    else:
+        _print(("user_id", "segment"), ((user, names[one]) for user, one in result.members if one in wanted))
+
+
+def _wanted(segments: tuple[str, ...], names: list[str], files: dict[str, str]) -> set[int]:
+    import difflib
+
+    for segment in segments:
+        if segment not in names:
+            if segment in [Path(file).stem for file in files]:
+                raise TidegateError(f"segment {segment!r} is not enabled: its file says `enabled: false`.")
+            near = difflib.get_close_matches(segment, names, n=1)
+            advice = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(names)}."
+            raise TidegateError(f"there is no segment {segment!r}. {advice}")
+    return {number for number, name in enumerate(names) if not segments or name in segments}
+
+
+def _print_log(log: "Log", names: list[str], wanted: set[int]) -> None:
+    flips = zip(
+        log.time.tolist(), (log.user_ids[user] for user in log.user.tolist()), log.segment.tolist(),
+        log.entered.tolist(),
+    )  # fmt: skip
+    _print(
+        ("user_id", "segment", "entered", "effective_at"),
+        (
+            (user, names[segment], "true" if entered else "false", rfc3339(time))
+            for time, user, segment, entered in flips
+            if segment in wanted
+        ),
+    )
+
+
+def _print(header: tuple[str, ...], rows: Any) -> None:
+    # Ids may hold any character; the output is UTF-8 whatever the terminal's locale says.
+    sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    sys.stdout.flush()
