@@ -3,9 +3,15 @@
 import json
 import time
 import urllib.request
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import grpc
+from confluent_kafka import Consumer, Producer
+
+from grpc_server.generated.tidegate.v1.membership_pb2 import ListUserSegmentsRequest
+from grpc_server.generated.tidegate.v1.membership_pb2_grpc import MembershipServiceStub
 from tests.compose.stack import Stack
 
 WAIT_SECONDS = 60
@@ -24,8 +30,8 @@ def run(stack: Stack, report: Report) -> None:
     report["config"] = stack.call(
         stack.services["prometheus"], ["/opt/promtool", "check", "config", "/etc/prometheus/prometheus.yml"]
     ).returncode
-    report["metrics"] = {name: metrics_lint(stack, name, port) for name, port in (("engine", 9101), ("server", 9102))}
-    report["member"] = member(stack)
+    report["metrics"] = {name: metrics_lint(stack, port) for name, port in (("engine", 9101), ("server", 9102))}
+    report["member"] = member()
     report["stopped"] = {name: stack.stop(name) for name in ("server", "engine")}
     report["unwell"] = {name: stack.health(stack.services[name]).returncode for name in ("server", "engine")}
     report["logs"] = {name: running.words() for name, running in stack.running.items()}
@@ -54,19 +60,51 @@ def targets() -> dict[str, str]:
         with urllib.request.urlopen("http://localhost:9090/api/v1/targets") as answer:
             active = json.load(answer)["data"]["activeTargets"]
         seen = {target["labels"]["job"]: target["health"] for target in active}
-        if "unknown" not in seen.values() or time.monotonic() > deadline:
+        if (seen and "unknown" not in seen.values()) or time.monotonic() > deadline:
             return seen
         time.sleep(0.1)
 
 
-def metrics_lint(stack: Stack, host: str, port: int) -> str:
+def metrics_lint(stack: Stack, port: int) -> str:
     """What promtool has to say about the names and types of our metrics."""
-    with urllib.request.urlopen(f"http://{host}:{port}/metrics") as answer:
+    with urllib.request.urlopen(f"http://localhost:{port}/metrics") as answer:
         stack.root.inside("/tmp/metrics").write_bytes(answer.read())
     done = stack.call(stack.services["prometheus"], ["bash", "-c", "/opt/promtool check metrics < /tmp/metrics"])
     return done.stdout + done.stderr
 
 
-def member(stack: Stack) -> dict[str, Any]:
-    """One event through everything, sent from the machine's side of Kafka, asked for over gRPC."""
+def member() -> dict[str, Any]:
+    """One event through everything: sent by a producer on this machine, asked for by a caller on this machine."""
+    kafka = {"bootstrap.servers": "localhost:29092"}
+    event = {
+        "user_id": "compose-1", "event_id": "compose-1", "event_type": "purchase",
+        "event_time": datetime.now(UTC).isoformat(), "properties": {"amount": 12345.00},
+    }  # fmt: skip
+    producer = Producer({**kafka, "partitioner": "murmur2_random"})
+    producer.produce("events", key=event["user_id"], value=json.dumps(event))
+    assert producer.flush(WAIT_SECONDS) == 0
+    with grpc.insecure_channel("localhost:50051") as channel:
+        stub: Any = MembershipServiceStub(channel)
+        deadline = time.monotonic() + WAIT_SECONDS
+        found: list[str] = []
+        while not found and time.monotonic() < deadline:
+            answer = stub.ListUserSegments(ListUserSegmentsRequest(user_id="compose-1"), timeout=5)
+            found = [segment.definition.segment for segment in answer.segments]
+            time.sleep(0.05)
+    return {"segments": found, "told": told(kafka)}
+
+
+def told(kafka: dict[str, str]) -> dict[str, Any]:
+    """The first message of the topic of transitions."""
+    consumer = Consumer({**kafka, "group.id": "compose", "auto.offset.reset": "earliest"})
+    consumer.subscribe(["segment-transitions"])
+    deadline = time.monotonic() + WAIT_SECONDS
+    try:
+        while time.monotonic() < deadline:
+            message = consumer.poll(0.5)
+            if message is not None and message.error() is None:
+                value: dict[str, Any] = json.loads(message.value() or b"{}")
+                return value
+    finally:
+        consumer.close()
     return {}

