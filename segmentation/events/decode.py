@@ -9,6 +9,7 @@ its neighbours never notice.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Annotated, Any
 
 import msgspec
@@ -69,14 +70,13 @@ class _Shape:
             fields.append(Field(struct_type, shape.blank) if shape.required else Field(struct_type | None, None, None))
         self.required: bool = any(field.default is REQUIRED for field in fields)
         self.struct: type[msgspec.Struct] = struct(node, fields)
-        # comprehensions take half the time of attrgetter; the names are f0, f1 ...
-        self.getters = [eval(f"lambda messages: [message.{name} for message in messages]") for name in node.fields]
+        self.getters = [attrgetter(name) for name in node.fields]
         self.blank: msgspec.Struct = self.struct(**{name: field.blank for name, field in zip(node.fields, fields)})
 
     def lists(self, messages: list[msgspec.Struct], into: dict[str, Sequence[Any]]) -> None:
         """Every column's values by its name."""
         # one pass a column: tuples of all fields at once would be tracked by the garbage collector
-        lists = [get(messages) for get in self.getters]
+        lists = [list(map(get, messages)) for get in self.getters]
         for columns, values in zip(self.columns, lists):
             for column in columns:
                 into[column.name] = values
