@@ -13,6 +13,7 @@ COPY flows ./flows
 COPY storage ./storage
 COPY grpc_server ./grpc_server
 COPY console ./console
+COPY loadtest ./loadtest
 RUN /opt/tidegate/bin/pip install --no-deps --no-build-isolation .
 
 FROM python:3.11-slim-bookworm

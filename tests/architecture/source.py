@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("segmentation", "flows", "storage", "grpc_server", "console")
+PACKAGES = ("segmentation", "flows", "storage", "grpc_server", "console", "loadtest")
 SKIPPED = {".venv", ".git", "generated", "__pycache__", "build", "node_modules", "target", "out", ".tidegate"}
 
 
