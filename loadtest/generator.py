@@ -25,8 +25,8 @@ REGIONS = (
 CATEGORIES = ("shoes", "jackets", "books", "kitchen", "garden", "toys", "audio", "bikes")
 CHANNELS = ("direct", "organic", "email", "paid_search", "social")
 #: Events of a session, on average; a test measures it.
-MEAN_SESSION = 4.96
-_BOUNCE, _CART, _BUY, _REFUND = 0.22, 0.30, 0.45, 0.03
+MEAN_SESSION = 5.6
+_BOUNCE, _LOGIN, _SIGNUP, _CART, _BUY, _BULK = 0.22, 0.30, 0.02, 0.30, 0.45, 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +40,20 @@ class ShopEvent:
     region: str
     device_type: str
     channel: str
-    category: str | None = None
-    product_id: str | None = None
+    url: str | None = None
     amount_cents: int | None = None
+    quantity: int | None = None
 
     def message(self) -> bytes:
-        """The JSON that a producer sends."""
-        properties: dict[str, str | float] = {}
-        if self.category is not None:
-            properties["category"] = self.category
-        if self.product_id is not None:
-            properties["product_id"] = self.product_id
+        """The JSON that a producer sends, in the shape of segment_defs/schema.yml."""
+        properties: dict[str, str | float] = {"channel": self.channel}
+        if self.url is not None:
+            properties["url"] = self.url
         if self.amount_cents is not None:
             # The shortest text of this float has at most two decimals, so the cents arrive exactly.
             properties["amount"] = self.amount_cents / 100
+        if self.quantity is not None:
+            properties["quantity"] = self.quantity
         return json.dumps(
             {
                 "event_id": self.event_id,
@@ -62,7 +62,6 @@ class ShopEvent:
                 "event_time": rfc3339(self.time),
                 "region": self.region,
                 "device_type": self.device_type,
-                "channel": self.channel,
                 "properties": properties,
             }
         ).encode()
@@ -117,41 +116,46 @@ class People:
 
 def session(who: Person, start: int, name: str, chance: random.Random, kind: str = "any") -> list[ShopEvent]:
     """One visit, in order of time. `kind`: any; "browse" never buys and has 10 to 16 pages; "buy" buys."""
-    steps: list[tuple[str, str | None, str | None, int | None]] = [("page_viewed", None, None, None)]
-    if kind == "any" and chance.random() < _BOUNCE:
-        pages = 0
-    else:
-        pages = chance.randint(10, 16) if kind == "browse" else min(1 + int(chance.expovariate(0.28)), 25)
-    if pages and chance.random() < 0.4:
-        steps.append(("search", None, None, None))
-    category = chance.choice(CATEGORIES)
-    for _ in range(pages):
-        if chance.random() < 0.15:
-            category = chance.choice(CATEGORIES)
-        steps.append(("page_viewed", category, f"{category[:2]}-{chance.randint(1, 400):03d}", None))
-    cart = kind == "buy" or (kind == "any" and pages > 0 and chance.random() < _CART)
-    if cart:
-        _, in_category, product, _ = steps[-1]
-        price = 499 + int(chance.lognormvariate(8.0, 0.8))
-        steps.append(("add_to_cart", in_category, product, price))
-        if kind == "buy" or chance.random() < _BUY / who.thrift:
-            steps.append(("checkout", None, None, None))
-            steps.append(("purchase", in_category, product, price))
-            if kind == "any" and chance.random() < _REFUND:
-                steps.append(("refund", in_category, product, price))
-    device = who.device_type
+    events: list[ShopEvent] = []
+    time = start
+    device, channel = who.device_type, chance.choice(CHANNELS)
     if kind == "any" and chance.random() < 0.15:
         device = "desktop" if device == "mobile" else "mobile"
-    channel = chance.choice(CHANNELS)
-    events, time = [], start
-    for number, (event_type, in_category, product, cents) in enumerate(steps):
+
+    def step(event_type: str, url: str | None = None, cents: int | None = None, quantity: int | None = None) -> None:
+        nonlocal time
+        number = len(events)
         events.append(
             ShopEvent(
-                f"{name}-{number}", who.user_id, event_type, time, who.region, device, channel,
-                in_category, product, cents,
+                f"{name}-{number}", who.user_id, event_type, time, who.region, device, channel, url, cents, quantity
             )
         )
         time += int(min(chance.lognormvariate(1.6, 0.9), 120) * SECOND)
+
+    if kind == "any" and chance.random() < _SIGNUP:
+        step("signup")
+    elif chance.random() < _LOGIN:
+        step("login")
+    step("page_viewed", "/")
+    if kind == "any" and chance.random() < _BOUNCE:
+        return events
+    category = chance.choice(CATEGORIES)
+    product = ""
+    for _ in range(chance.randint(10, 16) if kind == "browse" else min(1 + int(chance.expovariate(0.28)), 25)):
+        if chance.random() < 0.2:
+            category = chance.choice(CATEGORIES)
+            step("page_viewed", f"/{category}")
+        product = f"/{category}/{chance.randint(1, 400):03d}"
+        step("product_viewed", product)
+    if kind == "browse" or (kind == "any" and chance.random() >= _CART):
+        return events
+    price = 499 + int(chance.lognormvariate(8.0, 0.8))
+    quantity = chance.randint(10, 40) if chance.random() < _BULK else 1 + int(chance.expovariate(1.2))
+    step("add_to_cart", product, price, quantity)
+    if kind == "buy" or chance.random() < 0.6:
+        step("page_viewed", "/checkout")
+        if kind == "buy" or chance.random() < _BUY / who.thrift:
+            step("purchase", "/checkout/done", price, quantity)
     return events
 
 

@@ -14,7 +14,7 @@ from storage.settings import Settings
 SEED = 20
 PEOPLE = 20_000
 HISTORY_EVENTS = 40_000
-HISTORY_DAYS_MORE, HISTORY_DAYS_MAX = 10, 70
+HISTORY_DAYS = 100
 #: For how long after the start of the demo windows of the history go on running out.
 LAPSING_S = 900
 
@@ -47,7 +47,7 @@ class Traffic:
     def __init__(self, settings: Settings, rate: float, window_us: Iterable[int]) -> None:
         # A short linger: what it waits for would be counted as the engine's latency.
         self._sender = Sender(settings, 30.0, options={"linger.ms": 1})
-        self._rate, self._windows = rate, [one for one in window_us if one <= HISTORY_DAYS_MAX * generator.DAY]
+        self._rate, self._windows = rate, [one for one in window_us if one <= HISTORY_DAYS * generator.DAY]
         self._people = generator.People(PEOPLE)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
@@ -58,9 +58,7 @@ class Traffic:
     def history(self) -> int:
         """Sends the past and returns the number of its events. Before the engine starts, so that none is late."""
         now = time.time_ns() // 1_000
-        longest = max(self._windows, default=0)
-        days = min(int(longest / generator.DAY) + HISTORY_DAYS_MORE, HISTORY_DAYS_MAX)
-        events = generator.history(SEED, now, days, HISTORY_EVENTS, self._people, self._windows, LAPSING_S)
+        events = generator.history(SEED, now, HISTORY_DAYS, HISTORY_EVENTS, self._people, self._windows, LAPSING_S)
         for event in events:
             self._send(event)
         self._sender.finish()

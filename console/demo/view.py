@@ -104,7 +104,8 @@ def _table(numbers: Numbers, title: str) -> Group:
         )  # fmt: skip
     footer = Text(
         f"{numbers.users:,} users, {numbers.members:,} memberships; lag {numbers.lag:,} events, "
-        f"{numbers.refused:,} refused, watermark {numbers.watermark_age_s:.1f} s behind; {_latency(numbers)}.  Ctrl-C ends the demo."
+        f"{numbers.refused:,} refused, watermark {numbers.watermark_age_s:.1f} s behind; {_latency(numbers)}.  "
+        "Ctrl-C ends the demo."
     )
     return Group(table, footer)
 
