@@ -62,8 +62,6 @@ _OPERATORS = {
     "~*": "Use ILIKE with % and _.",
     "~~": "Write LIKE.",
     "//": "Use / and compare: the quotient is exact.",
-    "->": "Declare the field as a column in schema.yml, with its path.",
-    "->>": "Declare the field as a column in schema.yml, with its path.",
 }
 
 

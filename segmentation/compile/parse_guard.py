@@ -87,12 +87,17 @@ def too_deep(at: Position) -> Refused:
 
 def _wrong(words: Words, index: int, selects: int) -> tuple[str, str] | None:
     word, before, after = words.at_index(index), words.at_index(index - 1), words.at_index(index + 1)
-    if word.kind in _PARAMETERS and before.kind not in _PARAMETERS:
+    if before.kind in _PARAMETERS:
+        return None
+    if word.kind in _PARAMETERS:
         return f"{shown(word.text)} looks like a parameter, and a definition has none.", "Write the value itself."
     if word.kind in _ODD_TEXTS:
         return f"{shown(word.text)} is not a plain text.", "Write it in single quotes: 'text'."
     if word.kind is TokenType.L_BRACKET:
         return "Square brackets are not supported.", "Use IN ('a', 'b') for a list of values."
+    if word.kind in (TokenType.ARROW, TokenType.DARROW, TokenType.HASH_ARROW, TokenType.DHASH_ARROW):
+        remedy = "Declare the field as a column in schema.yml, with its path."
+        return f"The operator {word.text} is not supported: an event's fields are columns.", remedy
     if not word.name or before.kind is TokenType.DOT:
         return None
     return _wrong_keyword(word, before, after, selects)

@@ -49,6 +49,7 @@ FUNCTIONS: dict[type[exp.Expr], str] = {
 }
 _GROUPING = "Put parentheses around the inner condition."
 _SELECT_ARGS = {"expressions", "from_", "where", "group", "having", "distinct"}
+_TYPOGRAPHIC = "‘’‚‛“”„‟`´"
 #: Functions that sqlglot reads as casts.
 _CAST_CALLS = ("date", "time", "timestamp", "datetime", "uuid", "div")
 
@@ -123,8 +124,12 @@ class _Walk:
         if not word.text:
             return Refused(self.at, "The query ends too early.", f"{shown(wanted)} is missing." if wanted else SHAPE)
         if word.kind is TokenType.STRING:
-            text = shown(repr(word.text))
-            return Refused(self.at, f"The text {text} is not expected here.", "Write one text alone.")
+            second = self.words.position(self.next) if self.next.kind is TokenType.STRING else self.at
+            return Refused(second, "A text is not expected here.", "Write one text alone, or an operator before it.")
+        if word.text[0] in _TYPOGRAPHIC:
+            return Refused(self.at, f"{word.text[0]} is a typographic quote.", "Write the plain one: 'text'.")
+        if word.kind is TokenType.PLUS:
+            return Refused(self.at, "A sign + is not expected here.", "Leave it out.")
         if wanted and wanted != word.text.upper():
             return Refused(self.at, f"{shown(word.text)} is not expected here.", f"Write {wanted} here.")
         return Refused(self.at, f"{shown(word.text)} is not supported here.", "Use a column, a constant or a function.")
@@ -268,7 +273,8 @@ class _Walk:
             self.index += 1
             return
         written = self.word.text
-        if self.word.kind is TokenType.DOT and self.next.kind is TokenType.NUMBER:
+        fraction = self.next.kind is TokenType.NUMBER and self.next.start == self.word.start + 1
+        if self.word.kind is TokenType.DOT and fraction:
             self.index += 1
             written = "0." + self.word.text
         if self.word.kind is not TokenType.NUMBER or written != node.this:
@@ -483,11 +489,12 @@ class _Walk:
             self.index += 1
         if self.is_next("("):
             self.take("(")
-            while not self.is_next(")"):
-                if self.word.kind is TokenType.NUMBER:
-                    numbers.append(self.word.text)
-                elif not self.is_next(","):
-                    raise self.unexpected(")")
+            while not numbers or not self.is_next(")"):
+                if numbers:
+                    self.take(",")
+                if self.word.kind is not TokenType.NUMBER or not self.word.text.isdecimal():
+                    raise self.unexpected("a number")
+                numbers.append(self.word.text)
                 self.index += 1
             self.take(")")
         for zone in ("WITH", "WITHOUT"):

@@ -5,8 +5,10 @@ from datetime import UTC, datetime, timedelta
 from segmentation.compile import tree
 from segmentation.types import Kind
 
-_UNITS = ((7 * 86_400_000_000, "weeks"), (86_400_000_000, "days"), (3_600_000_000, "hours"), (60_000_000, "minutes"),
-          (1_000_000, "seconds"), (1, "microseconds"))  # fmt: skip
+_UNITS = (
+    (86_400_000_000, "days"), (3_600_000_000, "hours"), (60_000_000, "minutes"), (1_000_000, "seconds"),
+    (1, "microseconds"),
+)  # fmt: skip
 
 
 def definition(one: tree.Definition) -> str:
