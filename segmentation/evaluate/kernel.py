@@ -8,6 +8,7 @@ the number of cells, thresholds or definitions.
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -62,9 +63,16 @@ class Kernel:
         self._first = np.cumsum([0, *map(len, ordered)])
         exact = [bound for cell in ordered for bound, _ in cell]
         self._exact = exact
-        self._at_least = np.array([min(max(bound, -_SAFE), _SAFE) for bound in exact] + [_SAFE], np.int64)
         self._signal = np.array([signal for cell in ordered for _, signal in cell], np.int64)
-        self._rounds = int(max(map(len, ordered), default=0)).bit_length()
+        # All thresholds on one line, each cell's stretch after the one before: one search for all rows.
+        lowest = [cell[0][0] - 1 if cell else 0 for cell in ordered]
+        span = [cell[-1][0] - cell[0][0] + 1 if cell else 0 for cell in ordered]
+        start = list(accumulate((s + 1 for s in span), initial=0))
+        self._fits = start[-1] < _SAFE and all(abs(bound) < _SAFE for bound in exact)
+        if self._fits:
+            line = [at + bound - low for cell, at, low in zip(ordered, start, lowest) for bound, _ in cell]
+            self._lowest, self._span = np.array(lowest, np.int64), np.array(span, np.int64)
+            self._start, self._line = np.array(start, np.int64), np.array(line, np.int64)
 
     def apply(self, cell: Array, step: Array, delta: Array, steps: Steps) -> tuple[Flips, Settled]:
         """cell, step int64[n], delta[n] (int64 or Python ints): stores the values, returns what flipped."""
@@ -110,19 +118,16 @@ class Kernel:
         return Flips(self._signal[lowest[row] + nth], step[moved][row], (now > then)[row])
 
     def rank(self, cell: Array, value: Array) -> Int64:
-        """How many thresholds of its cell each value has reached: a bisection over all rows at once."""
-        low, high = self._first[cell], self._first[cell + 1]
-        if value.dtype == object:
-            found = [bisect_right(self._exact, v, a, b) for v, a, b in zip(value.tolist(), low.tolist(), high.tolist())]
-            exact: Int64 = np.array(found, np.int64) - low
+        """How many thresholds of its cell each value has reached."""
+        first = self._first[cell]
+        if value.dtype == object or not self._fits:
+            end = self._first[cell + 1]
+            found = [bisect_right(self._exact, v, a, b) for v, a, b in zip(value.tolist(), first.tolist(), end.tolist())]
+            exact: Int64 = np.array(found, np.int64) - first
             return exact
-        first = low
-        for _ in range(self._rounds):
-            middle = (low + high) >> 1
-            reached = (low < high) & (value >= self._at_least[middle])
-            low, high = np.where(reached, middle + 1, low), np.where(reached, high, np.minimum(middle, high))
-        reached_by: Int64 = low - first
-        return reached_by
+        above = np.minimum(np.maximum(value - self._lowest[cell], 0), self._span[cell])
+        reached: Int64 = np.searchsorted(self._line, self._start[cell] + above, "right") - first
+        return reached
 
 
 def _magnitude(values: Array) -> int:
