@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 
 from segmentation.compile import bind_shape, header, tree
-from segmentation.compile.bind_expr import Binder, Place
+from segmentation.compile.bind_expr import Binder
 from segmentation.compile.parse import FILE_BYTES_MAX, Unreadable, deep_recursion, parse
 from segmentation.compile.problems import DefinitionErrors, Position, Problem, Refused
 from segmentation.events.schema import Schema
@@ -99,6 +99,6 @@ def _query(
     shape, wrong = bind_shape.check(query)
     problems.extend(wrong)
     binder = Binder(schema.events, shape.table, problems)
-    where = None if shape.where is None else binder.root(shape.where, Place.WHERE)
-    having = None if shape.having is None else binder.root(shape.having, Place.HAVING)
+    where = None if shape.where is None else binder.root(shape.where, bind_shape.Place.WHERE)
+    having = None if shape.having is None else binder.root(shape.having, bind_shape.Place.HAVING)
     return where, having

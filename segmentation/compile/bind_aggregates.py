@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from segmentation.compile import tree
-from segmentation.compile.bind_shape import place_of
+from segmentation.compile.bind_shape import Place, Reported, place_of
 from segmentation.compile.bind_types import DIGITS_MAX, WORDS
-from segmentation.compile.parse_places import FUNCTIONS
+from segmentation.compile.parse_expressions import FUNCTIONS
 from segmentation.compile.problems import Position, Refused
 from segmentation.types import BIGINT, RATIO, Kind, Type, numeric
 
@@ -20,8 +20,6 @@ _ORDERED = (Kind.TEXT, Kind.BIGINT, Kind.NUMERIC, Kind.DOUBLE, Kind.TIMESTAMPTZ,
 
 def aggregate(binder: "Binder", call: exp.Expr, filtered: exp.Filter | None) -> tree.Expr:
     """`call`, with the condition of `filtered` where there is one. Raises Refused, or Reported."""
-    from segmentation.compile.bind_expr import Place, Reported
-
     at = place_of(call)
     if "name" in call.meta:  # FILTER behind a function that does not exist
         binder.bind(call)

@@ -5,7 +5,6 @@ run shows all of them. A part that failed raises `Reported`, which says only tha
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from enum import Enum
 
 from sqlglot import exp
 
@@ -13,33 +12,15 @@ from segmentation.compile import bind_conditions as conditions
 from segmentation.compile import bind_literals, bind_time, tree
 from segmentation.compile.bind_aggregates import aggregate
 from segmentation.compile.bind_functions import unsupported, unsupported_operator
-from segmentation.compile.bind_shape import folded, place_of
+from segmentation.compile.bind_shape import Place, Reported, folded, place_of
 from segmentation.compile.bind_time import Operand, Span, is_time, settled
 from segmentation.compile.bind_types import WORDS, arithmetic, is_number
-from segmentation.compile.parse_places import FUNCTIONS
+from segmentation.compile.parse_expressions import FUNCTIONS
 from segmentation.compile.problems import Position, Refused
 from segmentation.compile.suggest import closest, listed
 from segmentation.events.schema import EventColumn
 from segmentation.text import simple_lower
 from segmentation.types import BOOLEAN, NULL, TEXT, Kind
-
-
-class Reported(Exception):
-    """This part has no result, and its problem is in the list already."""
-
-
-class Place(Enum):
-    """Where an expression stands: what it may contain depends on it."""
-
-    WHERE = "WHERE"
-    FILTER = "FILTER"
-    ARGUMENT = "an aggregate"
-    HAVING = "HAVING"
-
-    @property
-    def rows(self) -> bool:
-        return self is not Place.HAVING
-
 
 _COMPARISONS: dict[type[exp.Expr], str] = {
     exp.EQ: "=", exp.NEQ: "<>", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">=",

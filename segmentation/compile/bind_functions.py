@@ -1,6 +1,6 @@
 """Functions that definitions do not have: why not, and what to write instead."""
 
-from segmentation.compile.parse_places import FUNCTIONS
+from segmentation.compile.parse_expressions import FUNCTIONS
 from segmentation.compile.problems import Position, Refused
 from segmentation.compile.suggest import closest
 

@@ -1,6 +1,7 @@
 """SELECT user_id FROM events [WHERE ...] [GROUP BY user_id] [HAVING ...]: is the query of this shape?"""
 
 from dataclasses import dataclass
+from enum import Enum
 
 from sqlglot import exp
 
@@ -9,6 +10,23 @@ from segmentation.compile.problems import Position, Refused
 from segmentation.compile.suggest import closest
 
 USER_ID = "user_id"
+
+
+class Reported(Exception):
+    """This part has no result, and its problem is in the list already."""
+
+
+class Place(Enum):
+    """Where an expression stands: what it may contain depends on it."""
+
+    WHERE = "WHERE"
+    FILTER = "FILTER"
+    ARGUMENT = "an aggregate"
+    HAVING = "HAVING"
+
+    @property
+    def rows(self) -> bool:
+        return self is not Place.HAVING
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,13 @@ def test_header_and_query_are_both_checked() -> None:
 
 @pytest.mark.parametrize(
     ("name", "better"),
-    [("Big", "big"), ("big-spenders", "big_spenders"), ("1st", "my_segment"), ("a" * 64, "a" * 63), ("käufer", "k_ufer")],
+    [
+        ("Big", "big"),
+        ("big-spenders", "big_spenders"),
+        ("1st", "my_segment"),
+        ("a" * 64, "a" * 63),
+        ("käufer", "k_ufer"),
+    ],
 )
 def test_names(name: str, better: str) -> None:
     (found,) = problems(QUERY, name)

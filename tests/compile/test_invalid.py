@@ -58,7 +58,7 @@ def damaged(draw: st.DrawFn) -> str:
     return " ".join(words)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(damaged())
 def test_damaged_definitions_are_refused_or_mean_what_duckdb_says(sql: str) -> None:
     try:
