@@ -86,16 +86,18 @@ class Writer:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Returns when everything is committed, or cannot be in time."""
+        """Returns when everything is committed or, after a stop, when that takes too long."""
         with self._changed:
-            if self._closing:
-                return
             self._closing = True
             self._changed.notify_all()
-        self._thread.join(DRAIN_SECONDS)
+        waited = 0.0
+        while self._thread.is_alive() and waited < DRAIN_SECONDS:
+            self._thread.join(0.1)
+            waited += 0.1 if self._engine.stop.is_set() else 0
+            if waited >= DRAIN_SECONDS / 2:
+                self._give_up.set()
         if self._thread.is_alive():
-            self._give_up.set()
-            self._thread.join(DRAIN_SECONDS)
+            log.warning("the database takes too long; what it has not stored is read again at the next start")
 
     def _run(self) -> None:
         try:
