@@ -19,6 +19,7 @@ from __future__ import annotations  # the stubs know generic handlers, the class
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -48,10 +49,11 @@ Handler = Callable[[Any, Context], Awaitable[Any]]
 
 
 class Edge(grpc.aio.ServerInterceptor):
-    """`calls_max`: calls in flight, of all methods together, that are taken at one time."""
+    """`calls_max`: calls in flight, of all our methods together, that are taken at one time."""
 
     def __init__(self, tokens: Tokens, metrics: Metrics, calls_max: int) -> None:
-        self._tokens, self._metrics, self._calls = tokens, metrics, _Calls(calls_max)
+        self._tokens, self._metrics = tokens, metrics
+        self._calls, self._unlimited = _Calls(calls_max), _Calls(sys.maxsize)
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
@@ -69,8 +71,10 @@ class Edge(grpc.aio.ServerInterceptor):
             handler = await continuation(handler_call_details)
             if handler is None or handler.unary_unary is None:
                 return handler  # unknown methods, and the streams of health and reflection
+            # Health asks no database; a probe that is turned away would have a busy server killed.
+            calls = self._calls if method in SCOPES else self._unlimited
             wrapped = grpc.unary_unary_rpc_method_handler(
-                _guarded(cast(Handler, handler.unary_unary), self._metrics.ended(method), self._calls, method),
+                _guarded(cast(Handler, handler.unary_unary), self._metrics.ended(method), calls, method),
                 handler.request_deserializer,
                 handler.response_serializer,
             )
@@ -94,10 +98,12 @@ def _guarded(handler: Handler, ended: Callable[[str, float], None], calls: _Call
                 if calls.now > calls.most:
                     raise unavailable("OVERLOADED", _OVERLOADED, _OVERLOADED_RETRY_MS)
                 remaining = context.time_remaining()
-                async with asyncio.timeout(LONGEST_CALL_S if remaining is None else min(remaining, LONGEST_CALL_S)):
+                # gRPC itself cancels the call at the caller's deadline. A second timer here would cancel it
+                # again, in the middle of psycopg's telling the database to drop the query.
+                own_limit = None if remaining is not None and remaining <= LONGEST_CALL_S else LONGEST_CALL_S
+                async with asyncio.timeout(own_limit):
                     answer = await handler(request, context)
             except asyncio.CancelledError:
-                # gRPC cancels the call at the caller's deadline, perhaps just before our own timeout does.
                 if (left := context.time_remaining()) is not None and left <= 0:
                     code = "DEADLINE_EXCEEDED"
                 raise

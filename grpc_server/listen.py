@@ -40,7 +40,7 @@ def credentials(settings: Settings) -> grpc.ServerCredentials | None:
     """TLS as the settings say; None: plain text."""
     if settings.grpc_tls_cert is None or settings.grpc_tls_key is None:
         return None
-    key, cert = _pem(settings.grpc_tls_key, "grpc_tls_key"), _pem(settings.grpc_tls_cert, "grpc_tls_cert")
+    cert, key = _pem(settings.grpc_tls_cert, "grpc_tls_cert"), _pem(settings.grpc_tls_key, "grpc_tls_key")
     return grpc.ssl_server_credentials([(key, cert)])
 
 

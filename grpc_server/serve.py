@@ -1,8 +1,11 @@
 """The gRPC server: `serve` for a process, `start` for whoever has an event loop already.
 
 Starts whether or not the database is there: it listens at once, says NOT_SERVING and UNAVAILABLE until
-the database answers, and again whenever it stops answering. On SIGTERM or SIGINT it says NOT_SERVING, takes no
-further calls, lets those in flight end (`GRACE_S` at most) and returns; a second signal ends it at once.
+the database answers, and again whenever it stops answering.
+
+On SIGTERM or SIGINT it says NOT_SERVING, serves `grpc_drain` seconds more, takes no further calls, lets those in
+flight end (`GRACE_S` at most) and returns; a second signal ends it at once. The draining is for callers and load
+balancers that heed health: gRPC drops calls that arrive in the instant of its shutdown (CANCELLED).
 """
 
 import asyncio
@@ -72,12 +75,15 @@ class RunningServer:
         async with asyncio.timeout(timeout):
             await self._watch.up.wait()
 
-    async def stop(self, grace: float = GRACE_S) -> None:
-        """Takes no further calls, waits up to `grace` seconds for those in flight, and lets go of everything."""
+    async def stop(self, grace: float = GRACE_S, drain: float = 0.0) -> None:
+        """Says NOT_SERVING, serves `drain` seconds more, takes no further calls, waits up to `grace` seconds for those
+        in flight, and lets go of everything.
+        """
         if self._stopped:
             return
         self._stopped = True
         await self._health.enter_graceful_shutdown()
+        await asyncio.sleep(drain)
         await self._server.stop(grace)
         self._watching.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -150,7 +156,8 @@ async def _serve(settings: Settings) -> None:
     await ended.wait()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.remove_signal_handler(number)  # a second one ends the process at once
-    log.info("ending: no further calls, up to %.0f s for those in flight", GRACE_S)
-    await running.stop()
+    drain = settings.grpc_drain
+    log.info("ending: NOT_SERVING now, no further calls in %g s, up to %g s for the last ones", drain, GRACE_S)
+    await running.stop(drain=drain)
     log.info("ended")
 

@@ -31,11 +31,24 @@ class Serving:
     def __post_init__(self) -> None:
         self.membership = membership_pb2_grpc.MembershipServiceStub(self.channel)
         self.segments = segments_pb2_grpc.SegmentServiceStub(self.channel)
-        self.health = health_pb2_grpc.HealthStub(self.channel)
+        self.health: Any = health_pb2_grpc.HealthStub(self.channel)
+
+    def raw(self, method: str) -> Callable[..., Any]:
+        """A call of bytes, of any method: "/package.Service/Method"."""
+        return raw(self.channel, method)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Runs `work` in the server's event loop."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(60)
+
+
+def raw(channel: Any, method: str) -> Callable[..., Any]:
+    call: Callable[..., Any] = channel.unary_unary(method)
+    return call
+
+
+def bearer(token: str) -> tuple[tuple[str, str | bytes], ...]:
+    return (("authorization", f"Bearer {token}"),)
 
 
 def settings(url: str, **given: Any) -> Settings:

@@ -79,7 +79,7 @@ def test_page_sizes(shop: Shop, server: Serving) -> None:
             (server.membership.ListMembers, pb.ListMembersRequest(segment=NAMES[BIG], page_size=size)),
             (server.segments.ListSegments, segments_pb2.ListSegmentsRequest(page_size=size)),
         ):
-            failed = failure(call, request)  # type: ignore[arg-type]
+            failed = failure(call, request)
             assert (failed.code, failed.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_PAGE_SIZE")
             assert failed.fields == ["page_size"]
 
@@ -96,6 +96,6 @@ def test_tokens_of_other_lists_are_refused(shop: Shop, server: Serving) -> None:
         (server.segments.ListSegments, segments_pb2.ListSegmentsRequest(page_token=members)),
         (server.segments.ListSegments, segments_pb2.ListSegmentsRequest(page_token="x" * 5_000)),
     ):
-        failed = failure(call, request)  # type: ignore[arg-type]
+        failed = failure(call, request)
         assert (failed.code, failed.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_PAGE_TOKEN")
         assert failed.fields == ["page_token"]
