@@ -10,6 +10,7 @@ str, an empty cell is None; from Parquet the Python value, time stamps cut to mi
 Rows count from 1; the header line of CSV is not counted, blank lines of NDJSON are (row = line).
 """
 
+import contextlib
 import csv
 import gzip
 import io
@@ -122,7 +123,8 @@ class EventFile:
         except csv.Error as error:
             raise TidegateError(f"{self.path}: row {row + 1} (line {rows.line_num}): not CSV: {error}.") from None
         finally:
-            text.detach()
+            with contextlib.suppress(ValueError):  # closed already: the reading was broken off
+                text.detach()
 
     def _parquet(self, stream: IO[bytes]) -> Iterator[tuple[int, Record]]:
         import pyarrow as pa

@@ -16,7 +16,9 @@ PEOPLE = 20_000
 HISTORY_EVENTS = 40_000
 HISTORY_DAYS = 100
 #: For how long after the start of the demo windows of the history go on running out.
-LAPSING_S = 900
+LAPSING_S = 600
+#: Shorter windows run out by themselves while one watches.
+LAPSING_WINDOW_MIN = 3_600 * generator.SECOND
 
 
 def windows(definitions: Iterable[Definition]) -> list[int]:
@@ -47,7 +49,8 @@ class Traffic:
     def __init__(self, settings: Settings, rate: float, window_us: Iterable[int]) -> None:
         # A short linger: what it waits for would be counted as the engine's latency.
         self._sender = Sender(settings, 30.0, options={"linger.ms": 1})
-        self._rate, self._windows = rate, [one for one in window_us if one <= HISTORY_DAYS * generator.DAY]
+        self._rate = rate
+        self._windows = [one for one in window_us if LAPSING_WINDOW_MIN <= one <= HISTORY_DAYS * generator.DAY]
         self._people = generator.People(PEOPLE)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
