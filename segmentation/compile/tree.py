@@ -156,8 +156,8 @@ class Aggregate(Node):
 
 
 Expr = (
-    Literal | Column | Now | Age | Arithmetic | Lower | Coalesce | Compare | IsNull | IsTrue | Like | In | And | Or | Not
-    | Aggregate
+    Literal | Column | Now | Age | Arithmetic | Lower | Coalesce | Compare | IsNull | IsTrue | Like | In
+    | And | Or | Not | Aggregate
 )
 
 
