@@ -21,6 +21,9 @@ import pytest
 from tests.architecture.source import ROOT
 from tests.compose import prometheus
 
+#: The image is built and seven services are started, perhaps beside other tests on the same cores.
+pytestmark = pytest.mark.timeout(900)
+
 
 def missing() -> str | None:
     """Why this machine cannot do it."""
