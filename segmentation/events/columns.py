@@ -64,7 +64,8 @@ class Codes:
 
     def put(self, row: int, held: Held) -> None:
         assert held is None or isinstance(held, str)
-        self.codes[row] = self.index[held]
+        # by its length, not by its factory: user ids were added without that
+        self.codes[row] = self.index.setdefault(held, len(self.index) - 1)
 
     def finished(self) -> TextColumn:
         return TextColumn(self.codes, self.texts)
