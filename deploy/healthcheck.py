@@ -11,6 +11,7 @@ import os
 import sys
 import urllib.error
 import urllib.request
+from typing import Any
 
 TIMEOUT_SECONDS = 4
 
@@ -40,7 +41,8 @@ def grpc(target: str) -> str | None:
         channel = library.insecure_channel(target)
     with channel:
         try:
-            answer = HealthStub(channel).Check(HealthCheckRequest(), timeout=TIMEOUT_SECONDS)
+            health: Any = HealthStub(channel)
+            answer = health.Check(HealthCheckRequest(), timeout=TIMEOUT_SECONDS)
         except library.RpcError as error:
             return f"{target}: {error.code().name}: {error.details()}"
     status = HealthCheckResponse.ServingStatus.Name(answer.status)

@@ -81,7 +81,7 @@ def member() -> dict[str, Any]:
         "event_time": datetime.now(UTC).isoformat(), "properties": {"amount": 12345.00},
     }  # fmt: skip
     producer = Producer({**kafka, "partitioner": "murmur2_random"})
-    producer.produce("events", key=event["user_id"], value=json.dumps(event))
+    producer.produce("events", key="compose-1", value=json.dumps(event))
     assert producer.flush(WAIT_SECONDS) == 0
     with grpc.insecure_channel("localhost:50051") as channel:
         stub: Any = MembershipServiceStub(channel)
