@@ -18,9 +18,15 @@ T = TypeVar("T")
 Pool = psycopg_pool.AsyncConnectionPool[psycopg.AsyncConnection[tuple[Any, ...]]]
 
 
+#: A look-up takes less time than the planning of it; and a plan made while a table was small must not
+#: scan it when it is large.
+_PLANS = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off"
+
+
 def open_pool(url: str, *, size: int = 8, patience: float = 5.0) -> Pool:
     """A closed pool (`await pool.open()`); `patience`: seconds to wait for a free or a new connection."""
     arguments, _ = postgres.arguments_of(url)
+    arguments["options"] = f"{arguments['options']} {_PLANS}"
     return psycopg_pool.AsyncConnectionPool(
         kwargs={**arguments, "autocommit": True, "application_name": "tidegate server", "prepare_threshold": 1},
         min_size=min(2, size), max_size=size, timeout=patience, open=False, name="tidegate",
