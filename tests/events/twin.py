@@ -122,7 +122,7 @@ def number(column: EventColumn, text: str) -> int | float:
         if exact.denominator != 1 or not -(2**63) <= exact < 2**63:
             raise Bad(Reason.WRONG_TYPE)
         return int(exact)
-    whole = math.floor(abs(exact) * 10**column.type.scale + Fraction(1, 2))
+    whole: int = math.floor(abs(exact) * 10**column.type.scale + Fraction(1, 2))
     if whole >= 10**column.type.precision:
         raise Bad(Reason.WRONG_TYPE)
     return -whole if exact < 0 else whole
