@@ -42,7 +42,9 @@ def decoding(stream: workload.Stream, decoder: Decoder) -> float:
     return time.perf_counter() - started
 
 
-def engine(stream: workload.Stream, decoder: Decoder, plan: Plan, warm: int) -> tuple[float, float, dict[str, set[str]]]:
+def engine(
+    stream: workload.Stream, decoder: Decoder, plan: Plan, warm: int
+) -> tuple[float, float, dict[str, set[str]]]:
     """(seconds for the events after the first `warm`, transitions an event there, final members)."""
     shard = Shard(plan, 1, 250_000, 7 * workload.DAY_US, True)
     transitions, started, measured = 0, 0.0, 0

@@ -109,7 +109,7 @@ def naive(stream: workload.Stream, count: int, per_user: float) -> tuple[float, 
     flips: list[Any] = []
     op.output("out", op.stateful_batch("users", op.map("decode", messages, keyed), build), TestingSink(flips))
     started = time.perf_counter()
-    run_main(flow)
+    run_main(flow)  # type: ignore[no-untyped-call]
     seconds = time.perf_counter() - started
     last = int(stream.times.max())
     for user in users:
@@ -128,7 +128,9 @@ class EngineLogic(StatefulBatchLogic[Poll, Step, Any]):
         return None
 
 
-def engine(stream: workload.Stream, count: int, per_user: float, poll: int = 5_000) -> tuple[float, int, set[tuple[str, str]]]:
+def engine(
+    stream: workload.Stream, count: int, per_user: float, poll: int = 5_000
+) -> tuple[float, int, set[tuple[str, str]]]:
     from loadtest.engine import decode
 
     schema = load_schema(workload.SCHEMA)
@@ -147,7 +149,7 @@ def engine(stream: workload.Stream, count: int, per_user: float, poll: int = 5_0
     steps: list[tuple[str, Step]] = []
     op.output("out", op.stateful_batch("shard", polls, lambda _state: EngineLogic(shard)), TestingSink(steps))
     started = time.perf_counter()
-    run_main(flow)
+    run_main(flow)  # type: ignore[no-untyped-call]
     seconds = time.perf_counter() - started
     flips = sum(len(step.transitions.segment) for _, step in steps)
     last = int(stream.times.max())

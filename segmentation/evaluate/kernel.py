@@ -122,7 +122,8 @@ class Kernel:
         first = self._first[cell]
         if value.dtype == object or not self._fits:
             end = self._first[cell + 1]
-            found = [bisect_right(self._exact, v, a, b) for v, a, b in zip(value.tolist(), first.tolist(), end.tolist())]
+            rows = zip(value.tolist(), first.tolist(), end.tolist())
+            found = [bisect_right(self._exact, v, a, b) for v, a, b in rows]
             exact: Int64 = np.array(found, np.int64) - first
             return exact
         above = np.minimum(np.maximum(value - self._lowest[cell], 0), self._span[cell])
