@@ -76,7 +76,8 @@ class Stack:
         bin_folder = self.root.inside("/opt/kafka/bin")
         bin_folder.mkdir(parents=True, exist_ok=True)
         tool = bin_folder / "kafka-topics.sh"
-        tool.write_text(f'#!/bin/sh\nexec {JAVA} -cp "{self.kafka_classpath}" org.apache.kafka.tools.TopicCommand "$@"\n')
+        topic_command = f'{JAVA} -cp "{self.kafka_classpath}" org.apache.kafka.tools.TopicCommand'
+        tool.write_text(f'#!/bin/sh\nexec {topic_command} "$@"\n')
         tool.chmod(0o755)
         self.root.bind(Path.home() / ".m2", str(Path.home() / ".m2"))
         for program in ("prometheus", "promtool"):
