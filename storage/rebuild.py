@@ -103,17 +103,6 @@ _APPLY = (
     SET members = c.members + excluded.members, changed_at = greatest(c.changed_at, excluded.changed_at)
     """,
 )
-_RECOUNT = """
-    CREATE TEMP TABLE changed ON COMMIT DROP AS
-        SELECT segment_id, max(changed_at) AS at FROM tidegate.member_counts GROUP BY segment_id;
-    DELETE FROM tidegate.member_counts;
-    INSERT INTO tidegate.member_counts (segment_id, shard, members, changed_at)
-        SELECT c.segment_id, coalesce(n.shard, 0), coalesce(n.members, 0), c.at
-        FROM changed c LEFT JOIN (
-            SELECT m.segment_id, u.shard, count(*) AS members
-            FROM tidegate.members m JOIN tidegate.users u USING (user_id) GROUP BY m.segment_id, u.shard
-        ) n USING (segment_id);
-"""
 
 
 class Rebuild:
@@ -264,7 +253,7 @@ class Rebuild:
         return count
 
     def _place_users(self) -> None:
-        """After a change of the number of shards: every user's new one."""
+        """After a change of the number of shards: every user's new one. Counts stay: only their sum has a meaning."""
         self._connection.execute('CREATE TEMP TABLE placed (user_id text COLLATE "C", shard integer) ON COMMIT DROP')
         with self._connection.cursor(name="users") as cursor:
             cursor.execute("SELECT user_id FROM tidegate.users")
@@ -279,7 +268,6 @@ class Rebuild:
             "UPDATE tidegate.users u SET shard = p.shard FROM placed p "
             "WHERE p.user_id = u.user_id AND u.shard <> p.shard"
         )
-        self._connection.execute(_RECOUNT.encode())
 
 
 def sequence_numbers(connection: Connection, shard: int) -> dict[str, int]:

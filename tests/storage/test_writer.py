@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -125,8 +126,9 @@ def test_a_take_over_waits_for_the_commit_under_way(
     def progress(*arguments: Any) -> None:
         thread = threading.Thread(target=lambda: taker.append(take_over(database_url, [0])[0]))
         thread.start()
+        deadline = time.monotonic() + 20
         while connection.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone() == (0,):
-            pass
+            assert time.monotonic() < deadline and thread.is_alive(), "nobody waits for the commit"
         in_commit.set()
         threads.append(thread)
         original(*arguments)
