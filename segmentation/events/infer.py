@@ -31,6 +31,9 @@ _USUAL = {
 _decode = msgspec.json.Decoder(float_hook=lambda text: decimal_of(text) or Decimal(0)).decode
 _Path = tuple[str, ...]
 
+#: Names that mean something else as soon as they are within an object: product.id, item.name.
+_ONLY_OUTSIDE = ("id", "uuid", "user", "name", "type", "date", "time", "ts")
+
 
 @dataclass(slots=True)
 class _Seen:
@@ -41,6 +44,7 @@ class _Seen:
     whole_digits: int = 0
     zoned: bool = True
     count: int = 0
+    values: set[str] = field(default_factory=set)
 
     def add(self, value: object) -> None:
         self.count += 1
@@ -55,9 +59,10 @@ class _Seen:
                 self.kinds.add("numeric")
                 self.scale = max(self.scale, -int(number.as_tuple().exponent))
         elif isinstance(value, str):
+            self.values.add(value)
             self.kinds.add(self._text(value))
         else:
-            self.kinds.add("other")
+            self.kinds.add("object" if isinstance(value, dict) else "list")
 
     def _text(self, value: str) -> str:
         if not value:
@@ -98,7 +103,7 @@ def infer_schema(samples: Sequence[bytes]) -> str:
     if not read:
         raise TidegateError("None of the sample's lines is a JSON object. Give a file with one JSON event a line.")
     objects = {path[:end] for path in seen for end in range(1, len(path))}
-    fixed = _fixed({path: what for path, what in seen.items() if path not in objects})
+    fixed = _fixed({path: what for path, what in seen.items() if path not in objects and "" not in path}, read)
     lines = [f"# Guessed from {read} events: read it, correct it, then `tidegate validate`.", "events:"]
     for name in FIXED:
         lines.append(_fixed_line(name, fixed.get(name), seen))
@@ -107,7 +112,12 @@ def infer_schema(samples: Sequence[bytes]) -> str:
     for path, what in seen.items():
         if path in taken:
             continue
+        if "" in path:
+            lines.append(f"  # {_comment('.'.join(path))}: a name on the way is empty")
+            continue
         if path in objects:
+            if what.kinds == {"object"}:
+                continue  # an empty one
             lines.append(f"  # {_comment('.'.join(path))}: a value in some events and an object in others")
             continue
         lines.append(_line(path, what, names))
@@ -117,7 +127,7 @@ def infer_schema(samples: Sequence[bytes]) -> str:
 def _collect(message: dict[str, object], way: _Path, seen: dict[_Path, _Seen]) -> None:
     for key, value in message.items():
         path = (*way, key)
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             _collect(value, path, seen)
         elif value is not None:
             seen.setdefault(path, _Seen()).add(value)
@@ -127,15 +137,24 @@ def _plain(key: str) -> str:
     return re.sub(r"[^a-z0-9]", "", key.lower())
 
 
-def _fixed(seen: dict[_Path, _Seen]) -> dict[str, _Path]:
-    """Which path is probably which fixed column. `id` is the event's where something else is the user's."""
+def _fixed(seen: dict[_Path, _Seen], events: int) -> dict[str, _Path]:
+    """Which path is probably which fixed column. `id` is the event's where something else is the user's.
+
+    It has to be there in most events, an event id in all, and no two the same.
+    """
     found: dict[str, _Path] = {}
     for name, usual in _USUAL.items():
         wanted = "timestamptz" if name == "event_time" else "text"
         candidates = [
             (usual.index(_plain(path[-1])), len(path), path)
             for path, what in seen.items()
-            if _plain(path[-1]) in usual and path not in found.values() and what.type() == wanted
+            if _plain(path[-1]) in usual
+            and (len(path) == 1 or _plain(path[-1]) not in _ONLY_OUTSIDE)
+            and path not in found.values()
+            and what.type() == wanted
+            and "empty" not in what.kinds
+            and what.count * 2 > events
+            and (name != "event_id" or len(what.values) == events)
         ]
         if candidates:
             found[name] = min(candidates)[2]
