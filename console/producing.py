@@ -24,7 +24,6 @@ class Sender:
     ) -> None:
         self.topic = topic or settings.events_topic
         self._address, self._timeout = settings.kafka, timeout
-        kafka.wait_until_reachable(settings, timeout)
         self.partitions = kafka.partition_count(settings, self.topic, timeout)
         if not self.partitions:
             raise TidegateError(

@@ -1,9 +1,9 @@
 """`tidegate demo`: everything on this machine, live traffic, a table of what it does, and a clean end."""
 
 import signal
+import threading
 import time
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +12,7 @@ from segmentation.errors import TidegateError
 
 if TYPE_CHECKING:
     from console.demo.numbers import Reader
-    from console.demo.stack import Stack
+    from console.demo.stack import Pause, Stack
     from console.demo.traffic import Traffic
 
 CATCH_UP_SECONDS = 120
@@ -39,8 +39,7 @@ def command(rate: float, seconds: float | None, definitions: Path, folder: Path)
       tidegate demo --rate 2000
       DEMO_SECONDS=30 tidegate demo
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _end_once)
+    pause = _pause_until_signal()
     from console.demo.numbers import Reader
     from console.demo.stack import Stack
     from console.demo.traffic import Traffic, windows
@@ -51,25 +50,25 @@ def command(rate: float, seconds: float | None, definitions: Path, folder: Path)
     plan = compile_files(content.files, content.schema)
     began = time.monotonic()
     try:
-        with Stack(folder, definitions, click.echo) as stack:
+        with Stack(folder, definitions, click.echo, pause) as stack:
             traffic = Traffic(stack.settings, rate, windows(plan.segments))
             try:
-                click.echo(f"{traffic.history():,} events of the past weeks are in Kafka")
+                click.echo(f"{traffic.history(pause):,} events of the past weeks are in Kafka")
                 stack.start()
                 reader = Reader(stack.postgres.url)
                 try:
-                    _catch_up(stack, reader, traffic)
+                    _catch_up(stack, reader, traffic, pause)
                     click.echo(f"ready after {time.monotonic() - began:.0f} s; live traffic begins\n")
-                    _watch(stack, reader, traffic, rate, seconds)
+                    _watch(stack, reader, traffic, rate, seconds, pause)
                 finally:
                     reader.close()
             finally:
                 traffic.stop()
-    except KeyboardInterrupt:
+    except Interrupted:
         click.echo("ended; everything that the demo started is stopped")
 
 
-def _catch_up(stack: "Stack", reader: "Reader", traffic: "Traffic") -> None:
+def _catch_up(stack: "Stack", reader: "Reader", traffic: "Traffic", pause: "Pause") -> None:
     deadline = time.monotonic() + CATCH_UP_SECONDS
     while reader.lag(traffic.next_offsets):
         stack.check()
@@ -77,10 +76,12 @@ def _catch_up(stack: "Stack", reader: "Reader", traffic: "Traffic") -> None:
             raise TidegateError(
                 f"the engine did not take the history within {CATCH_UP_SECONDS} s; see {stack.folder}/engine.log."
             )
-        time.sleep(0.1)
+        pause(0.1)
 
 
-def _watch(stack: "Stack", reader: "Reader", traffic: "Traffic", rate: float, seconds: float | None) -> None:
+def _watch(
+    stack: "Stack", reader: "Reader", traffic: "Traffic", rate: float, seconds: float | None, pause: "Pause"
+) -> None:
     from console.demo import view
 
     start = reader.live = time.time()
@@ -88,17 +89,17 @@ def _watch(stack: "Stack", reader: "Reader", traffic: "Traffic", rate: float, se
     example = reader.example()
     if example is not None:
         click.echo(view.pasteable(stack, *example))
-    interrupted: KeyboardInterrupt | None = None
+    interrupted: Interrupted | None = None
     try:
         with view.View() as shown:
             while seconds is None or time.time() - start < seconds:
                 left = TICK_S if seconds is None else min(TICK_S, seconds - (time.time() - start))
-                time.sleep(max(left, 0.01))
+                pause(max(left, 0.01))
                 stack.check()
                 traffic.check()
                 now = time.time()
                 shown.show(reader.recent(traffic.next_offsets, now), now - start, traffic.sent, rate)
-    except KeyboardInterrupt as error:
+    except Interrupted as error:
         interrupted = error
     traffic.stop()
     # What is on its way shall be in the totals.
@@ -111,9 +112,21 @@ def _watch(stack: "Stack", reader: "Reader", traffic: "Traffic", rate: float, se
         raise interrupted
 
 
-def _end_once(number: int, frame: FrameType | None) -> None:
-    """The first signal ends the demo; further ones must not cut short the ending."""
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
-    raise KeyboardInterrupt
+class Interrupted(Exception):
+    """SIGINT or SIGTERM came."""
 
+
+def _pause_until_signal() -> "Pause":
+    """A pause that raises Interrupted once a signal has come.
+
+    The handlers raise nothing themselves: an exception in the midst of starting a process would lose it.
+    """
+    came = threading.Event()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda number, frame: came.set())
+
+    def pause(seconds: float) -> None:
+        if came.wait(seconds):
+            raise Interrupted
+
+    return pause

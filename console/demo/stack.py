@@ -24,17 +24,18 @@ PARTITIONS = 4
 READY_SECONDS = 60
 
 Say = Callable[[str], None]
+Pause = Callable[[float], None]
 
 
 class Stack:
     """`with Stack(folder, definitions, say) as stack:` has PostgreSQL and the broker; `start` adds the rest.
 
-    folder: for settings, logs and checkpoints; emptied of an earlier demo's. Ports are the usual
-    ones where they are free, so that commands work without naming them.
+    folder: for settings and logs. Ports are the usual ones where they are free, so that commands work
+    without naming them. pause(seconds) is called wherever it is safe to end, and may raise.
     """
 
-    def __init__(self, folder: Path, definitions: Path, say: Say) -> None:
-        self.folder, self._definitions, self._say = folder, definitions, say
+    def __init__(self, folder: Path, definitions: Path, say: Say, pause: Pause = time.sleep) -> None:
+        self.folder, self._definitions, self._say, self._pause = folder, definitions, say, pause
         self._open = contextlib.ExitStack()
         self.children: list[Child] = []
         self.config = folder / "tidegate.yml"
@@ -60,11 +61,15 @@ class Stack:
         # Real commit times, so that the latency shown is the one until others can see the membership.
         self.postgres = EmbeddedPostgres(options={"track_commit_timestamp": "on"})
         self._open.enter_context(self.postgres)
+        self._pause(0)
         migrate(self.postgres.url)
         self._say(f"PostgreSQL is up ({time.monotonic() - began:.1f} s)")
         began = time.monotonic()
         topics = {"events": PARTITIONS, "segment-transitions": PARTITIONS, "events-dead-letter": 1}
-        broker = self._open.enter_context(EmbeddedBroker(topics=topics))
+        broker = EmbeddedBroker(topics=topics)
+        self._open.callback(broker.stop)
+        broker.start()
+        self._pause(0)
         self._say(f"the Kafka-compatible broker is up ({time.monotonic() - began:.1f} s)")
         self._configure(broker.bootstrap)
 
@@ -121,7 +126,7 @@ class Stack:
                     answer = health.Check(health_pb2.HealthCheckRequest(), timeout=1.0, wait_for_ready=True)
                     if answer.status == health_pb2.HealthCheckResponse.SERVING:
                         return
-                time.sleep(0.05)
+                self._pause(0.05)
         raise TidegateError(f"the gRPC server was not ready within {READY_SECONDS} s; see {self.folder}/server.log.")
 
 

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
 
 from console.producing import Sender
@@ -58,11 +58,13 @@ class Traffic:
         self.next_offsets: dict[int, int] = {}
         self.sent = 0
 
-    def history(self) -> int:
+    def history(self, pause: Callable[[float], None]) -> int:
         """Sends the past and returns the number of its events. Before the engine starts, so that none is late."""
         now = time.time_ns() // 1_000
         events = generator.history(SEED, now, HISTORY_DAYS, HISTORY_EVENTS, self._people, self._windows, LAPSING_S)
-        for event in events:
+        for index, event in enumerate(events):
+            if not index & 0x3FF:
+                pause(0)
             self._send(event)
         self._sender.finish()
         return len(events)
