@@ -183,6 +183,9 @@ def _quoted(column: EventColumn, values: Sequence[Any]) -> tuple[dict[int, Held]
     for row, text in enumerate(values):
         if type(text) is str:
             if text not in known:
+                if column.type.kind is Kind.BOOLEAN:  # only numbers may stand in quotes
+                    odd.add(row)
+                    continue
                 try:
                     known[text] = read_number(column, text)
                 except Refusal:

@@ -201,6 +201,7 @@ def read_time(column: EventColumn, text: str) -> int:
 
 def read_number(column: EventColumn, text: str) -> int | float:
     """From the number's text: bigint, double, or numeric as a whole number of 10**-scale."""
+    assert column.type.kind in (Kind.BIGINT, Kind.DOUBLE, Kind.NUMERIC)
     value: int | float | None = None
     number = decimals.decimal_of(text)
     if number is not None:

@@ -132,6 +132,18 @@ def test_what_is_read_alone_keeps_its_own_user_and_texts() -> None:
     assert [twin.of_rows(decoded.rows, row, schema)["region"] for row in range(7)] == [f"r{row}" for row in range(7)]
 
 
+def test_in_quotes_only_numbers_are_read() -> None:
+    schema = load_schema(
+        "events: {ok: {type: boolean, empty_as_null: true}, at: {type: timestamptz, empty_as_null: true}, "
+        "n: {type: bigint, empty_as_null: true}, x: {type: double, empty_as_null: true}}"
+    )
+    wrong = [good(ok=text) for text in ("0", "1", "0e0", "true", "t", " ")] + [good(at="0")] + [good(n="true")]
+    decoded = decode(Decoder(schema, None), [*wrong, good(ok="", at="", n="", x=""), good(n="1.2e1", x="-0")])
+    assert [each.index for each in decoded.rejects] == list(range(len(wrong)))
+    found = [twin.of_rows(decoded.rows, row, schema) for row in range(2)]
+    assert [(each["ok"], each["at"], each["n"], each["x"]) for each in found] == [(None,) * 4, (None, None, 12, 0.0)]
+
+
 def test_values_are_not_echoed_at_length() -> None:
     decoded = decode(Decoder(load_schema(""), None), [good(user_id=["secret" * 99]), good(event_time="9" * 999)])
     assert [len(each.detail) < 200 for each in decoded.rejects] == [True, True]
