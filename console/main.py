@@ -7,6 +7,7 @@ A `TidegateError` is one clear text on stderr and never a traceback.
 import importlib
 import os
 import sys
+import traceback
 
 import click
 
@@ -105,6 +106,11 @@ def main() -> None:
         # The reader of our output went away (`| head`): nothing to say, and nothing more to flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except Exception as error:
+        # Nothing that a user did should end here; the traceback is for whoever repairs it.
+        traceback.print_exc()
+        click.echo(f"tidegate: unexpected {type(error).__name__}; this is a defect of Tidegate: report it.", err=True)
+        code = 2
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -22,7 +22,7 @@ class Done:
 def tidegate(
     *arguments: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None, stdin: str = ""
 ) -> Done:
-    """Whatever is no SystemExit would be a traceback for the caller, and so fails the test."""
+    """A traceback fails the test, whatever the arguments."""
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", newline="") for _ in range(2))
     logger = logging.getLogger()
     handlers, level = logger.handlers[:], logger.level
@@ -41,7 +41,9 @@ def tidegate(
         logger.handlers[:] = handlers
         logger.setLevel(level)
     assert isinstance(code, int), code
-    return Done(code, _text(out), _text(err))
+    done = Done(code, _text(out), _text(err))
+    assert "Traceback" not in done.err, done.err
+    return done
 
 
 def environment(more: dict[str, str] | None = None) -> dict[str, str]:

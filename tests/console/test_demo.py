@@ -105,8 +105,9 @@ def test_it_runs_by_itself_and_everything_it_prints_works(tmp_path: Path, demos:
     assert (demo.folder / "tidegate.yml").stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("moment", ["PostgreSQL is up", "live traffic begins"])
+@pytest.mark.parametrize(
+    ("number", "moment"), [(signal.SIGTERM, "PostgreSQL is up"), (signal.SIGINT, "live traffic begins")]
+)
 def test_a_signal_ends_all_of_it(tmp_path: Path, demos: list[Demo], number: signal.Signals, moment: str) -> None:
     demo = Demo(tmp_path / "demo")
     demos.append(demo)
