@@ -98,11 +98,10 @@ class Reference:
         self._expire_silent(self.watermark)
 
     def idle(self, partition: int, watermark: int | None, clock: int) -> None:
-        """A read without events: the clock moves; the partition is said to be this far, or keeps to its events."""
+        """A read without events: the clock moves, and perhaps the partition is said to be this far."""
         self._release(clock)
-        if watermark is None:
-            self._follow(partition)
-        else:
+        self._follow(partition)
+        if watermark is not None:
             self._watermarks[partition] = max(self._watermarks[partition], watermark)
         self._expire_silent(self.watermark)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from segmentation.events.rows import Bool, Int64
 from segmentation.state.log import Log
+from segmentation.state.order import stable_order
 
 Array = NDArray[Any]
 
@@ -29,7 +30,7 @@ def repeats(user: Int64, time: Int64, event_id: Array, log: Log) -> Bool:
     key = rank * width + user
     old_key = old_rank * width + old["user"]
     every = np.concatenate((old_key, key))
-    order = np.argsort(every, kind="stable")  # logged rows first, then rows as they arrived
+    order = stable_order(every)  # logged rows first, then rows as they arrived
     same = every[order][1:] == every[order][:-1]
     shared = np.concatenate((same, [False])) | np.concatenate(([False], same))
     out = np.zeros(n, np.bool_)
@@ -48,7 +49,7 @@ def repeats(user: Int64, time: Int64, event_id: Array, log: Log) -> Bool:
 def known_at(user: Int64, time: Int64, watermark: Int64, newest: Int64) -> Int64:
     """When each event becomes known, µs. user, time, watermark int64[n] in order of arrival (the
     watermark never decreasing); newest int64[users]: each user's newest time so far, raised here."""
-    order = np.argsort(user, kind="stable")
+    order = stable_order(user)
     who, when = user[order], time[order]
     head = np.flatnonzero(np.concatenate(([True], who[1:] != who[:-1])))
     size = np.diff(np.concatenate((head, [len(who)])))

@@ -43,7 +43,7 @@ class Columnar:
         """The shard's number of each row's user; new users get the next ones."""
         used, place = np.unique(rows.user, return_inverse=True)
         ids = rows.user_ids
-        numbers: Int64 = self.users.codes(ids[i] for i in used.tolist())[place]
+        numbers: Int64 = self.users.codes([ids[i] for i in used.tolist()])[place]
         return numbers
 
     def columns(self, rows: Rows, user: Int64, known: Int64) -> Columns:

@@ -43,24 +43,21 @@ class Deltas:
         return self._linear(touched.where(linear), frame, step), self._offers(touched.where(~linear), frame, rows, step)
 
     def _linear(self, touched: Touched, frame: Frame, step: Int64) -> LinearRows:
-        none = np.zeros(0, np.int64)
-        deltas, used = [none], [none]
+        delta = _product(self._weight[touched.term], touched.sign)
+        keep = np.ones(len(delta), np.bool_)
         for pairs, value in self._index.values(touched, frame):
-            weight = _product(self._weight[touched.term[pairs]], touched.sign[pairs])
-            if value is None:
-                deltas.append(weight)
-            else:
-                here = _valid(value, len(pairs))
-                pairs, data = pairs[here], np.broadcast_to(value.data, len(here))[here]
-                deltas.append(_product(data, weight[here]))
-            used.append(pairs)
-        order = np.concatenate(used)
-        return LinearRows(self._index.cell[touched.term[order]], step[touched.row[order]], np.concatenate(deltas))
+            product = _product(np.broadcast_to(value.data, len(pairs)), delta[pairs])
+            if product.dtype != delta.dtype:
+                delta = delta.astype(object)
+            delta[pairs] = product
+            keep[pairs] = _valid(value, len(pairs))
+        if not keep.all():
+            touched, delta = touched.where(keep), delta[keep]
+        return LinearRows(self._index.cell[touched.term], step[touched.row], delta)
 
     def _offers(self, touched: Touched, frame: Frame, rows: Columns, step: Int64) -> RegisterRows:
         parts = []
         for pairs, value in self._index.values(touched, frame):
-            assert value is not None
             here = _valid(value, len(pairs))
             pairs, data = pairs[here], np.broadcast_to(self._storable(value), len(here))[here]
             row, cell = touched.row[pairs], self._index.cell[touched.term[pairs]]

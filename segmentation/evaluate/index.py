@@ -21,6 +21,7 @@ from segmentation.evaluate.environments import Frame
 from segmentation.evaluate.vector import Vector, evaluate
 from segmentation.events.rows import Int64, TextColumn
 from segmentation.state.dictionary import Dictionary
+from segmentation.state.order import stable_order
 from segmentation.types import FOREVER
 
 Array = NDArray[Any]
@@ -126,14 +127,13 @@ class Index:
             keep[pairs] = evaluate(self.residuals[number], frame.take(rows)).truth(len(rows))
         return touched.where(keep)
 
-    def values(self, touched: Touched, frame: Frame) -> list[tuple[Array, Vector | None]]:
-        """The pairs by distinct argument: (pair numbers, the argument at those pairs; None is 1)."""
-        out: list[tuple[Array, Vector | None]] = []
-        for number, pairs in grouped(self.arg[touched.term], np.arange(len(touched.term))):
-            if number < 0:
-                out.append((pairs, None))
-            else:
-                out.append((pairs, evaluate(self.args[number], frame.take(touched.row[pairs]))))
+    def values(self, touched: Touched, frame: Frame) -> list[tuple[Array, Vector]]:
+        """For each distinct argument: the numbers of the pairs that have it, and its values there."""
+        arg = self.arg[touched.term]
+        some = np.flatnonzero(arg >= 0)
+        out = []
+        for number, pairs in grouped(arg[some], some):
+            out.append((pairs, evaluate(self.args[number], frame.take(touched.row[pairs]))))
         return out
 
 
@@ -143,7 +143,7 @@ def _digit(place: dict[str, int], text: str) -> int:
 
 def grouped(numbers: Array, items: Array) -> list[tuple[int, Array]]:
     """items by their number."""
-    order = np.argsort(numbers, kind="stable")
+    order = stable_order(numbers)
     ordered = numbers[order]
     if not len(ordered):
         return []

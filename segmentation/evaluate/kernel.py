@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from segmentation.evaluate.steps import Steps
 from segmentation.events.rows import Bool, Int64
 from segmentation.state.arena import Arena
+from segmentation.state.order import stable_order
 
 Array = NDArray[Any]
 _SAFE = 2**62
@@ -78,7 +79,7 @@ class Kernel:
         """cell, step int64[n], delta[n] (int64 or Python ints): stores the values, returns what flipped."""
         n_steps = len(steps)
         key = cell * n_steps + step
-        order = np.argsort(key)
+        order = stable_order(key)
         key, delta = key[order], delta[order]
         if delta.dtype == object or _magnitude(delta) * len(delta) >= _SAFE:
             delta = delta.astype(object)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from segmentation.evaluate.steps import Steps
 from segmentation.events.rows import Bool, Int64
 from segmentation.state.arena import Arena
+from segmentation.state.order import stable_order
 
 Array = NDArray[Any]
 #: Slots of a register's block: set (0 or 1 + index of the event id), time µs, value.
@@ -62,7 +63,7 @@ class Registers:
     def apply(self, rows: RegisterRows, steps: Steps) -> SettledRegisters:
         n_steps = len(steps)
         key = rows.cell * n_steps + rows.step
-        order = np.argsort(key)
+        order = stable_order(key)
         key, cell, user = key[order], rows.cell[order], steps.user[rows.step[order]]
         n = len(key)
         head = np.flatnonzero(np.concatenate(([True], (cell[1:] != cell[:-1]) | (user[1:] != user[:-1]))))

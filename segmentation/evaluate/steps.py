@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmentation.events.rows import Bool, Int64
+from segmentation.state.order import stable_order
 
 Array = NDArray[Any]
 
@@ -46,7 +47,7 @@ def steps_of(change_user: Array, change_at: Array, event_user: Array, event_at: 
     span = int(instant.max()) - low
     bits = span.bit_length()
     if bits + int(user.max()).bit_length() <= 62:
-        order = np.argsort((user << bits) | (instant - low), kind="stable")
+        order = stable_order((user << bits) | (instant - low))
     else:
         order = np.lexsort((instant, user))
     user, instant = user[order], instant[order]

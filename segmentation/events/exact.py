@@ -36,6 +36,7 @@ Held = str | int | float | bool | None
 
 _MISSING = msgspec.Raw(b"")
 _text = msgspec.json.Decoder(str).decode
+_whole = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,7 @@ class Exact:
             raise Refusal(Reason.SCHEMA_REGISTRY_FRAMING, detail)
         try:
             message.decode()
+            _whole(message)  # first, since a struct stops at what is no object, whatever follows
             found: dict[tuple[str, ...], bytes] = {}
             self.root.read(self.root.decoder.decode(message), (), found)
             return found

@@ -1,6 +1,6 @@
 """Texts as numbers: each distinct text gets the next code, forever."""
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,9 +39,12 @@ class Dictionary:
             self.values.append(value)
         return code
 
-    def codes(self, values: Iterable[str]) -> NDArray[np.int64]:
-        code = self.code
-        return np.fromiter((code(value) for value in values), np.int64)
+    def codes(self, values: Sequence[str]) -> NDArray[np.int64]:
+        """The codes of many texts; new ones get the next codes, in their order."""
+        found: list[int | None] = list(map(self._code.get, values))
+        if None in found:
+            return np.array([self.code(value) for value in values], np.int64)
+        return np.array(found, np.int64)
 
     def derived(self, key: Hashable, function: Callable[[str], int], codes: NDArray[Any]) -> NDArray[np.int32]:
         """function(text) for each code >= 0; -1 for codes below. `key` names the function."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segmentation.state.order import stable_order
 from segmentation.types import NEVER
 
 Array = NDArray[Any]
@@ -69,7 +70,7 @@ class Log:
 
     def append(self, rows: Columns) -> None:
         """Takes rows in any order of time."""
-        order = np.argsort(rows["time"], kind="stable")
+        order = stable_order(rows["time"])
         time = rows["time"][order]
         body = self._body.time()
         first = int(np.searchsorted(time, body[-1] if len(body) else NEVER, "left"))
@@ -134,5 +135,5 @@ def _rows_at(sorted_times: Array, times: Array) -> Array:
 
 
 def _merged(a: Columns, b: Columns) -> Columns:
-    order = np.argsort(np.concatenate((a["time"], b["time"])), kind="stable")
+    order = stable_order(np.concatenate((a["time"], b["time"])))
     return {name: np.concatenate((a[name], b[name]))[order] for name in a}

@@ -1,0 +1,31 @@
+"""Sorting integers and keeping track of where they came from."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmentation.events.rows import Int64
+
+Array = NDArray[Any]
+
+
+def stable_order(keys: Array) -> Int64:
+    """np.argsort(keys, kind="stable") for integers, several times faster where they have bits to spare.
+
+    Each key is sorted together with its place in the low bits, so the sort needs no index and
+    equal keys stay in order.
+    """
+    n = len(keys)
+    if not n:
+        return np.zeros(0, np.int64)
+    low, high = int(keys.min()), int(keys.max())
+    bits = n.bit_length()
+    if (high - low).bit_length() + bits > 62 or abs(low) >= 2**62:
+        return np.argsort(keys, kind="stable")
+    packed = keys.astype(np.int64) - low
+    packed <<= bits
+    packed |= np.arange(n)
+    packed.sort()
+    packed &= (1 << bits) - 1
+    return packed
