@@ -86,6 +86,7 @@ def good(**fields: object) -> bytes:
         (b'{"a": "\xff"}', "not_json", "not UTF-8"),
         (b'{"a":' * 5_000 + b"1" + b"}" * 5_000, "not_json", "nested too deeply"),
         (good()[:-1], "not_json", "not JSON"),
+        (b'0"user_id": "u"}', "not_json", "trailing"),
         (b"[1]", "not_an_object", "got an array"),
         (b'"u"', "not_an_object", 'got the string "u"'),
         (b"null", "not_an_object", "got null"),
