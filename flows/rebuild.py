@@ -63,7 +63,7 @@ def rebuild_all(settings: Settings, stop: threading.Event) -> None:
         dict.fromkeys(range(partitions), 0),
         {partition: end for partition, (_, end) in enumerate(found)},
         {},
-        Pace([], 1),
+        Pace([], 2**62, 2**62),  # each read is worked off before the next
         stop,
         checkpoints,
     )

@@ -8,7 +8,7 @@ with the next step, or alone after `QUIET_US`, so that the watermark is seen to 
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +19,7 @@ from flows.items import ShardPoll, Work
 from segmentation.errors import TidegateError
 from segmentation.evaluate.step import Part, Step, Transitions
 from segmentation.events.rows import Int64, Poll
+from segmentation.types import NEVER
 from storage.commits import Commit, DeadLetter
 from storage.engine_state import Takeover
 
@@ -67,6 +68,7 @@ class ShardRunner:
     _catch_up: CatchUp | None = None
     _quiet: dict[int, Part] = field(default_factory=dict)
     _quiet_messages: int = 0
+    _quiet_clock: int = NEVER
     _saved: set[int] = field(default_factory=set)
     _changed: bool = False
     _save_next: bool = False
@@ -184,7 +186,11 @@ class ShardRunner:
         if rows or rejects or len(step.transitions) or step.new_users:
             return [self._work(step, rejects, [item.stamps for item in items], now_us)]
         for part in step.parts:
-            self._quiet[part.partition] = part
+            # The last of each partition, in the order of these, under the latest clock so far: the shard
+            # lets nothing take effect that is ahead of it.
+            self._quiet_clock = max(self._quiet_clock, part.clock)
+            self._quiet.pop(part.partition, None)
+            self._quiet[part.partition] = replace(part, clock=self._quiet_clock)
         self._quiet_messages += sum(poll.next_offset - item.first_offset for item, poll in zip(items, polls))
         self.rules.reached(self.number_of_shard, {part.partition: part.next_offset for part in step.parts})
         return []

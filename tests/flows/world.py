@@ -1,0 +1,184 @@
+"""The engine's world without Kafka and Postgres: logs, a database, kills; everything drawn from one seed."""
+
+import random
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from flows.engine import starts_of
+from flows.items import ShardPoll, Work
+from flows.progress import Progress
+from flows.shard_runner import Rules, ShardRunner
+from segmentation.compile.plan import Plan
+from segmentation.evaluate.shard import Shard
+from segmentation.evaluate.step import Part, Step
+from segmentation.events.rows import Poll
+from segmentation.reference import Event
+from segmentation.shards import shard_of
+from segmentation.types import NEVER
+from storage.commits import CheckpointRecord, Commit, DeadLetter
+from storage.engine_state import RecordedStep, Takeover
+from tests.oracle.running import SCHEMA
+from tests.oracle.strategies import PARTITIONS, Scenario
+from tests.oracle.streams import rows_of
+
+COLUMNS = {
+    name: column.type for name, column in SCHEMA.events.items() if name not in ("user_id", "event_id", "event_time")
+}
+
+
+@dataclass
+class StoredShard:
+    commits: list[Commit] = field(default_factory=list)
+    saved: CheckpointRecord | None = None
+    state: bytes = b""
+
+    def store(self, work: Work) -> None:
+        assert work.commit.number == len(self.commits) + 1, "a step is missing or stored twice"
+        self.commits.append(work.commit)
+        if work.state is not None:
+            self.saved = CheckpointRecord(work.commit.shard, work.commit.number, "", "", dict(work.offsets))
+            self.state = work.state
+
+    def takeover(self, shard: int) -> Takeover:
+        after = self.saved.step if self.saved else 0
+        steps = [RecordedStep(commit.number, list(commit.parts)) for commit in self.commits[after:]]
+        return Takeover(shard, 1, len(self.commits), NEVER, self.offsets(), self.saved, steps)
+
+    def offsets(self) -> dict[int, int]:
+        return {part.partition: part.next_offset for commit in self.commits for part in commit.parts}
+
+
+class World:
+    """A scenario's reads become logs (None: a message that is refused); `run_to_the_end` reads them with kills."""
+
+    def __init__(self, scenario: Scenario, plan: Plan, shards: int, seed: int) -> None:
+        self.scenario, self.plan, self.shards = scenario, plan, shards
+        self.random = random.Random(seed)
+        self.logs: defaultdict[int, list[Event | None]] = defaultdict(list)
+        self.reads: list[tuple[int, int, int, int | None]] = []  # partition, end, clock, watermark
+        for read in scenario.reads:
+            log = self.logs[read.partition]
+            for event in read.events:
+                if self.random.random() < 0.1:
+                    log.append(None)
+                log.append(event)
+            self.reads.append((read.partition, len(log), read.clock, read.watermark))
+        self.stored = [StoredShard() for _ in range(shards)]
+        self.kills = 0
+
+    @property
+    def settings(self) -> tuple[int, int | None, bool]:
+        return self.scenario.lateness_us, self.scenario.dedupe_horizon_us, self.scenario.live
+
+    def run_to_the_end(self, kills: int) -> None:
+        seen = 0
+        for _ in range(kills):
+            seen = self._incarnation(seen, self.random.randint(seen, len(self.reads)), killed=True)
+        self._incarnation(seen, len(self.reads), killed=False)
+
+    def _incarnation(self, seen: int, until: int, killed: bool) -> int:
+        """Starts where the database says, reads again up to read number `seen`, then new ones up to `until`."""
+        draw = self.random
+        found = [stored.takeover(shard) for shard, stored in enumerate(self.stored)]
+        progress = {each.shard: Progress(each.offsets, each.checkpoint.offsets if each.checkpoint else None)
+                    for each in found}  # fmt: skip
+        starts = starts_of(progress, dict.fromkeys(range(PARTITIONS), 0))
+        rules = Rules(draw.choice([1, 3, 10, 10**9]), PARTITIONS)
+        now = draw.randint(0, 5)
+        runners = [ShardRunner(each, self._state(each), rules, now) for each in found]
+        waiting: list[list[Work]] = [[] for _ in runners]
+        for batch in self._batched(self._polls(starts, seen, until)):
+            now += draw.choice([0, 1, 400_000, 1_100_000])
+            for shard, runner in enumerate(runners):
+                waiting[shard] += runner.take([poll for polls in batch for poll in polls if poll.shard == shard], now)
+                if draw.random() < 0.2:
+                    waiting[shard] += runner.tick(now)
+                if draw.random() < 0.5:
+                    self._store(shard, waiting[shard])
+        if killed:
+            self.kills += 1
+            for shard, works in enumerate(waiting):
+                self._store(shard, works[: draw.randint(0, len(works))])
+            return until
+        for shard, runner in enumerate(runners):
+            assert not runner.catching_up, "the record was not run to its end"
+            self._store(shard, waiting[shard] + runner.end(now))
+        return until
+
+    def _state(self, found: Takeover) -> Shard:
+        if found.checkpoint is None:
+            return Shard(self.plan, PARTITIONS, *self.settings)
+        return Shard.load(self.stored[found.shard].state, self.plan, 0, *self.settings)
+
+    def _store(self, shard: int, works: list[Work]) -> None:
+        for work in works:
+            self.stored[shard].store(work)
+        works.clear()
+
+    def _polls(self, starts: dict[int, int], seen: int, until: int) -> list[list[ShardPoll]]:
+        """Messages that were read before come in other portions and another order, under the latest clock."""
+        reached = dict.fromkeys(range(PARTITIONS), 0)
+        for partition, end, _, _ in self.reads[:seen]:
+            reached[partition] = end
+        clock = self.reads[seen - 1][2] if seen else self.reads[0][2]
+        position = dict(starts)
+        out = []
+        behind = [partition for partition in reached if position[partition] < reached[partition]]
+        while behind:
+            partition = self.random.choice(behind)
+            end = self.random.randint(position[partition] + 1, reached[partition])
+            out.append(self._poll(partition, position[partition], end, clock, None))
+            position[partition] = end
+            behind = [partition for partition in reached if position[partition] < reached[partition]]
+        for partition, end, at, watermark in self.reads[seen:until]:
+            if end >= position[partition]:
+                out.append(self._poll(partition, position[partition], end, at, watermark))
+                position[partition] = end
+        return out
+
+    def _poll(self, partition: int, start: int, end: int, clock: int, watermark: int | None) -> list[ShardPoll]:
+        polls = []
+        for shard in range(self.shards):
+            poll = self.poll(shard, partition, start, end, clock, watermark)
+            rows = 0 if poll.rows is None else len(poll.rows)
+            polls.append(ShardPoll(shard, start, poll, np.zeros(rows, np.int64)))
+        polls[partition % self.shards].rejects = [
+            DeadLetter("events", partition, offset, None, None, [], "not_json", "")
+            for offset in range(start, end) if self.logs[partition][offset] is None
+        ]  # fmt: skip
+        return polls
+
+    def poll(self, shard: int, partition: int, start: int, end: int, clock: int, watermark: int | None) -> Poll:
+        here = [(offset, event) for offset, event in enumerate(self.logs[partition][:end]) if offset >= start and event]
+        if not here:
+            return Poll(partition, end, clock, NEVER, watermark, None)
+        events = [event for _, event in here]
+        rows = rows_of(events, COLUMNS)
+        rows.offset = np.array([offset for offset, _ in here], np.int64)
+        mine = [place for place, event in enumerate(events) if shard_of(event.user_id, self.shards) == shard]
+        return Poll(
+            partition, end, clock, max(event.time for event in events), watermark, rows.take(np.array(mine, np.int64))
+        )
+
+    def _batched(self, polls: list[list[ShardPoll]]) -> list[list[list[ShardPoll]]]:
+        out = []
+        while polls:
+            size = self.random.choice([1, 1, 2, 5])
+            out.append(polls[:size])
+            polls = polls[size:]
+        return out
+
+    def told_by_the_record(self, shard: int) -> list[Step]:
+        """What a shard says that runs all recorded parts once, one after the other, from an empty state."""
+        state = Shard(self.plan, PARTITIONS, *self.settings)
+        position: dict[int, int] = defaultdict(int)
+        steps = []
+        for commit in self.stored[shard].commits:
+            steps.append(state.run([self._recorded(shard, part, position) for part in commit.parts]))
+        return steps
+
+    def _recorded(self, shard: int, part: Part, position: dict[int, int]) -> Poll:
+        start, position[part.partition] = position[part.partition], part.next_offset
+        return self.poll(shard, part.partition, start, part.next_offset, part.clock, part.watermark)
