@@ -4,9 +4,13 @@ import json
 import re
 from typing import get_args
 
+import numpy as np
 import pytest
 
+from segmentation.events.decode import Decoder
 from segmentation.events.rejects import Reason
+from segmentation.events.rows import ValueColumn
+from segmentation.events.schema import load_schema
 from storage.settings import Settings
 from tests.architecture.source import ROOT
 from tests.docs import generate
@@ -31,6 +35,16 @@ def test_the_json_schema_is_up_to_date() -> None:
     assert generate.JSON_SCHEMA.read_text() == generate.json_schema(), REMEDY
     schema = json.loads(generate.JSON_SCHEMA.read_text())
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+
+
+def test_the_example_for_producers_is_accepted_whole() -> None:
+    example = re.search(r"^```json\n(.*?)^```", (ROOT / "docs/events.md").read_text(), re.M | re.S)
+    assert example is not None
+    schema = load_schema((ROOT / "segment_defs/schema.yml").read_text())
+    decoded = Decoder(schema, None).decode([example[1].encode()], np.array([0]), np.array([0]))
+    assert decoded.rejects == []
+    amount = decoded.rows.columns["amount"]
+    assert isinstance(amount, ValueColumn) and amount.data.tolist() == [4990]
 
 
 @pytest.mark.parametrize("reason", list(Reason))
