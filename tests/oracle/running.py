@@ -138,23 +138,26 @@ def engine(scenario: Scenario, plan: Plan, shards: int, cuts: Bits, parts: Seque
     shard goes through dump and load. `parts`: the record of a run without cut polls, to be repeated.
     """
     settings = (PARTITIONS, scenario.lateness_us, scenario.dedupe_horizon_us, scenario.live)
-    reads = scenario.reads + (closing(scenario) if scenario.live else [])
+    last = closing(scenario) if scenario.live else []
     outcome = Outcome()
-    for number, polls in enumerate(polls_of(reads, COLUMNS, shards, lambda _read, _event: not parts and cuts.next())):
+    cut_polls = polls_of(scenario.reads + last, COLUMNS, shards, lambda _read, _event: not parts and cuts.next())
+    for number, polls in enumerate(cut_polls):
         if parts:
             for poll, part in zip(polls, parts):
                 poll.clock, poll.watermark = part.clock, part.watermark
         shard = Shard(plan, *settings)
-        for some in _cut(polls, cuts):
-            step = shard.run(some)
-            outcome.add(step, plan)
-            if number == 0:
-                outcome.parts += step.parts
+        closing_from = len(polls) - len(last)
+        steps = []
+        for some in _cut(polls[:closing_from], cuts):
+            steps.append(shard.run(some))
             if cuts.next():
                 shard = Shard.load(shard.dump(), plan, *settings)
         outcome.watermarks.add(shard.watermark)
-        if not scenario.live:
-            outcome.add(shard.finish(scenario.end), plan)
+        steps.append(shard.run(polls[closing_from:]) if last else shard.finish(scenario.end))
+        for step in steps:
+            outcome.add(step, plan)
+        if number == 0:
+            outcome.parts = [part for step in steps for part in step.parts]
         names = [definition.name for definition in plan.segments]
         outcome.members |= {(user_id, names[n]) for user_id, numbers in shard.members() for n in numbers}
     return outcome

@@ -3,23 +3,37 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segmentation.reference import Flip, Reference
 from tests.oracle import cases
 from tests.oracle.running import Bits, Outcome, Tally, bound, engine, finish, planned, reference_of
-from tests.oracle.strategies import Scenario, scenarios
+from tests.oracle.strategies import EXTREMES, Scenario, scenarios
 
+EXAMPLES = settings().max_examples
 CUTS = st.integers(0, 2**48 - 1)
 
 
 def test_logs_are_those_of_the_reference() -> None:
+    _hold_for(scenarios(), EXAMPLES)
+
+
+def test_long_streams() -> None:
+    _hold_for(scenarios(definitions=10, events=80), EXAMPLES // 20)
+
+
+def test_extreme_values() -> None:
+    _hold_for(scenarios(values=EXTREMES), EXAMPLES // 5)
+
+
+def _hold_for(some: st.SearchStrategy[Scenario], examples: int) -> None:
     tally = Tally()
 
-    @given(scenarios(), CUTS, CUTS)
-    def property_(scenario: Scenario, some: int, other: int) -> None:
-        _hold(scenario, [some, other], tally)
+    @settings(max_examples=examples)
+    @given(some, CUTS, CUTS)
+    def property_(scenario: Scenario, cuts: int, others: int) -> None:
+        _hold(scenario, [cuts, others], tally)
 
     property_()
     tally.check()
@@ -40,8 +54,6 @@ def _hold(scenario: Scenario, cuts: list[int], tally: Tally) -> None:
     watermark = reference.watermark
     finish(reference, scenario)
     tally.add(reference.log)
-    if scenario.live:
-        watermark = reference.watermark
     whole = engine(scenario, plan, 1, Bits(0))
     _same(scenario, reference, watermark, whole, "1 shard, one run")
     again = engine(scenario, plan, 1, Bits(cuts[0]), whole.parts)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from segmentation.reference import Flip, Reference
 from tests.oracle import cases
-from tests.oracle.grammar import COLUMNS
+from tests.oracle.grammar import COLUMNS, START_US
 from tests.oracle.judge import Judge
 from tests.oracle.running import Tally, bound, finish, reference_of
 from tests.oracle.strategies import Scenario, scenarios
@@ -58,7 +58,7 @@ def _check(scenario: Scenario, reference: Reference, instants: list[int]) -> Non
         afresh = {(u, d.name) for u in users for d in reference.definitions if reference.is_member(d, u, t)}
         assert logged == judged == afresh, "\n".join(
             [
-                f"members differ at {t - cases.START_US:,}",
+                f"members differ at {t - START_US:,}",
                 f"DuckDB:    {sorted(judged)}",
                 f"log:       {sorted(logged)}",
                 f"reference: {sorted(afresh)}",
