@@ -8,6 +8,7 @@ ListOffsets gives is that of the last batch's first message; a fetch tells the t
 import contextlib
 import importlib.util
 import os
+import signal
 import socket
 import subprocess
 import tempfile
@@ -20,6 +21,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from segmentation.errors import TidegateError
+from storage.embedded import end_with_parent
 
 READY_SECONDS = 20
 STOP_SECONDS = 5
@@ -30,7 +32,7 @@ class EmbeddedBroker:
 
     port 0 takes a free one. topics: name -> partitions, created before the block is entered.
     The child is in a session of its own: Ctrl-C in a terminal does not reach it before the
-    engine has stopped.
+    engine has stopped. It ends with the process that started it, also when that is killed (Linux).
     """
 
     def __init__(self, port: int = 0, topics: Mapping[str, int] | None = None) -> None:
@@ -49,6 +51,13 @@ class EmbeddedBroker:
         return self._process.pid
 
     def start(self) -> "EmbeddedBroker":
+        try:
+            return self._start()
+        except BaseException:  # a signal, too, leaves no child behind
+            self.stop()
+            raise
+
+    def _start(self) -> "EmbeddedBroker":
         binary = _binary()
         # Another process may take the free port between our look and Tansu's bind: try again then.
         for attempt in range(5):
@@ -67,6 +76,7 @@ class EmbeddedBroker:
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
                 stderr=subprocess.STDOUT,
+                preexec_fn=end_with_parent(signal.SIGKILL),
                 start_new_session=True,
             )
             if self._wait_until_ready(port):

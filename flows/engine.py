@@ -122,7 +122,12 @@ class Engine:
         else:
             # 0: with the partitions that it had when it was saved.
             state = Shard.load(self.checkpoints.load(found.checkpoint), self.plan, 0, *options)
-        rules = Rules(round(self.settings.checkpoint_every * 1_000_000), self.partitions, self.pace.reached)
+        rules = Rules(
+            round(self.settings.checkpoint_every * 1_000_000),
+            self.partitions,
+            max(1, POLLS_IN_FLIGHT * self.settings.poll_rows // 2),
+            self.pace.reached,
+        )
         return ShardRunner(found, state, rules, clock.now_us())
 
     def fail(self, error: BaseException) -> None:

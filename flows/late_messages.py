@@ -1,49 +1,83 @@
-"""Dead letters for events that a shard found too old; their messages are fetched once more."""
+"""Dead letters for events that a shard found too old; their messages are read once more.
 
-import time
-from collections.abc import Sequence
+Such messages come in crowds (a replay of old data), one after the other in their partition. So a
+partition is read forward from its first one, and jumps only over gaps that cost more to read.
+"""
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
+
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from flows import kafka
 from flows.engine import Engine
 from flows.steps import headers_of
+from segmentation.errors import TidegateError
 from segmentation.events.rejects import Reason
 from storage.commits import DeadLetter
 
-SECONDS_EACH = 10.0
+#: Messages of one read, and the largest gap that is read instead of jumped over.
+READ, GAP = 1_000, 1_000
+DELETED = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}
 
 
 def late_letters(engine: Engine, found: Sequence[tuple[int, int]]) -> list[DeadLetter]:
-    """found: (partition, offset). A message that is gone by now leaves a letter without a value."""
+    """found: (partition, offset). A message that is gone by now leaves a letter without a value.
+
+    Waits for a broker that is away; TidegateError when told to stop meanwhile.
+    """
     topic, horizon = engine.settings.events_topic, engine.settings.dedupe_horizon
     detail = f"event_time: more than {horizon:g} s (dedupe_horizon) behind what the engine has seen"
+    wanted: defaultdict[int, set[int]] = defaultdict(set)
+    for partition, offset in found:
+        wanted[partition].add(offset)
     client = kafka.consumer(
-        engine.settings, **{"auto.offset.reset": "latest", "enable.partition.eof": True, "fetch.wait.max.ms": 20}
-    )
+        engine.settings,
+        **{"auto.offset.reset": "error", "enable.partition.eof": True, "isolation.level": "read_committed",
+           "fetch.wait.max.ms": 20},
+    )  # fmt: skip
     letters = []
     try:
-        for partition, offset in sorted(found):
-            message = _message(client, topic, partition, offset)
-            key, value = (None, None) if message is None else (message.key(), message.value())
-            headers = [] if message is None else headers_of(message)
-            letters.append(
-                DeadLetter(topic, partition, offset, key, value, headers, str(Reason.EVENT_TOO_LATE), detail)
-            )
+        for partition, offsets in sorted(wanted.items()):
+            messages = {message.offset(): message for message in _messages(engine, client, partition, sorted(offsets))}
+            for offset in sorted(offsets):
+                message = messages.get(offset)
+                key, value = (None, None) if message is None else (message.key(), message.value())
+                headers = [] if message is None else headers_of(message)
+                letters.append(
+                    DeadLetter(topic, partition, offset, key, value, headers, str(Reason.EVENT_TOO_LATE), detail)
+                )
     finally:
         client.close()
     return letters
 
 
-def _message(client: Consumer, topic: str, partition: int, offset: int) -> Message | None:
-    client.assign([TopicPartition(topic, partition, offset)])
-    deadline = time.monotonic() + SECONDS_EACH
-    while time.monotonic() < deadline:
-        message = client.poll(0.1)
-        if message is None:
-            continue
-        if message.error() is not None or (message.offset() or 0) > offset:
-            return None
-        if message.offset() == offset:
-            return message
-    return None
+def _messages(engine: Engine, client: Consumer, partition: int, offsets: Sequence[int]) -> Iterator[Message]:
+    """The messages at these offsets (ascending) that are still there."""
+    where = TopicPartition(engine.settings.events_topic, partition)
+    wanted, left, position = set(offsets), deque(offsets), -GAP
+    while left:
+        if not position <= left[0] <= position + GAP:
+            position = where.offset = left[0]
+            client.assign([where])
+        before = position
+        for message in client.consume(READ, 0.1):
+            error, offset = message.error(), message.offset()
+            if error is None and offset is not None:
+                position = offset + 1
+                if offset in wanted:
+                    yield message
+            elif error is not None and error.code() == KafkaError._PARTITION_EOF:
+                return
+            elif error is not None and error.code() in DELETED:
+                first, _ = client.get_watermark_offsets(where, 5)
+                position = max(first, left[0] + 1)
+                client.assign([TopicPartition(where.topic, partition, position)])
+                break
+        while left and left[0] < position:
+            left.popleft()
+        if position == before and engine.stop.is_set():
+            raise TidegateError(
+                f"Kafka at {engine.settings.kafka} does not answer; events that came too late are dead-lettered "
+                "at the next start."
+            )

@@ -1,11 +1,21 @@
 """How far the shards of every process are, asked of the database."""
 
+import logging
+import threading
 from contextlib import closing
 from dataclasses import dataclass
 
+from flows.pace import Pace
+from segmentation.errors import TidegateError
 from segmentation.types import NEVER
 from storage import postgres
 from storage.postgres import Connection
+from storage.settings import Settings
+
+log = logging.getLogger("tidegate.engine")
+
+#: Between looks at the other processes' shards, s.
+FOLLOW_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +45,26 @@ def progress_of(url: str) -> dict[int, Progress]:
 
 def _offsets(stored: dict[str, int]) -> dict[int, int]:
     return {int(partition): offset for partition, offset in stored.items()}
+
+
+def follow(settings: Settings, pace: Pace, stop: threading.Event) -> None:
+    """In a cluster: tells this process's source how far the other processes' shards are, until `stop`.
+
+    While the database is away nothing is told, and the source soon waits.
+    """
+    url = settings.database_url.get_secret_value()
+    while not stop.is_set():
+        try:
+            with closing(
+                postgres.connect(url, application="tidegate progress", wait=None, stop=stop, autocommit=True)
+            ) as connection, postgres.foreign_errors(postgres.address(url)):
+                while not stop.wait(FOLLOW_SECONDS):
+                    for shard, each in read_progress(connection).items():
+                        pace.reached(shard, each.committed)
+        except TidegateError as error:
+            if not stop.is_set():
+                log.warning("%s", error)
+            stop.wait(1)
 
 
 def stored_watermark(url: str) -> int:

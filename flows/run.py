@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from flows import kafka, metrics, relay
 from flows.dataflow import build
 from flows.engine import Engine, Goal
 from flows.placement import Placement, bytewax_placement
+from flows.progress import follow
 from flows.rebuild import rebuild_all
 from flows.signals import stopping
 from segmentation.errors import TidegateError
@@ -88,19 +90,22 @@ def _quietly_stopped() -> Iterator[None]:
 
 @contextmanager
 def _around(engine: Engine) -> Iterator[None]:
-    """What runs beside the flow in this process: metrics, and in the first process the relay."""
+    """What runs beside the flow: metrics; in the first process the relay; in a cluster the others' progress."""
     end_metrics = metrics.serve(engine.settings.metrics_host, engine.settings.engine_metrics_port)
-    relay_stop = threading.Event()
-    thread = None
+    end = threading.Event()
+    beside = []
     if engine.placement.process == 0:
-        thread = threading.Thread(target=relay.relay_forever, args=(engine.settings, relay_stop), name="relay")
+        beside.append(threading.Thread(target=relay.relay_forever, args=(engine.settings, end), name="relay"))
+    if engine.placement.processes > 1:
+        beside.append(threading.Thread(target=follow, args=(engine.settings, engine.pace, end), name="progress"))
+    for thread in beside:
         thread.start()
     try:
         yield
     finally:
         engine.close()
-        relay_stop.set()
-        if thread is not None:
+        end.set()
+        for thread in beside:
             thread.join()
         end_metrics()
 
@@ -115,13 +120,17 @@ def open_for_bytewax() -> Engine:
     try:
         engine = Engine.open(settings, bytewax_placement(settings.shards), Goal(), stop)
     except TidegateError as error:
-        raise SystemExit(f"error: {error}") from None
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except kafka.Stopped:
+        raise SystemExit(0) from None
     around = _around(engine)
     around.__enter__()
     started.set()
 
     def end() -> None:
         around.__exit__(None, None, None)
+        signals.__exit__(None, None, None)
         if engine.fatal is not None:
             log.error("%s", engine.fatal)
             logging.shutdown()

@@ -25,8 +25,6 @@ from storage.engine_state import Takeover
 
 #: Longest time without a commit while reads arrive that change nothing, µs.
 QUIET_US = 1_000_000
-#: Reads that changed nothing are committed at the latest when they hold this many messages.
-QUIET_MESSAGES = 50_000
 #: A shard without new events is saved this many times more rarely.
 IDLE_CHECKPOINTS = 10
 
@@ -43,10 +41,13 @@ class ShardLike(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """partitions: how many the topic has now. reached: told which offsets need no more waiting."""
+    """partitions: how many the topic has now. quiet_messages: at the latest when reads that changed
+    nothing hold this many, they are committed, for the other processes wait for it. reached: told
+    which offsets need no more waiting in this one."""
 
     checkpoint_every_us: int
     partitions: int
+    quiet_messages: int = 20_000
     reached: Callable[[int, Mapping[int, int]], None] = lambda shard, positions: None
 
 
@@ -70,6 +71,7 @@ class ShardRunner:
     _quiet_messages: int = 0
     _quiet_clock: int = NEVER
     _saved: set[int] = field(default_factory=set)
+    _saved_step: int = -1
     _changed: bool = False
     _save_next: bool = False
     _committed_us: int = 0
@@ -81,7 +83,7 @@ class ShardRunner:
         self.number = found.last_step
         if found.checkpoint is not None:
             self._positions = dict(found.checkpoint.offsets)
-            self._saved = set(self._positions)
+            self._saved, self._saved_step = set(self._positions), found.checkpoint.step
         parts = [part for step in found.steps for part in step.parts]
         self._catch_up = CatchUp(self.shard, parts, self._positions) if parts else None
         self._committed_us = self.started_us
@@ -116,7 +118,7 @@ class ShardRunner:
         """Commits what changed nothing if it has waited long enough."""
         if not self._quiet or self._catch_up is not None:
             return []
-        if now_us - self._committed_us < QUIET_US and self._quiet_messages < QUIET_MESSAGES:
+        if now_us - self._committed_us < QUIET_US and self._quiet_messages < self.rules.quiet_messages:
             return []
         return [self._work(None, [], [], now_us)]
 
@@ -138,7 +140,7 @@ class ShardRunner:
         if self._ended or self.catching_up or (self.number == 0 and not self._quiet):
             return []
         self._ended = True
-        if not self._quiet and not self._changed and self._saved >= set(self._positions):
+        if not self._quiet and self.number == self._saved_step:
             return []
         return [self._work(None, [], [], now_us, save=True)]
 
@@ -223,7 +225,7 @@ class ShardRunner:
             np.concatenate(stamps) if stamps else np.zeros(0, np.int64),
         )
         if save:
-            self._saved = set(self._positions)
+            self._saved, self._saved_step = set(self._positions), self.number
             self._changed = self._save_next = False
             self._checkpoint_us = now_us + self.rules.checkpoint_every_us
         return work
