@@ -279,7 +279,12 @@ def _coalesce(args: list[Vector]) -> Vector:
         if out.valid is None:
             break
         out = _first_of(out, arg, n)
-    return out
+    return _at_scale(out, max(arg.scale for arg in args))
+
+
+def _at_scale(v: Vector, scale: int) -> Vector:
+    """The scale of the result's type, whether or not a row of the batch needed the argument that has it."""
+    return v if v.scale == scale else replace(v, data=_times(v.data, 10 ** (scale - v.scale)), scale=scale)
 
 
 def _first_of(a: Vector, b: Vector, n: int) -> Vector:
