@@ -1,25 +1,21 @@
-"""Shared by all tests: the Hypothesis profiles and a seed that is printed, so that any run can be repeated.
+"""Shared by all tests: how Hypothesis runs here, and its seed, printed so that any run can be repeated.
 
-TIDEGATE_EXAMPLES sets the number of examples of the large properties; `--hypothesis-seed=N` repeats a run.
+`pytest --hypothesis-seed=N` repeats a run. TIDEGATE_EXAMPLES says how many examples the large
+properties try (tests/oracle/running.py).
 """
 
-import os
 import random
 
 import hypothesis
 import pytest
 
-EXAMPLES = {"dev": 150, "ci": 2_000}
-
-for name, examples in EXAMPLES.items():
-    hypothesis.settings.register_profile(
-        name,
-        max_examples=int(os.environ.get("TIDEGATE_EXAMPLES", examples)),
-        deadline=None,
-        print_blob=True,
-        suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large],
-    )
-hypothesis.settings.load_profile("ci" if "CI" in os.environ else "dev")
+hypothesis.settings.register_profile(
+    "tidegate",
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large],
+)
+hypothesis.settings.load_profile("tidegate")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -28,5 +24,5 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.hypothesis_seed = str(random.SystemRandom().randrange(10**9))
 
 
-def pytest_report_header(config: pytest.Config) -> str:
-    return f"--hypothesis-seed={config.option.hypothesis_seed}"
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    terminalreporter.write_line(f"--hypothesis-seed={config.option.hypothesis_seed}")

@@ -1,5 +1,6 @@
 """A scenario through the front end, through `Reference`, and through the engine's shards."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ from tests.oracle.strategies import PARTITIONS, Read, Scenario
 from tests.oracle.streams import polls_of
 
 SCHEMA = load_schema(SCHEMA_YML)
+
+#: How many scenarios a large property tries; on one core some 15 a second.
+EXAMPLES = int(os.environ.get("TIDEGATE_EXAMPLES", 2_000 if "CI" in os.environ else 150))
 
 
 @dataclass

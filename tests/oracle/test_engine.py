@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from segmentation.reference import Flip, Reference
 from tests.oracle import cases
-from tests.oracle.running import Bits, Outcome, Tally, bound, engine, finish, planned, reference_of
+from tests.oracle.running import EXAMPLES, Bits, Outcome, Tally, bound, engine, finish, planned, reference_of
 from tests.oracle.strategies import EXTREMES, Scenario, scenarios
 
-EXAMPLES = settings().max_examples
+pytestmark = pytest.mark.timeout(1_800)
+
 CUTS = st.integers(0, 2**48 - 1)
 
 
@@ -20,11 +21,11 @@ def test_logs_are_those_of_the_reference() -> None:
 
 
 def test_long_streams() -> None:
-    _hold_for(scenarios(definitions=10, events=80), EXAMPLES // 20)
+    _hold_for(scenarios(definitions=10, events=80), EXAMPLES // 40)
 
 
 def test_extreme_values() -> None:
-    _hold_for(scenarios(values=EXTREMES), EXAMPLES // 5)
+    _hold_for(scenarios(values=EXTREMES), EXAMPLES // 10)
 
 
 def _hold_for(some: st.SearchStrategy[Scenario], examples: int) -> None:

@@ -3,15 +3,17 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segmentation.reference import Flip, Reference
 from tests.oracle import cases
 from tests.oracle.grammar import COLUMNS, START_US
 from tests.oracle.judge import Judge
-from tests.oracle.running import Tally, bound, finish, reference_of
+from tests.oracle.running import EXAMPLES, Tally, bound, finish, reference_of
 from tests.oracle.strategies import Scenario, scenarios
+
+pytestmark = pytest.mark.timeout(1_800)
 
 JUDGE = Judge(COLUMNS)
 
@@ -19,6 +21,7 @@ JUDGE = Judge(COLUMNS)
 def test_members_at_random_instants() -> None:
     tally = Tally()
 
+    @settings(max_examples=EXAMPLES)
     @given(scenarios(), st.data())
     def property_(scenario: Scenario, data: st.DataObject) -> None:
         reference = _run(scenario, tally)
