@@ -4,10 +4,11 @@ Such messages come in crowds (a replay of old data), one after the other in thei
 partition is read forward from its first one, and jumps only over gaps that cost more to read.
 """
 
+import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from flows import kafka
 from flows.engine import Engine
@@ -18,6 +19,9 @@ from storage.commits import DeadLetter
 
 #: Messages of one read, and the largest gap that is read instead of jumped over.
 READ, GAP = 1_000, 1_000
+UNASSIGNED = -GAP - 1
+#: Longest wait for the broker after a stop.
+STOP_SECONDS = 4.0
 DELETED = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}
 
 
@@ -55,7 +59,8 @@ def late_letters(engine: Engine, found: Sequence[tuple[int, int]]) -> list[DeadL
 def _messages(engine: Engine, client: Consumer, partition: int, offsets: Sequence[int]) -> Iterator[Message]:
     """The messages at these offsets (ascending) that are still there."""
     where = TopicPartition(engine.settings.events_topic, partition)
-    wanted, left, position = set(offsets), deque(offsets), -GAP
+    wanted, left, position = set(offsets), deque(offsets), UNASSIGNED
+    last = time.monotonic()
     while left:
         if not position <= left[0] <= position + GAP:
             position = where.offset = left[0]
@@ -70,14 +75,27 @@ def _messages(engine: Engine, client: Consumer, partition: int, offsets: Sequenc
             elif error is not None and error.code() == KafkaError._PARTITION_EOF:
                 return
             elif error is not None and error.code() in DELETED:
-                first, _ = client.get_watermark_offsets(where, 5)
-                position = max(first, left[0] + 1)
-                client.assign([TopicPartition(where.topic, partition, position)])
+                _forget_deleted(client, where, left)
+                position = UNASSIGNED
                 break
         while left and left[0] < position:
             left.popleft()
-        if position == before and engine.stop.is_set():
+        if position not in (before, UNASSIGNED):
+            last = time.monotonic()
+        elif engine.stop.is_set() and time.monotonic() - last > STOP_SECONDS:
             raise TidegateError(
                 f"Kafka at {engine.settings.kafka} does not answer; events that came too late are dead-lettered "
                 "at the next start."
             )
+
+
+def _forget_deleted(client: Consumer, where: TopicPartition, left: deque[int]) -> None:
+    """Takes the offsets away that the partition does not have any more, unless the broker does not answer."""
+    try:
+        first, end = client.get_watermark_offsets(where, 5)
+    except KafkaException:
+        return
+    if left[0] > end:  # the topic is another one
+        left.clear()
+    while left and left[0] < first:
+        left.popleft()

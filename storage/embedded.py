@@ -155,7 +155,7 @@ class EmbeddedPostgres:
             start = output.tell()
             self._process = process = subprocess.Popen(
                 arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=self.folder,
-                preexec_fn=_end_with_parent(), start_new_session=True, **_as_user(owner),
+                preexec_fn=end_with_parent(signal.SIGINT), start_new_session=True, **_as_user(owner),
             )
         deadline = time.monotonic() + START_SECONDS
         while process.poll() is None:
@@ -245,13 +245,16 @@ def _is_ready(data: Path, pid: int) -> bool:
     return len(lines) > 7 and lines[0] == str(pid) and lines[7].strip() == "ready"
 
 
-def _end_with_parent() -> Callable[[], None] | None:
-    """Asks Linux to end the server when we die. It goes by the starting thread, so only the main one may ask."""
+def end_with_parent(number: signal.Signals) -> Callable[[], None] | None:
+    """A Popen preexec_fn that asks Linux to send the child this signal when we die.
+
+    It goes by the starting thread, so only the main one may ask.
+    """
     if sys.platform != "linux" or threading.current_thread() is not threading.main_thread():
         return None
     library = ctypes.CDLL(None)
     set_parent_death_signal = 1
-    return lambda: library.prctl(set_parent_death_signal, signal.SIGINT)
+    return lambda: library.prctl(set_parent_death_signal, number)
 
 
 def _last_line(text: str) -> str:
