@@ -32,6 +32,8 @@ log = logging.getLogger("tidegate.engine")
 NEW_TOPIC_PARTITIONS = 4
 #: Reads of one partition that may await their commit.
 POLLS_IN_FLIGHT = 4
+#: Bytes of all partitions that may await their commit; each has its share of it, but not less than the least.
+BYTES_IN_FLIGHT, LEAST_BYTES = 128 << 20, 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ class Engine:
         takeovers = take_over(url, placement.shards_here())
         progress = progress_of(url)
         earliest = {partition: first for partition, (first, _) in enumerate(found)}
-        pace = Pace(range(settings.shards), POLLS_IN_FLIGHT * settings.poll_rows)
+        pace = Pace(range(settings.shards), POLLS_IN_FLIGHT * settings.poll_rows, share_of_bytes(partitions))
         for shard, each in progress.items():
             pace.reached(shard, each.committed)
         return Engine(
@@ -165,6 +167,10 @@ def wait_for_database(url: str, stop: threading.Event) -> None:
         if stop.is_set():
             raise kafka.Stopped from None
         raise
+
+
+def share_of_bytes(partitions: int) -> int:
+    return max(LEAST_BYTES, BYTES_IN_FLIGHT // max(1, partitions))
 
 
 def meaning_of(settings: Settings) -> dict[str, str]:

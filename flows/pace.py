@@ -10,13 +10,14 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
 
-BYTES_IN_FLIGHT = 64 << 20
-
 
 class Pace:
-    """Shared by the source and the sinks of one process; positions are first offsets not committed yet."""
+    """Shared by the source and the sinks of one process; positions are first offsets not committed yet.
 
-    def __init__(self, shards: Iterable[int], rows_in_flight: int, bytes_in_flight: int = BYTES_IN_FLIGHT) -> None:
+    rows_in_flight, bytes_in_flight: of each partition.
+    """
+
+    def __init__(self, shards: Iterable[int], rows_in_flight: int, bytes_in_flight: int) -> None:
         self._rows, self._bytes = rows_in_flight, bytes_in_flight
         self._lock = threading.Lock()
         self._positions: dict[int, dict[int, int]] = {shard: {} for shard in shards}

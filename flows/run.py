@@ -25,6 +25,8 @@ log = logging.getLogger("tidegate.engine")
 #: Bytewax's epochs serve its recovery store, which nothing here needs; each new one makes the source
 #: wait until everything before it has gone through.
 EPOCH = timedelta(hours=1)
+#: Between looks at the number of partitions, s.
+PARTITIONS_SECONDS = 5.0
 
 
 def run(
@@ -69,14 +71,17 @@ def _run(engine: Engine, addresses: Sequence[str] | None) -> None:
             addresses=list(addresses) if addresses else None,
             epoch_interval=EPOCH,
         )
-    except (RuntimeError, OSError) as error:
-        # What the operators have to say is in engine.fatal; this is Bytewax itself, or a lost process.
-        engine.fail(
-            TidegateError(
-                f"the flow ended: {str(error).splitlines()[0] if str(error) else error!r}. If another process of the "
-                "cluster has ended, start all of them again: they go on where the database says."
-            )
-        )
+    except BaseException as error:
+        # What the operators have to say is in engine.fatal. This is Bytewax itself: in a cluster, mostly a
+        # lost process, of which it speaks by a panic, which is no Exception.
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+        words = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if engine.placement.processes > 1:
+            words += "; another process of the cluster has probably ended. Start all of them again"
+        else:
+            words += ". Start it again"
+        engine.fail(TidegateError(f"the flow broke off: {words}: it goes on where the database says."))
 
 
 @contextmanager
@@ -96,6 +101,7 @@ def _around(engine: Engine) -> Iterator[None]:
     beside = []
     if engine.placement.process == 0:
         beside.append(threading.Thread(target=relay.relay_forever, args=(engine.settings, end), name="relay"))
+        beside.append(threading.Thread(target=watch_partitions, args=(engine, end), name="partitions"))
     if engine.placement.processes > 1:
         beside.append(threading.Thread(target=follow, args=(engine.settings, engine.pace, end), name="progress"))
     for thread in beside:
@@ -108,6 +114,24 @@ def _around(engine: Engine) -> Iterator[None]:
         for thread in beside:
             thread.join()
         end_metrics()
+
+
+def watch_partitions(engine: Engine, end: threading.Event) -> None:
+    """Partitions that nobody reads would make the answers wrong, so a grown topic ends the flow."""
+    topic = engine.settings.events_topic
+    while not end.wait(PARTITIONS_SECONDS):
+        try:
+            count = kafka.partition_count(engine.settings, topic, stop=end)
+        except (TidegateError, kafka.Stopped):
+            continue
+        if count > engine.partitions:
+            engine.fail(
+                TidegateError(
+                    f"topic {topic} has {count} partitions now and had {engine.partitions} when the engine started. "
+                    "Start the engine again; it goes on where it is and reads the new ones too."
+                )
+            )
+            return
 
 
 def open_for_bytewax() -> Engine:

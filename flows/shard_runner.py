@@ -7,7 +7,7 @@ with the next step, or alone after `QUIET_US`, so that the watermark is seen to 
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -23,6 +23,8 @@ from segmentation.types import NEVER
 from storage.commits import Commit, DeadLetter
 from storage.engine_state import Takeover
 
+#: Messages of one evaluation, about: more would only make the commits of the first wait for the last.
+STEP_MESSAGES = 50_000
 #: Longest time without a commit while reads arrive that change nothing, µs.
 QUIET_US = 1_000_000
 #: A shard without new events is saved this many times more rarely.
@@ -111,7 +113,9 @@ class ShardRunner:
                 return []
             self._caught_up()
         new = [found for read in reads if (found := self._new(read)) is not None]
-        work = self._step(new, now_us) if new else []
+        work: list[Work] = []
+        for some in _portions(new):
+            work += self._step(some, now_us)
         return work or self.tick(now_us)
 
     def tick(self, now_us: int) -> list[Work]:
@@ -237,3 +241,17 @@ class ShardRunner:
             return True
         wait = 0 if self._changed else self.rules.checkpoint_every_us * (IDLE_CHECKPOINTS - 1)
         return now_us >= self._checkpoint_us + wait
+
+
+def _portions(items: Sequence[ShardPoll]) -> Iterator[list[ShardPoll]]:
+    """In order, so many reads together as an evaluation takes."""
+    portion: list[ShardPoll] = []
+    size = 0
+    for item in items:
+        portion.append(item)
+        size += 0 if item.poll is None or item.poll.rows is None else len(item.poll.rows)
+        if size >= STEP_MESSAGES:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion

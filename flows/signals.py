@@ -64,9 +64,9 @@ def _watch(reader: socket.socket, stop: threading.Event, started: threading.Even
 def _limit(ended: threading.Event) -> None:
     if not ended.wait(PATIENCE_SECONDS):
         log.error("the flow did not end in %d s; ending it. Nothing committed is lost.", PATIENCE_SECONDS)
-        _end_now()
+        _end_now(1)
 
 
-def _end_now() -> None:
+def _end_now(code: int) -> None:
     logging.shutdown()
-    os._exit(130)
+    os._exit(code)

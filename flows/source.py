@@ -15,7 +15,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from flows import clock, kafka, metrics
-from flows.engine import Engine
+from flows.engine import Engine, share_of_bytes
 from flows.items import Control, RawPoll
 from segmentation.errors import TidegateError
 
@@ -38,7 +38,6 @@ READ_AHEAD: dict[str, Any] = {
     "fetch.wait.max.ms": 20,
     "fetch.queue.backoff.ms": 5,
     "queued.min.messages": 50_000,
-    "queued.max.messages.kbytes": 16_384,
     "fetch.message.max.bytes": 4_194_304,
 }
 
@@ -181,7 +180,10 @@ class KafkaPartition(StatefulSourcePartition[Item, None]):
         return poll
 
     def _assigned(self) -> Consumer:
-        self._consumer = kafka.consumer(self._settings, **READ_AHEAD, error_cb=self._on_error)
+        ahead_kb = share_of_bytes(self._engine.partitions) // 2_048
+        self._consumer = kafka.consumer(
+            self._settings, **READ_AHEAD, **{"queued.max.messages.kbytes": ahead_kb}, error_cb=self._on_error
+        )
         self._consumer.assign([TopicPartition(self._settings.events_topic, self._partition, self._position)])
         return self._consumer
 

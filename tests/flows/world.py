@@ -67,6 +67,9 @@ class World:
             self.reads.append((read.partition, len(log), read.clock, read.watermark))
         self.stored = [StoredShard() for _ in range(shards)]
         self.kills = 0
+        # Until the topic grows, the last partition is not there; its messages are found when it is.
+        self.partitions = PARTITIONS
+        self._grown_after = [0] * shards
 
     @property
     def settings(self) -> tuple[int, int | None, bool]:
@@ -74,9 +77,17 @@ class World:
 
     def run_to_the_end(self, kills: int) -> None:
         seen = 0
-        for _ in range(kills):
+        grown = self.random.randint(0, kills)
+        for number in range(kills):
+            self._grow(PARTITIONS if number >= grown else PARTITIONS - 1)
             seen = self._incarnation(seen, self.random.randint(seen, len(self.reads)), killed=True)
+        self._grow(PARTITIONS)
         self._incarnation(seen, len(self.reads), killed=False)
+
+    def _grow(self, partitions: int) -> None:
+        if partitions > self.partitions:
+            self._grown_after = [len(stored.commits) for stored in self.stored]
+        self.partitions = partitions
 
     def _incarnation(self, seen: int, until: int, killed: bool) -> int:
         """Starts where the database says, reads again up to read number `seen`, then new ones up to `until`."""
@@ -84,8 +95,8 @@ class World:
         found = [stored.takeover(shard) for shard, stored in enumerate(self.stored)]
         progress = {each.shard: Progress(each.offsets, each.checkpoint.offsets if each.checkpoint else None)
                     for each in found}  # fmt: skip
-        starts = starts_of(progress, dict.fromkeys(range(PARTITIONS), 0))
-        rules = Rules(draw.choice([1, 3, 10, 10**9]), PARTITIONS)
+        starts = starts_of(progress, dict.fromkeys(range(self.partitions), 0))
+        rules = Rules(draw.choice([1, 3, 10, 10**9]), self.partitions)
         now = draw.randint(0, 5)
         runners = [ShardRunner(each, self._state(each), rules, now) for each in found]
         waiting: list[list[Work]] = [[] for _ in runners]
@@ -109,7 +120,7 @@ class World:
 
     def _state(self, found: Takeover) -> Shard:
         if found.checkpoint is None:
-            return Shard(self.plan, PARTITIONS, *self.settings)
+            return Shard(self.plan, self.partitions, *self.settings)
         return Shard.load(self.stored[found.shard].state, self.plan, 0, *self.settings)
 
     def _store(self, shard: int, works: list[Work]) -> None:
@@ -119,9 +130,10 @@ class World:
 
     def _polls(self, starts: dict[int, int], seen: int, until: int) -> list[list[ShardPoll]]:
         """Messages that were read before come in other portions and another order, under the latest clock."""
-        reached = dict.fromkeys(range(PARTITIONS), 0)
+        reached = dict.fromkeys(range(self.partitions), 0)
         for partition, end, _, _ in self.reads[:seen]:
-            reached[partition] = end
+            if partition in reached:
+                reached[partition] = end
         clock = self.reads[seen - 1][2] if seen else self.reads[0][2]
         position = dict(starts)
         out = []
@@ -133,7 +145,7 @@ class World:
             position[partition] = end
             behind = [partition for partition in reached if position[partition] < reached[partition]]
         for partition, end, at, watermark in self.reads[seen:until]:
-            if end >= position[partition]:
+            if partition in position and end >= position[partition]:
                 out.append(self._poll(partition, position[partition], end, at, watermark))
                 position[partition] = end
         return out
@@ -172,10 +184,13 @@ class World:
 
     def told_by_the_record(self, shard: int) -> list[Step]:
         """What a shard says that runs all recorded parts once, one after the other, from an empty state."""
-        state = Shard(self.plan, PARTITIONS, *self.settings)
+        grown = self._grown_after[shard]
+        state = Shard(self.plan, PARTITIONS - 1 if grown else PARTITIONS, *self.settings)
         position: dict[int, int] = defaultdict(int)
         steps = []
         for commit in self.stored[shard].commits:
+            if commit.number == grown + 1:
+                state.add_partitions(PARTITIONS)
             steps.append(state.run([self._recorded(shard, part, position) for part in commit.parts]))
         return steps
 
