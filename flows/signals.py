@@ -55,8 +55,10 @@ def _watch(reader: socket.socket, stop: threading.Event, started: threading.Even
         if not received:
             continue
         stop.set()
-        if received > 1 or (not started.is_set() and not ended.wait(2)):
-            _end_now()
+        if received > 1:
+            _end_now(130)
+        if not started.is_set() and not ended.wait(2):
+            _end_now(0)
         log.info("stopping")
         threading.Thread(target=_limit, args=(ended,), daemon=True).start()
 

@@ -40,7 +40,7 @@ def placed(keys: list[str], workers: int) -> list[int]:
     flow = Dataflow("placement")
     source = op.input("in", flow, TestingSource([(key, key) for key in keys]))
     op.output("out", op.stateful_batch("logic", source, lambda _: Logic()), Sink())
-    cluster_main(flow, [], 0, worker_count_per_proc=workers)
+    cluster_main(flow, [], 0, worker_count_per_proc=workers)  # type: ignore[no-untyped-call]
     return [worker_of_thread[thread_of[key]] for key in keys]
 
 
