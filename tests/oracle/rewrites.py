@@ -67,12 +67,12 @@ def exact(node: exp.Expr, columns: Mapping[str, Type]) -> exp.Expr:
 
 
 def _rounds(node: exp.Expr) -> bool:
-    return any(isinstance(part, exp.Div | exp.Avg) for part in _outside_filters(node))
+    return any(isinstance(part, exp.Div | exp.Avg) for part in _outside_conditions(node))
 
 
 def _double(node: exp.Expr, columns: Mapping[str, Type]) -> bool:
     """Whether the comparison is in double anyway: then it is DuckDB's as it stands."""
-    for part in _outside_filters(node):
+    for part in _outside_conditions(node):
         if isinstance(part, exp.Column) and part.name in columns and columns[part.name].kind is Kind.DOUBLE:
             return True
         if isinstance(part, exp.Literal) and not part.is_string and "e" in part.name.lower():
@@ -80,9 +80,10 @@ def _double(node: exp.Expr, columns: Mapping[str, Type]) -> bool:
     return False
 
 
-def _outside_filters(node: exp.Expr) -> list[exp.Expr]:
-    """All parts but the conditions of FILTER clauses, which have comparisons of their own."""
-    return list(node.walk(prune=lambda part: isinstance(part, exp.Where)))
+def _outside_conditions(node: exp.Expr) -> list[exp.Expr]:
+    """All parts but the conditions within, which have comparisons of their own."""
+    conditions = (exp.Where, exp.Predicate, exp.Connector, exp.Not)
+    return list(node.walk(prune=lambda part: part is not node and isinstance(part, conditions)))
 
 
 @dataclass(frozen=True)

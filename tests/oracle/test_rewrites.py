@@ -155,6 +155,13 @@ def test_quotients_of_rows_and_filters() -> None:
     assert members("avg(amount) FILTER (WHERE amount / quantity > 0.1) = 0.31", rows)
 
 
+def test_conditions_compared_with_conditions() -> None:
+    rows = [{"amount": Decimal("0.30"), "quantity": 3}]
+    assert members("(count(*) = 1) = (sum(amount) / count(*) IS NOT NULL)", rows)
+    assert members("(sum(amount) / sum(quantity) = 0.1) <> (avg(amount) > 0.3)", rows)
+    assert members("(avg(amount) / 3 = 0.1) = true", rows)
+
+
 def test_double_stays_double() -> None:
     kept = "SELECT user_id FROM events GROUP BY user_id HAVING MAX(score) / 3 > 0.1"
     assert for_judge(kept, COLUMNS) == kept
