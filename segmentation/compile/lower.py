@@ -217,6 +217,8 @@ class _Lowering:
         if a.divisor is not None or b.divisor is not None:
             if a.divisor is None:
                 op, a, b = SWAPPED[op], b, a
+            if b.null:
+                return False
             if b.divisor is not None or b.weights:
                 return None
             # x / n op c with n a count: n >= 1 and x - c n op 0.
