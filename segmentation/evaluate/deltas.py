@@ -56,7 +56,7 @@ class Deltas:
         return LinearRows(self._index.cell[touched.term], step[touched.row], delta)
 
     def _offers(self, touched: Touched, frame: Frame, rows: Columns, step: Int64) -> RegisterRows:
-        parts = []
+        parts: list[tuple[Array, ...]] = []
         for pairs, value in self._index.values(touched, frame):
             here = _valid(value, len(pairs))
             pairs, data = pairs[here], np.broadcast_to(self._storable(value), len(here))[here]
@@ -64,13 +64,13 @@ class Deltas:
             parts.append((cell, step[row], rows["time"][row], rows["event_id"][row], data))
         return RegisterRows(*(np.concatenate(column) for column in zip(*parts)))
 
-    def _storable(self, value: Vector) -> Int64:
-        """As int64: doubles in their order, texts as the shard's codes."""
+    def _storable(self, value: Vector) -> Array:
+        """As int64, or Python integers beyond it: doubles in their order, texts as the shard's codes."""
         if value.kind is Kind.DOUBLE:
             return ordered_doubles(value.data)
         if value.kind is Kind.TEXT and value.texts is not self._texts:
             return self._texts.codes(strings(value).tolist())
-        return value.data.astype(np.int64)
+        return value.data if bound(value.data) >= _SAFE else value.data.astype(np.int64)
 
 
 def _valid(value: Vector, n: int) -> NDArray[np.bool_]:

@@ -46,10 +46,10 @@ class Changes:
             value = np.where(at >= 0, self.linear.value[np.maximum(at, 0)], before)
         return value
 
-    def register_at(self, cell: int, step: Int64, user: Int64) -> tuple[Int64, Bool]:
+    def register_at(self, cell: int, step: Int64, user: Int64) -> tuple[Array, Bool]:
         """The register's values after `step`, and where they are set."""
         at, later = self._lookup(self.registers.key, cell, step, user)
-        value = self.register_arena.peek(cell, user, 2, raw=True)
+        value = self.register_arena.peek(cell, user, 2)
         valid = self.register_arena.peek(cell, user, raw=True) > 0
         if len(self.registers.key):
             s, a, b = self.registers, np.maximum(at, 0), np.maximum(later, 0)
@@ -131,8 +131,10 @@ class Formulas:
         count = changes.linear_at(source.present, step, user) if source.present >= 0 else None
         return aggregate_vector(item[0], source, linear, count)
 
-    def register_vector(self, register: int, value: Int64, valid: Bool) -> Vector:
+    def register_vector(self, register: int, value: Array, valid: Bool) -> Vector:
         kind: Type = self._types[register]
+        if kind.kind not in (Kind.BIGINT, Kind.NUMERIC):
+            value = value.astype(np.int64)  # the batch may have been wide because of other registers
         match kind.kind:
             case Kind.DOUBLE:
                 return Vector(Kind.DOUBLE, doubles(value), valid)

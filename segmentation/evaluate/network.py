@@ -66,7 +66,10 @@ class Network:
         kinds = [_family([*register.terms]) for register in plan.registers]
         family, slot, names = families(kinds, [SLOTS] * len(kinds))
         self.register_arena = Arena(family, slot, [[0] * (SLOTS * kinds.count(name)) for name in names] or [[0]])
-        self.registers = Registers(self.register_arena, [register.function for register in plan.registers])
+        self.registers = Registers(
+            self.register_arena,
+            [register.function for register in plan.registers], [register.type.kind for register in plan.registers],
+        )
         self.formulas = Formulas(plan, texts)
         self._known = [number for number, signal in enumerate(plan.signals) if isinstance(signal, Known)]
         self._make_gates()
@@ -162,7 +165,7 @@ class Network:
         aggregate, source = item
         count = self.cells.peek(source.present, users) if source.present >= 0 else None
         if source.register >= 0:
-            value = self.register_arena.peek(source.register, users, 2, raw=True)
+            value = self.register_arena.peek(source.register, users, 2)
             valid = self.register_arena.peek(source.register, users, raw=True) > 0
             valid = valid if count is None else valid & (count >= 1)
             return self.formulas.register_vector(source.register, value, valid)

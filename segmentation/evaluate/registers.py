@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmentation.evaluate.steps import Steps
+from segmentation.evaluate.vector import bound
 from segmentation.events.rows import Bool, Int64
-from segmentation.state.arena import Arena
+from segmentation.state.arena import SAFE, Arena
 from segmentation.state.order import stable_order
+from segmentation.types import Kind
 
 Array = NDArray[Any]
 #: Slots of a register's block: set (0 or 1 + index of the event id), time µs, value.
@@ -33,13 +35,14 @@ def doubles(values: Int64) -> NDArray[np.float64]:
 
 @dataclass(slots=True)
 class RegisterRows:
-    """n candidates, at most one per (cell, step): time µs and event_id are the event's; value int64."""
+    """n candidates, at most one per (cell, step): time µs and event_id are the event's; value
+    int64[n], or Python integers where one may not fit."""
 
     cell: Int64
     step: Int64
     time: Int64
     event_id: Array
-    value: Int64
+    value: Array
 
 
 @dataclass(slots=True)
@@ -47,17 +50,18 @@ class SettledRegisters:
     """Like kernel.Settled: key int64[r]; value, valid after it; before, before_valid ahead of the batch."""
 
     key: Int64
-    value: Int64
+    value: Array
     valid: Bool
-    before: Int64
+    before: Array
     before_valid: Bool
 
 
 class Registers:
-    def __init__(self, arena: Arena, functions: list[str]) -> None:
+    def __init__(self, arena: Arena, functions: list[str], kinds: list[Kind]) -> None:
         self._arena = arena
         self._smallest = np.array([function in ("min", "arg_min") for function in functions], np.bool_)
         self._by_time = np.array([function in ("arg_min", "arg_max") for function in functions], np.bool_)
+        self._raw = np.array([kind is Kind.DOUBLE for kind in kinds], np.bool_)  # any 64 bits
         self.event_ids: list[str] = [""]
 
     def apply(self, rows: RegisterRows, steps: Steps) -> SettledRegisters:
@@ -70,7 +74,7 @@ class Registers:
         size = np.diff(np.concatenate((head, [n])))
         address = self._arena.addresses(cell[head], user[head])
         slot = self._arena.raw(address)
-        stored_time, stored_value = self._arena.raw(address + 1), self._arena.raw(address + 2)
+        stored_time, stored_value = self._arena.raw(address + 1), self._arena.get(address + 2)
         stored_id = np.array([self.event_ids[i] for i in np.where(self._by_time[cell[head]], slot, 0).tolist()], object)
         # Rank the n rows and the stored values together; what is not set ranks below everything.
         all_cell = np.concatenate((cell, cell[head]))
@@ -126,4 +130,7 @@ class Registers:
                 self.event_ids.append(text)
         self._arena.put_raw(address, marks)
         self._arena.put_raw(address + 1, time)
-        self._arena.put_raw(address + 2, value)
+        raw = self._raw[cell]
+        self._arena.put_raw(address[raw] + 2, value[raw].astype(np.int64))
+        value = value[~raw]
+        self._arena.put(address[~raw] + 2, value.astype(object) if bound(value) >= SAFE else value)

@@ -14,7 +14,7 @@ from segmentation.events.rows import Int64
 
 Array = NDArray[Any]
 _SPILLED = np.iinfo(np.int64).min
-_SAFE = 2**62
+SAFE = 2**62
 
 
 class Arena:
@@ -73,7 +73,7 @@ class Arena:
             self._data[address] = values
             return
         for a, value in zip(address.tolist(), values.tolist()):
-            if -_SAFE < value < _SAFE:
+            if -SAFE < value < SAFE:
                 self._big.pop(a, None)
                 self._data[a] = value
             else:
