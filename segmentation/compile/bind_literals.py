@@ -35,6 +35,8 @@ _ZONELESS = ("timestamp", "timestamp without time zone", "date", "time", "dateti
 
 
 def number(text: str, at: Position) -> tree.Literal:
+    if not _NUMBER.fullmatch(text) and "e" not in text.lower():
+        raise Refused(at, "This is not a number.", "Write for example 12.50.")
     if "e" in text.lower():
         raise Refused(
             at, "In DuckDB a number with an exponent is a double, in PostgreSQL it is exact.", "Write all its digits."

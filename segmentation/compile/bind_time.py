@@ -172,7 +172,7 @@ def _with_now(
             op_at,
             "In a condition on events now() is supported only with event_time: any other time would change "
             "the answer for an event at moments that are not its age.",
-            f"{_WINDOW[:-1]}, or compare max(...) of this column with now() in HAVING.",
+            f"{_WINDOW[:-1]}, or compare this column with a fixed TIMESTAMPTZ.",
         )
     return _age(op, rest, at, op_at)
 
