@@ -47,7 +47,10 @@ class Goal:
 
 @dataclass(slots=True)
 class Engine:
-    """starts: per partition where to read from; ends: its end at the start, at least."""
+    """starts: per partition where to read from; ends: its end at the start, at least.
+
+    started: set when the flow runs, which in a cluster is when all processes are there.
+    """
 
     settings: Settings
     placement: Placement
@@ -61,6 +64,7 @@ class Engine:
     pace: Pace
     stop: threading.Event
     checkpoints: CheckpointStore
+    started: threading.Event = field(default_factory=threading.Event)
     fatal: BaseException | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _closing: list[Callable[[], None]] = field(default_factory=list)

@@ -55,8 +55,8 @@ def run(
                 raise TidegateError("a rebuild is done by one process: start it alone, then the cluster without it.")
             rebuild_all(settings, stop)
         engine = Engine.open(settings, placement, Goal(until_end, finish_at), stop)
+        engine.started = started
         with _around(engine):
-            started.set()
             _run(engine, addresses)
         if engine.fatal is not None:
             raise engine.fatal
@@ -149,8 +149,8 @@ def open_for_bytewax() -> Engine:
     except kafka.Stopped:
         raise SystemExit(0) from None
     around = _around(engine)
+    engine.started = started
     around.__enter__()
-    started.set()
 
     def end() -> None:
         around.__exit__(None, None, None)

@@ -67,6 +67,7 @@ class ControlPartition(StatefulSourcePartition[Item, None]):
         self._engine = engine
         self._todo = [Control(open=True)] if engine.placement.process == 0 else []
         self._told = False
+        engine.started.set()
 
     def next_batch(self) -> Iterable[Item]:
         if not self._engine.stop.is_set() and not self._engine.goal.until_end:

@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -120,6 +121,21 @@ def test_two_processes_are_as_one(make_world: Make, spawn: Spawn, embedded_broke
     assert "panicked" not in said + other, said + other
     assert folded(world.log()) == world.members()
     assert world.members() == members_by_events(world, _watermark(world))
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_stop_while_the_others_are_waited_for(
+    make_world: Make, spawn: Spawn, embedded_broker: str, number: int
+) -> None:
+    world = make_world(embedded_broker)
+    addresses = ";".join(f"127.0.0.1:{_free_port()}" for _ in range(2))
+    process = spawn(world.environment(), "-i", str(number), "-a", addresses)
+    until(
+        lambda: (1,) in world.query("SELECT token FROM tidegate.shards"), "the shards are taken over", alive=[process]
+    )
+    began = time.monotonic()
+    stop(process)
+    assert time.monotonic() - began < 15, "a flow that never began has nothing to drain"
 
 
 def cluster(world: World, spawn: Spawn) -> "list[subprocess.Popen[str]]":
