@@ -13,13 +13,44 @@ from typing import Any
 
 import psycopg
 from psycopg import errors
+from psycopg.abc import RV, PQGen
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq.abc import PGconn
+from psycopg.waiting import Ready, Wait
 
 from segmentation.errors import TidegateError
 
 log = logging.getLogger(__name__)
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+class _Flushing(psycopg.Connection[tuple[Any, ...]]):
+    """Sends what is left to send while it waits for an answer.
+
+    psycopg's pipeline mode waits for reading only, even while the end of a large command is still in
+    libpq's buffer because the socket was full: then server and client wait for each other, for ever.
+    """
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        return super().wait(_flushing(gen, self.pgconn), interval, timeout)
+
+
+def _flushing(gen: PQGen[RV], pgconn: PGconn) -> PQGen[RV]:
+    try:
+        wanted = next(gen)
+        while True:
+            unsent = wanted == Wait.R and pgconn.flush()
+            ready = yield Wait.RW if unsent else wanted
+            if unsent:
+                ready = Ready(ready & Ready.R)
+                if not ready:
+                    continue
+            wanted = gen.send(ready)
+    except StopIteration as end:
+        value: RV = end.value
+        return value
+
 
 #: Seconds between attempts: doubles from the first to the last.
 FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0
@@ -55,7 +86,7 @@ def connect(
     pause, waited = FIRST_WAIT, 0.0
     while True:
         try:
-            return psycopg.connect(**arguments, application_name=application, autocommit=autocommit)
+            return _Flushing.connect(**arguments, application_name=application, autocommit=autocommit)
         except psycopg.OperationalError as error:
             reason = _first_line(error)
             if any(hopeless in reason for hopeless in _HOPELESS):
