@@ -9,6 +9,7 @@ from flows.pace import Pace
 from segmentation.errors import TidegateError
 from segmentation.types import NEVER
 from storage import postgres
+from storage.engine_state import read_engine
 from storage.postgres import Connection
 from storage.settings import Settings
 
@@ -16,6 +17,7 @@ log = logging.getLogger("tidegate.engine")
 
 #: Between looks at the other processes' shards, s.
 FOLLOW_SECONDS = 0.1
+TO_THE_END = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +69,28 @@ def follow(settings: Settings, pace: Pace, stop: threading.Event) -> None:
             stop.wait(1)
 
 
-def stored_watermark(url: str) -> int:
-    """The furthest of the shards', µs; NEVER where nothing was ever stored."""
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How far the stored membership of a shard goes: first offset not counted, per partition; its watermark, µs."""
+
+    offsets: dict[int, int]
+    watermark: int
+
+
+def counted_of(url: str, topic: str, shards: int, partitions: int) -> list[Counted]:
+    """By shard. If their number was another one, all as far as the furthest; for another topic, to its end."""
     with (
         closing(postgres.connect(url, application="tidegate engine")) as connection,
         postgres.foreign_errors(postgres.address(url)),
     ):
-        row = connection.execute("SELECT max(watermark) FROM tidegate.shards").fetchone()
-    return NEVER if row is None or row[0] is None else int(row[0])
+        stored = read_engine(connection)
+        rows = connection.execute("SELECT offsets, watermark FROM tidegate.shards ORDER BY shard").fetchall()
+    found = [Counted(_offsets(offsets), watermark) for offsets, watermark in rows]
+    if stored is None or not found:
+        return [Counted({}, NEVER)] * shards
+    if stored.options.get("topic") == topic and len(found) == shards:
+        return found
+    offsets = dict.fromkeys(range(partitions), TO_THE_END)
+    if stored.options.get("topic") == topic:
+        offsets = {partition: max(each.offsets.get(partition, 0) for each in found) for partition in offsets}
+    return [Counted(offsets, max(each.watermark for each in found))] * shards

@@ -1,21 +1,26 @@
-"""`--rebuild`: the whole topic is read with the present definitions, and only the differences are written.
+"""`--rebuild`: the topic is read again with the present definitions, and only the differences are written.
 
-The topic must reach back to its first message. Everything is done by one process before the flow
-starts; until the differences are committed, at once, readers see the old membership. With the live
-clock, messages are read under the present clock: a late event may have become known at another
-instant than the first time, on time events cannot. Windows are expired as far as the stored
-membership's were, so nobody re-enters a segment that time had moved him out of.
+The topic must reach back to its first message. It is read as far as it has been counted; the flow
+that starts then takes what is new, event by event. Everything is done by one process before that;
+until the differences are committed, at once, readers see the old membership, and an engine that
+still runs goes on until it is shut out. With the live clock, messages are read under the present
+clock: a late event may have become known at another instant than the first time, on time events
+cannot. Windows are expired as far as the stored membership's were, so nobody re-enters a segment
+that time had moved him out of. Another topic than before is read to its end.
 """
 
 import logging
 import threading
 from collections.abc import Sequence
 
+import numpy as np
+
 from flows import clock, kafka
 from flows.engine import Engine, Goal, meaning_of, wait_for_database
+from flows.items import RawPoll
 from flows.pace import Pace
 from flows.placement import Placement
-from flows.progress import stored_watermark
+from flows.progress import Counted, counted_of
 from flows.source import KafkaPartition
 from flows.steps import decode, to_shards
 from segmentation.compile import compile_files
@@ -72,11 +77,14 @@ def rebuild_all(settings: Settings, stop: threading.Event) -> None:
         for _ in range(settings.shards)
     ]
     log.info("reading topic %s from its beginning", topic)
-    _read_all(engine, shards)
-    reached = stored_watermark(url)
+    _read(engine, shards, counted_of(url, topic, settings.shards, partitions))
     with Rebuild(url, record, plan.segments) as rebuild:
+        # From here on no other engine commits; what one has counted since is read too.
+        counted = counted_of(url, topic, settings.shards, partitions)
+        engine.starts = {p: min(shard.next_offset.get(p, 0) for shard in shards) for p in range(partitions)}
+        _read(engine, shards, counted)
         for number, shard in enumerate(shards):
-            _expire(shard, partitions, reached)
+            _expire(shard, partitions, counted[number].watermark)
             differences = rebuild.apply_differences(number, shard.members(), max(shard.watermark, 0))
             shard.restore_seq(rebuild.sequence_numbers(number))
             offsets = {partition: shard.next_offset.get(partition, 0) for partition in range(partitions)}
@@ -88,30 +96,45 @@ def rebuild_all(settings: Settings, stop: threading.Event) -> None:
             )  # fmt: skip
 
 
-def _read_all(engine: Engine, shards: Sequence[Shard]) -> None:
-    readers = [KafkaPartition(engine, partition) for partition in engine.starts]
+def _read(engine: Engine, shards: Sequence[Shard], counted: Sequence[Counted]) -> None:
+    """Every shard as far as it has counted, at most to the end of the topic."""
+    ends = {partition: max(each.offsets.get(partition, 0) for each in counted) for partition in engine.starts}
+    readers = {p: KafkaPartition(engine, p) for p, start in engine.starts.items() if start < ends[p]}
     try:
         while readers:
             quiet = True
-            for reader in list(readers):
+            for partition, reader in list(readers.items()):
                 try:
                     items = list(reader.next_batch())
                 except StopIteration:
-                    reader.close()
-                    readers.remove(reader)
+                    readers.pop(partition).close()
                     continue
                 if engine.fatal is not None:
                     raise engine.fatal
                 for item in items:
                     quiet = False
                     for _, seen in to_shards(engine, decode(engine, item)):
-                        if seen.poll is not None:
-                            shards[seen.shard].run([seen.poll])
+                        if (poll := _counted_part(seen.poll, counted[seen.shard])) is not None:
+                            shards[seen.shard].run([poll])
+                    if isinstance(item, RawPoll) and item.next_offset >= ends[partition]:
+                        readers.pop(partition).close()
             if engine.stop.wait(0.002 if quiet else 0):
                 raise kafka.Stopped
     finally:
-        for reader in readers:
+        for reader in readers.values():
             reader.close()
+
+
+def _counted_part(poll: Poll | None, counted: Counted) -> Poll | None:
+    """The poll up to where the shard has counted. What is cut off comes again when the flow runs."""
+    if poll is None:
+        return None
+    end = counted.offsets.get(poll.partition, 0)
+    if poll.next_offset <= end:
+        return poll
+    rows = None if poll.rows is None else poll.rows.take(np.flatnonzero(poll.rows.offset < end))
+    high = int(rows.high[-1]) if rows is not None and len(rows) else NEVER
+    return Poll(poll.partition, end, poll.clock, high, None, rows)
 
 
 def _expire(shard: Shard, partitions: int, watermark: int) -> None:

@@ -321,10 +321,11 @@ class Shard:
         return int(self._seq[number]) if number >= 0 else 0
 
     def restore_seq(self, seq: Mapping[str, int]) -> None:
-        """Continues the users' sequence numbers after a rebuild."""
-        for user_id, value in seq.items():
-            if (number := self._users.find(user_id)) >= 0:
-                self._seq[number] = value
+        """Continues the users' sequence numbers after a rebuild, also of those whose events do not count now."""
+        numbers = {self._users.code(user_id): value for user_id, value in seq.items() if value}
+        self._make_room()
+        for number, value in numbers.items():
+            self._seq[number] = value
 
 
 def _grown(values: Int64, room: int, fill: int) -> Int64:
