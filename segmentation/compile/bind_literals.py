@@ -24,7 +24,7 @@ _CALENDAR = ("mon", "month", "quarter", "y", "yr", "year", "decade", "century", 
 _PART = re.compile(r"\s*(-?\d+)\s*([A-Za-z]+)\s*", re.ASCII)
 _NUMBER = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)\s*", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_LONGEST = 1000 * 366 * DAY
+LONGEST = 1000 * 366 * DAY
 _EXAMPLE = "Write for example INTERVAL '30 days', '2 weeks', '90 minutes' or '1 day 12 hours'."
 _WITH_ZONE = "TIMESTAMPTZ '2026-01-01 00:00:00+00'"
 
@@ -53,13 +53,19 @@ def interval(text: str, unit: str, at: Position) -> tree.Literal:
         if part is None:
             reason = f"The interval '{written}' is not whole numbers with units."
             raise Refused(at, reason, _EXAMPLE)
+        if len(part[1]) > DIGITS_MAX:
+            raise too_long(at)
         micros += int(part[1]) * _unit(part[2], at)
         index = part.end()
     if not written.strip():
         raise Refused(at, "The interval is empty.", _EXAMPLE)
-    if abs(micros) > _LONGEST:
-        raise Refused(at, "The interval is longer than a thousand years.", "Leave the window out, or shorten it.")
+    if abs(micros) > LONGEST:
+        raise too_long(at)
     return tree.Literal(micros, INTERVAL, at=at)
+
+
+def too_long(at: Position) -> Refused:
+    return Refused(at, "The interval is longer than a thousand years.", "Leave the window out, or shorten it.")
 
 
 def _unit(word: str, at: Position) -> int:
@@ -166,7 +172,7 @@ def _decimal(value: tree.Literal, numbers: tuple[str, ...], at: Position) -> tre
     if not numbers:
         reason = "numeric without digits is exact in PostgreSQL and numeric(18,3) in DuckDB."
         raise Refused(at, reason, "Write numeric(18,2), or leave the cast out.")
-    precision, scale = int(numbers[0]), int(numbers[1]) if len(numbers) > 1 else 0
+    precision, scale = (int(each) if len(each) <= 3 else DIGITS_MAX + 1 for each in (*numbers, "0")[:2])
     if len(numbers) > 2 or not 1 <= precision <= DIGITS_MAX or scale > precision:
         raise Refused(at, "numeric(p,s) needs 1 <= p <= 38 and s <= p.", "Write for example numeric(18,2).")
     exact = _exact(value, "numeric")

@@ -11,6 +11,7 @@ and in DuckDB. Terms never cancel, since each may be NULL; now() and constants d
 from dataclasses import dataclass, field
 
 from segmentation.compile import tree
+from segmentation.compile.bind_literals import LONGEST, too_long
 from segmentation.compile.problems import Position, Refused
 from segmentation.types import BOOLEAN, INTERVAL, TIMESTAMPTZ, Kind, Type
 
@@ -84,6 +85,8 @@ def multiplied(operand: Operand, factor: int, at: Position) -> Span:
     one = span(operand)
     if one.instants or one.plus or one.minus or one.now:
         raise Refused(at, "Only a constant interval can be multiplied.", "Write the interval in full.")
+    if abs(one.micros * factor) > LONGEST:
+        raise too_long(at)
     return Span((), (), 0, one.micros * factor, 0, at)
 
 
@@ -161,6 +164,8 @@ def _with_now(
         if not terms:
             raise Refused(op_at, "A condition on now() alone is not supported yet.", _WINDOW)
         raise Refused(op_at, "now() is compared with more than one time.", _WINDOW)
+    if abs(rest) > 10 * LONGEST:  # no two instants are that far apart
+        raise too_long(op_at)
     (term,) = terms
     if minus:  # now() + rest op term
         op, rest = FLIPPED[op], -rest
