@@ -65,7 +65,10 @@ class EventFile:
             raise TidegateError(f"{path}: cannot be read: {error.strerror or error}.") from None
         self.gzipped = start.startswith(_GZIP)
         if self.gzipped:
-            start = zlib.decompressobj(31).decompress(start, 4096)
+            try:
+                start = zlib.decompressobj(31).decompress(start, 4096)
+            except zlib.error as error:
+                raise _damaged(path, error) from None
         self.format: Format = _format(path, start)
 
     def digest(self) -> str:
@@ -89,7 +92,7 @@ class EventFile:
                     yield record
                 self.position = self.size
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise TidegateError(f"{self.path}: the gzip data is damaged or cut off ({error}).") from None
+            raise _damaged(self.path, error) from None
         except OSError as error:
             raise TidegateError(f"{self.path}: cannot be read: {error.strerror or error}.") from None
 
@@ -151,6 +154,10 @@ class EventFile:
 def read_records(path: Path) -> Iterator[tuple[int, Record]]:
     """(row, record) of the file; see the module's docstring."""
     return EventFile(path).records()
+
+
+def _damaged(path: Path, error: Exception) -> TidegateError:
+    return TidegateError(f"{path}: the gzip data is damaged or cut off ({error}).")
 
 
 def _format(path: Path, start: bytes) -> Format:

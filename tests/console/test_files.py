@@ -82,6 +82,7 @@ def test_parquet_keeps_types_and_cuts_nanoseconds_downwards(tmp_path: Path) -> N
         ("e.json", b'[{"a": 1}]', "one JSON array"),
         ("e.bin", b"\x00\x01\x02", "neither NDJSON"),
         ("e.ndjson.gz", gzip.compress(b'{"a": 1}\n' * 999)[:-20], "damaged or cut off"),
+        ("e.ndjson.gz", b"\x1f\x8b\x08xxxx", "damaged or cut off"),
     ],
 )
 def test_broken_files_are_named(tmp_path: Path, name: str, content: bytes | None, expected: str) -> None:
