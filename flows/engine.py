@@ -91,7 +91,8 @@ class Engine:
         record = EngineRecord.of(
             plan.segments, plan.digest, folder.schema.digest, settings.shards, meaning_of(settings)
         )
-        kafka.ensure_topics(settings, {settings.events_topic: NEW_TOPIC_PARTITIONS}, stop=stop)
+        for name in kafka.ensure_topics(settings, {settings.events_topic: NEW_TOPIC_PARTITIONS}, stop=stop):
+            log.info("created topic %s at %s with %d partitions", name, settings.kafka, NEW_TOPIC_PARTITIONS)
         partitions = kafka.partition_count(settings, settings.events_topic, stop=stop)
         found = kafka.offsets(settings, settings.events_topic, partitions, stop=stop)
         url = settings.database_url.get_secret_value()

@@ -46,6 +46,10 @@ HOPELESS = {
 }
 
 
+#: Of a consumer: the exactness of the engine hangs on these.
+NOT_FOR_SETTINGS = ("enable.partition.eof", "auto.offset.reset", "isolation.level", "error_cb")
+
+
 class Complaints:
     """librdkafka's error callback: one line in the log per kind and 10 s, never a flood."""
 
@@ -84,13 +88,14 @@ def client_options(settings: Settings, **more: Any) -> dict[str, Any]:
     return options
 
 
-def admin(settings: Settings) -> AdminClient:
-    return _made(settings, lambda: AdminClient(client_options(settings)))
+def admin(settings: Settings, **more: Any) -> AdminClient:
+    return _made(settings, lambda: AdminClient(client_options(settings, **more)))
 
 
 def consumer(settings: Settings, **more: Any) -> Consumer:
     """A consumer that never commits and never joins a group; the caller assigns partitions by offset."""
     options = client_options(settings, **more)
+    options.update({name: more[name] for name in NOT_FOR_SETTINGS if name in more})
     options.update(
         {
             "group.id": "tidegate",  # librdkafka wants one; it is never joined
@@ -202,16 +207,19 @@ def offsets(
 def _patiently(
     settings: Settings, ask: Callable[[AdminClient], T], timeout_s: float | None, stop: threading.Event | None
 ) -> T:
-    client = admin(settings)
+    complaints = Complaints(settings.kafka)
+    client = admin(settings, error_cb=complaints)
     began, wait, told = time.monotonic(), FIRST_WAIT_SECONDS, -1e9
     while True:
         try:
             return ask(client)
         except KafkaException as error:
-            code = error.args[0].code()
-            if code in HOPELESS:
+            # What the connection complained of tells more than that the question was not answered.
+            client.poll(0)
+            reason = complaints.hopeless or (error.args[0] if error.args[0].code() in HOPELESS else None)
+            if reason is not None:
                 raise TidegateError(
-                    f"Kafka at {settings.kafka} refuses us: {_words(error)}. Check `kafka_options`."
+                    f"Kafka at {settings.kafka} refuses us: {reason.str()}. Check `kafka_options`."
                 ) from error
             now = time.monotonic()
             if timeout_s is not None and now - began + wait > timeout_s:

@@ -25,6 +25,8 @@ Item = RawPoll | Control
 
 #: Between reads, so that a read that follows a small one finds more than a few messages, µs.
 PAUSE_US = 2_000
+#: And per partition that a worker reads, for a look into an empty one is not free, µs.
+PAUSE_EACH_US = 250
 #: Between reads of a partition that has been idle, µs: a read without messages costs every shard a call.
 IDLE_US = 100_000
 LAG_SECONDS = 1.0
@@ -94,7 +96,8 @@ class KafkaPartition(StatefulSourcePartition[Item, None]):
         self._begun = False  # the first read goes out even if it is empty
         self._at_end = False
         self._newest_us = clock.now_us()  # when a message, or the end, was last seen
-        self._idle_sent_us = 0
+        self._idle_tick = 0
+        self._pause_us = max(PAUSE_US, PAUSE_EACH_US * engine.partitions // engine.placement.all_workers)
         self._awake_us = 0
         self._lag_at = 0.0
         self._unsure = False  # a connection failed: what looks like a quiet end may be an unreachable broker
@@ -121,10 +124,11 @@ class KafkaPartition(StatefulSourcePartition[Item, None]):
             self._consumer.close()
 
     def _read(self) -> list[Item]:
-        if not self._engine.pace.may_read(self._partition, self._position):
-            self._awake_us = clock.now_us() + PAUSE_US
-            return []
         consumer = self._consumer or self._assigned()
+        self._watch_lag(consumer)
+        if not self._engine.pace.may_read(self._partition, self._position):
+            self._awake_us = clock.now_us() + self._pause_us
+            return []
         first = self._position
         messages = consumer.consume(self._settings.poll_rows, 0)
         now = clock.now_us()
@@ -138,8 +142,7 @@ class KafkaPartition(StatefulSourcePartition[Item, None]):
             assert last is not None
             self._position = max(self._position, last + 1)
             self._newest_us = now
-        self._awake_us = 0 if len(messages) >= self._settings.poll_rows // 2 else now + PAUSE_US
-        self._watch_lag(consumer)
+        self._awake_us = 0 if len(messages) >= self._settings.poll_rows // 2 else now + self._pause_us
         if messages or self._position > first or (not self._begun and self._at_end):
             self._begun = True
             return [self._sent(RawPoll(self._partition, first, self._position, now, messages, None, self._at_end))]
@@ -149,11 +152,13 @@ class KafkaPartition(StatefulSourcePartition[Item, None]):
         """A read without messages where the partition has been quiet at its end."""
         if not self._engine.live or not self._at_end or not self._begun:
             return []
-        if now - self._newest_us < self._settings.idle_after * 1_000_000 or now - self._idle_sent_us < IDLE_US:
+        # By the clock's tenths of a second, so that the quiet partitions of a worker are evaluated together.
+        tick = now // IDLE_US
+        if now - self._newest_us < self._settings.idle_after * 1_000_000 or tick == self._idle_tick:
             return []
         if self._unsure and not self._answers():
             return []
-        self._idle_sent_us = now
+        self._idle_tick = tick
         watermark = now - self._settings.lateness_us
         return [RawPoll(self._partition, self._position, self._position, now, [], watermark, True)]
 

@@ -151,6 +151,17 @@ def test_an_error_is_one_line_and_a_code(make_world: Make, spawn: Spawn, embedde
     assert said.strip().splitlines()[-1].startswith("error: /nowhere") and "Traceback" not in said, said
 
 
+def test_a_replaced_engine_ends_with_2(make_world: Make, spawn: Spawn, embedded_broker: str) -> None:
+    world = make_world(embedded_broker)
+    produce(world.bootstrap, world.topic, some_events(100, 10, now_us()))
+    first = spawn(world.environment())
+    until(lambda: world.taken() == 100, "taken", alive=[first])
+    second = spawn(world.environment())
+    said, _ = first.communicate(timeout=60)
+    assert first.returncode == 2 and "taken over by another engine" in said.splitlines()[-1], said
+    stop(second)
+
+
 def _watermark(world: World) -> int:
     return int(world.query("SELECT min(watermark) FROM tidegate.shards")[0][0])
 
