@@ -242,7 +242,10 @@ RULES: dict[str, list[str]] = {
     ],
     "count": ["count(*){filter}", "count({any}){filter}", "count({product}){filter}"],
     "sum": [*["sum({numbers}){filter}"] * 4, "sum({product}){filter}"],
-    "product": ["amount * quantity", "amount * 2", "amount - quantity", "coalesce(amount, 0)", "-quantity", "2"],
+    "product": [
+        "amount * quantity", "amount * 2", "amount - quantity", "coalesce(amount, 0)", "-quantity", "2",
+        "coalesce(quantity, 0.5)", "coalesce(quantity, 0) * 0.25",
+    ],
     "exact": [
         "{sum}",
         "coalesce({sum}, 0)",
@@ -295,7 +298,10 @@ RULES: dict[str, list[str]] = {
         "{last}(amount > 1, event_time){only}",
         "arg_max(premium, event_time) FILTER (WHERE event_time > now() - {span})",
     ],
-    "filter": ["", *[" FILTER (WHERE {rows})"] * 2, *[" FILTER (WHERE {kind} AND {window})"] * 2],
+    "filter": [
+        "", *[" FILTER (WHERE {rows})"] * 3, *[" FILTER (WHERE {kind} AND {window})"] * 3,
+        " FILTER (WHERE event_type = 'buy' AND event_type = {type})",
+    ],
     "only": ["", "", " FILTER (WHERE {kind})", " FILTER (WHERE {row})"],
     # Words
     "op": ["=", "<>", "<", "<=", ">", ">="],
