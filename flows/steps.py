@@ -4,13 +4,13 @@ from collections.abc import Iterable
 
 import numpy as np
 from confluent_kafka import Message
-from segmentation.events.split import split
 
 from flows import metrics
 from flows.engine import Engine
 from flows.items import Control, DecodedPoll, RawPoll, ShardPoll
 from flows.shard_keys import shard_keys, worker_key
 from segmentation.events.rows import Poll
+from segmentation.events.split import split
 from segmentation.types import NEVER
 from storage.commits import DeadLetter
 
