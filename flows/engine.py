@@ -133,7 +133,8 @@ class Engine:
             round(self.settings.checkpoint_every * 1_000_000),
             self.partitions,
             max(1, POLLS_IN_FLIGHT * self.settings.poll_rows // 2),
-            self.pace.reached,
+            self.pace.quiet,
+            self.pace.handed,
         )
         return ShardRunner(found, state, rules, clock.now_us())
 

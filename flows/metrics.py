@@ -27,7 +27,7 @@ late = Counter("tidegate_events_late", "Events behind the watermark when they ar
 transitions = Counter(
     "tidegate_transitions", "Users entering and leaving segments", ["segment", "direction"], registry=REGISTRY
 )
-lag = Gauge("tidegate_lag_messages", "Messages not read yet", ["partition"], registry=REGISTRY)
+lag = Gauge("tidegate_lag_messages", "Messages not in the membership yet", ["partition"], registry=REGISTRY)
 batch_rows = Histogram(
     "tidegate_batch_rows",
     "Events of one evaluation of one shard",

@@ -21,6 +21,7 @@ class Pace:
         self._rows, self._bytes = rows_in_flight, bytes_in_flight
         self._lock = threading.Lock()
         self._positions: dict[int, dict[int, int]] = {shard: {} for shard in shards}
+        self._handed: dict[int, dict[int, int]] = {shard: {} for shard in self._positions}
         self._flying: dict[int, deque[tuple[int, int]]] = {}
         self._flying_bytes: dict[int, int] = {}
 
@@ -30,17 +31,33 @@ class Pace:
             self._flying_bytes[partition] = self._flying_bytes.get(partition, 0) + size
 
     def reached(self, shard: int, positions: Mapping[int, int]) -> None:
-        """The shard has committed, or has nothing to commit, below these offsets; never goes back."""
+        """The shard has committed below these offsets; never goes back."""
         with self._lock:
-            mine = self._positions[shard]
-            for partition, position in positions.items():
-                if position > mine.get(partition, -1):
-                    mine[partition] = position
+            _raise(self._positions[shard], positions)
+
+    def handed(self, shard: int, positions: Mapping[int, int]) -> None:
+        """The shard has given something to the database that is not committed yet below these offsets."""
+        with self._lock:
+            _raise(self._handed[shard], positions)
+
+    def quiet(self, shard: int, positions: Mapping[int, int]) -> None:
+        """The shard has nothing to commit below these offsets but what was handed before."""
+        with self._lock:
+            mine, handed = self._positions[shard], self._handed[shard]
+            _raise(mine, {p: position for p, position in positions.items() if mine.get(p, 0) >= handed.get(p, 0)})
+
+    def done(self, partition: int) -> int:
+        """The first offset that some shard has not committed yet."""
+        with self._lock:
+            return self._done(partition)
+
+    def _done(self, partition: int) -> int:
+        return min((mine.get(partition, 0) for mine in self._positions.values()), default=0)
 
     def may_read(self, partition: int, position: int) -> bool:
         """May the partition's reader, standing at `position`, read more?"""
         with self._lock:
-            done = min((mine.get(partition, 0) for mine in self._positions.values()), default=0)
+            done = self._done(partition)
             flying = self._flying.get(partition)
             if not flying:
                 return True
@@ -49,3 +66,9 @@ class Pace:
                 size -= flying.popleft()[1]
             self._flying_bytes[partition] = size
             return not flying or (position - done < self._rows and size < self._bytes)
+
+
+def _raise(positions: dict[int, int], to: Mapping[int, int]) -> None:
+    for partition, position in to.items():
+        if position > positions.get(partition, -1):
+            positions[partition] = position

@@ -44,13 +44,14 @@ class ShardLike(Protocol):
 @dataclass(frozen=True, slots=True)
 class Rules:
     """partitions: how many the topic has now. quiet_messages: at the latest when reads that changed
-    nothing hold this many, they are committed, for the other processes wait for it. reached: told
-    which offsets need no more waiting in this one."""
+    nothing hold this many, they are committed, for the other processes wait for it. quiet: told up to
+    which offsets a shard has nothing more to commit; handed: which ones await their commit."""
 
     checkpoint_every_us: int
     partitions: int
     quiet_messages: int = 20_000
-    reached: Callable[[int, Mapping[int, int]], None] = lambda shard, positions: None
+    quiet: Callable[[int, Mapping[int, int]], None] = lambda shard, positions: None
+    handed: Callable[[int, Mapping[int, int]], None] = lambda shard, positions: None
 
 
 @dataclass(slots=True)
@@ -198,7 +199,7 @@ class ShardRunner:
             self._quiet.pop(part.partition, None)
             self._quiet[part.partition] = replace(part, clock=self._quiet_clock)
         self._quiet_messages += sum(poll.next_offset - item.first_offset for item, poll in zip(items, polls))
-        self.rules.reached(self.number_of_shard, {part.partition: part.next_offset for part in step.parts})
+        self.rules.quiet(self.number_of_shard, {part.partition: part.next_offset for part in step.parts})
         return []
 
     def _work(
@@ -208,6 +209,7 @@ class ShardRunner:
         self.number += 1
         parts = [*self._quiet.values(), *(step.parts if step is not None else ())]
         self._quiet, self._quiet_messages = {}, 0
+        self.rules.handed(self.number_of_shard, {part.partition: part.next_offset for part in parts})
         self._committed_us = now_us
         self._changed = self._changed or step is not None
         save = save or self._is_save_due(parts, now_us)

@@ -230,4 +230,6 @@ class KafkaPartition(StatefulSourcePartition[Item, None]):
             TopicPartition(self._settings.events_topic, self._partition), cached=True
         )
         if end >= 0:
-            metrics.lag.labels(str(self._partition)).set(max(0, end - self._position))
+            # Those that are read and wait for the database lag too. Before the first commit nothing is done.
+            done = max(self._engine.pace.done(self._partition), self._engine.starts[self._partition])
+            metrics.lag.labels(str(self._partition)).set(max(0, end - done))

@@ -116,9 +116,19 @@ def test_metrics(make_world: Make, embedded_broker: str, start: Start) -> None:
         'tidegate_event_to_commit_seconds_bucket{le="0.1"}',
     ):  # fmt: skip
         assert name in text, name
+    # What waits for the database lags, although it has been read.
+    with closing(postgres.connect(world.url)) as connection, connection.transaction():
+        connection.execute("LOCK TABLE tidegate.shards IN ACCESS EXCLUSIVE MODE")
+        produce(world.bootstrap, world.topic, [event(f"u{i}", f"m{i}", now_us()) for i in range(500)])
+        until(lambda: _lag(scraped()) > 400, "lag", alive=[engine])
+    until(lambda: _lag(scraped()) == 0, "no lag", alive=[engine])
     engine.end()
     with pytest.raises(OSError):
         scraped()
+
+
+def _lag(text: str) -> float:
+    return sum(float(line.split()[1]) for line in text.splitlines() if line.startswith("tidegate_lag_messages{"))
 
 
 def test_pace() -> None:
@@ -137,6 +147,14 @@ def test_pace() -> None:
     pace.reached(0, {0: 17})
     pace.reached(1, {0: 17})
     assert pace.may_read(0, 17)
+    pace.emitted(0, 40, 100)
+    pace.handed(0, {0: 40})
+    pace.quiet(1, {0: 40})
+    pace.quiet(0, {0: 41})
+    assert pace.done(0) == 17 and not pace.may_read(0, 40), "the end of the input does not commit what came before"
+    pace.reached(0, {0: 40})
+    pace.quiet(0, {0: 41})
+    assert pace.done(0) == 40 and pace.may_read(0, 40)
 
 
 def _free_port() -> int:
