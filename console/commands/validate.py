@@ -13,8 +13,11 @@ from console.output import print_json
 @click.command("validate")
 @click.argument("folder", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
 @settings_flags()
+@click.option(
+    "--producer-schema", is_flag=True, help="Instead print the JSON Schema of events that schema.yml describes."
+)
 @json_flag
-def command(folder: Path | None, config: Path | None, as_json: bool) -> None:
+def command(folder: Path | None, config: Path | None, producer_schema: bool, as_json: bool) -> None:
     """Check the definitions in DIR (default: the settings' folder). Reads no events, needs no database.
 
     All problems of all files at once. Exit code 0: all would be accepted; 2: some are refused.
@@ -23,6 +26,7 @@ def command(folder: Path | None, config: Path | None, as_json: bool) -> None:
     Examples:
       tidegate validate
       tidegate validate segment_defs --json
+      tidegate validate --producer-schema > events.schema.json     (for producers)
     """
     from segmentation.compile.problems import Problem
     from segmentation.compile.report import as_json as problems_as_json
@@ -42,6 +46,11 @@ def command(folder: Path | None, config: Path | None, as_json: bool) -> None:
             click.echo(str(error))
             click.echo(f"{_count(len(error.problems), 'problem')} in {folder / 'schema.yml'}", err=True)
         sys.exit(2)
+    if producer_schema:
+        from segmentation.events.json_schema import producer_schema as json_schema
+
+        print_json(json_schema(content.schema))
+        return
     problems: list[Problem] = _problems(content.files, content.schema)
     refused = {problem.file for problem in problems}
     fine = [Path(file).stem for file in content.files if file not in refused]

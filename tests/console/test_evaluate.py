@@ -215,6 +215,11 @@ def test_validate_shows_every_problem_with_its_place(folder: Path) -> None:
     assert found["definitions"] == ["off", "recent", "spender"]
 
 
+def test_validate_prints_the_schema_for_producers(folder: Path) -> None:
+    printed = json.loads(tidegate("validate", "defs", "--producer-schema", cwd=folder).out)
+    assert {"event_time", "event_type", "user_id"} <= set(printed["required"])
+
+
 def test_validate_shows_problems_of_the_schema(folder: Path) -> None:
     (folder / "defs/schema.yml").write_text("events:\n  region: {type: txt}\n")
     done = tidegate("validate", "defs", cwd=folder)
