@@ -88,12 +88,15 @@ class Stream:
 
 
 def stream(count: int, users: int, days: float, seed: int = 7, disorder: float = 0.05) -> Stream:
-    """`count` events over `days` days; users are drawn from a Zipf-like law, a share of events is out of order."""
+    """`count` events over `days` days; users are drawn from a Zipf-like law.
+
+    A share of the events is out of order: up to 20 mean gaps earlier than their place in the stream says.
+    """
     rng = np.random.default_rng(seed)
     rank = np.minimum(users * rng.random(count) ** 2.5, users - 1).astype(np.int64)
     time = np.sort(rng.integers(0, int(days * DAY_US), count)) + START_US
     moved = rng.random(count) < disorder
-    time[moved] -= rng.integers(0, 200_000, int(moved.sum()))
+    time[moved] -= rng.integers(1, max(2, int(20 * days * DAY_US / count)), int(moved.sum()))
     kind, region = rng.integers(0, len(TYPES), count), rng.integers(0, len(REGIONS), count)
     device, cents = rng.integers(0, len(DEVICES), count), rng.integers(100, 10_000, count)
     epoch = datetime.datetime(1970, 1, 1)
