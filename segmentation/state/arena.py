@@ -36,10 +36,6 @@ class Arena:
         self._used = 0
         self._big: dict[int, int] = {}
 
-    @property
-    def nbytes(self) -> int:
-        return self._data.nbytes + self._block.nbytes
-
     def addresses(self, cell: Array, user: Array) -> Int64:
         """Where the values of (cell, user) are; makes the blocks that do not exist yet."""
         family = self.family[cell]

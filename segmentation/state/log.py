@@ -64,10 +64,6 @@ class Log:
     def __len__(self) -> int:
         return len(self._body) + sum(len(run["time"]) for run in self._runs)
 
-    @property
-    def nbytes(self) -> int:
-        return sum(np.dtype(dtype).itemsize for dtype in self.dtypes.values()) * len(self)
-
     def append(self, rows: Columns) -> None:
         """Takes rows in any order of time."""
         order = stable_order(rows["time"])
