@@ -199,12 +199,11 @@ class _Ages:
 def _ages(definitions: Sequence[Definition]) -> _Ages:
     ages = _Ages(set(), set())
     for definition in definitions:
-        for root in (definition.where, definition.having):
-            for node in _walk(root):
-                if isinstance(node, Age):
-                    ages.relative.add(node.micros)
-                elif isinstance(node, Compare):
-                    _ages_of_comparison(node, ages)
+        for node in _walk(definition.query):
+            if isinstance(node, Age):
+                ages.relative.add(node.micros)
+            elif isinstance(node, Compare):
+                _ages_of_comparison(node, ages)
     return ages
 
 

@@ -12,6 +12,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+from segmentation.compile.rebuild import decided
 from segmentation.compile.tree import (
     Age,
     Aggregate,
@@ -31,6 +32,9 @@ from segmentation.compile.tree import (
     Not,
     Now,
     Or,
+    Relation,
+    Select,
+    SetOp,
     Value,
 )
 from segmentation.text import like, simple_lower
@@ -70,10 +74,23 @@ class Event:
 
 def is_member(definition: Definition, events: Sequence[Event], t: int) -> bool:
     """Whether the user of these events, all known at t (µs), is in the segment at t."""
-    rows = [event for event in events if _passes(definition.where, event, t)]
-    if not rows:
-        return False
-    return definition.having is None or _group(definition.having, rows, t) is True
+    return _is_in(definition.query, events, t)
+
+
+def _is_in(relation: Relation, events: Sequence[Event], t: int) -> bool:
+    match relation:
+        case SetOp(op="union", args=args):
+            return any(_is_in(arg, events, t) for arg in args)
+        case SetOp(op="intersect", args=args):
+            return all(_is_in(arg, events, t) for arg in args)
+        case SetOp(op="except", args=(first, *others)):
+            return _is_in(first, events, t) and not any(_is_in(other, events, t) for other in others)
+        case Select(where=where, having=having):
+            # What is asked about other relations is the same for all rows of the user.
+            where, having = (decided(part, lambda asked: _is_in(asked.relation, events, t)) for part in (where, having))
+            rows = [event for event in events if _passes(where, event, t)]
+            return bool(rows) and (having is None or _group(having, rows, t) is True)
+    raise TypeError(f"no such relation: {relation}")
 
 
 def _passes(condition: Expr | None, event: Event, t: int) -> bool:
@@ -99,6 +116,8 @@ def _group(expr: Expr, rows: Sequence[Event], t: int) -> Result:
             return _aggregate(expr, rows, t)
         case Now(offset=offset):
             return t + offset
+        case Column(name="user_id"):
+            return rows[0].user_id
         case Column() | Age():
             raise TypeError(f"not a group expression: {expr}")
     return _scalar(expr, lambda part: _group(part, rows, t))

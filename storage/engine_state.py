@@ -82,8 +82,7 @@ class Takeover:
 
 def segment_digest(definition: Definition) -> str:
     """Of the meaning, not the text: comments, layout and description do not change it."""
-    meaning = repr((definition.where, definition.having))
-    return blake2b(meaning.encode(), digest_size=16).hexdigest()
+    return blake2b(definition.meaning.encode(), digest_size=16).hexdigest()
 
 
 def read_engine(connection: Connection) -> EngineRecord | None:

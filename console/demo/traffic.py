@@ -38,8 +38,7 @@ def windows(definitions: Iterable[Definition]) -> list[int]:
                 walk(getattr(node, part.name))
 
     for definition in definitions:
-        walk(definition.where)
-        walk(definition.having)
+        walk(definition.query)
     return sorted(window for window in found if window > 0)
 
 

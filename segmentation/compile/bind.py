@@ -65,11 +65,11 @@ def _bind(
     split = header.split(text)
     problems.extend(split.problems)
     head = split.header
-    where = having = None
+    query: tree.Relation = tree.Select(None, None)  # of a disabled definition
     if (head.enabled or not only_enabled) and split.start <= len(text):
         try:
             with deep_recursion():
-                where, having = _query(text, split.start, schema, problems)
+                query = _query(text, split.start, schema, problems)
         except Unreadable as unreadable:
             # With a header that does not end there is no query to speak of.
             problems.extend(unreadable.problems if split.start < len(text) or not split.problems else [])
@@ -77,7 +77,7 @@ def _bind(
         return None, problems
     sql = text[split.start :].strip()
     definition = tree.Definition(
-        name, file, sql, where, having, head.description, head.owner, tuple(head.tags), head.enabled
+        name, file, sql, query, head.description, head.owner, tuple(head.tags), head.enabled
     )
     return definition, []
 
@@ -92,13 +92,11 @@ def _name_problems(name: str) -> list[Refused]:
     return [Refused(Position(), reason, f"Rename it to {better}.sql.")]
 
 
-def _query(
-    text: str, start: int, schema: Schema, problems: list[Refused]
-) -> tuple[tree.Expr | None, tree.Expr | None]:
+def _query(text: str, start: int, schema: Schema, problems: list[Refused]) -> tree.Relation:
     query = parse(text, start)
     shape, wrong = bind_shape.check(query)
     problems.extend(wrong)
     binder = Binder(schema.events, shape.table, problems)
     where = None if shape.where is None else binder.root(shape.where, bind_shape.Place.WHERE)
     having = None if shape.having is None else binder.root(shape.having, bind_shape.Place.HAVING)
-    return where, having
+    return tree.Select(where, having)

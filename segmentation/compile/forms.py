@@ -42,6 +42,8 @@ def form(node: tree.Expr, *, true: bool = True, complement: bool = False) -> tre
             return node if true else tree.Compare(OPPOSITE[node.op], node.left, node.right, at=node.at)
         case tree.IsNull():
             return node if true != complement else tree.Not(node, at=node.at)
+        case tree.Member():
+            return node if true != complement else tree.Not(tree.IsTrue(node, at=node.at), at=node.at)
     atom = node if true else form(node, true=False) if isinstance(node, tree.Compare) else tree.Not(node, at=node.at)
     return tree.Not(tree.IsTrue(atom, at=node.at), at=node.at) if complement else atom
 

@@ -12,18 +12,17 @@ from math import ceil, floor, gcd, lcm
 
 from segmentation.compile import tree
 from segmentation.compile.cells import Cells, index_codes, register_terms, terms_of
-from segmentation.compile.forms import SWAPPED, canonical, form
+from segmentation.compile.forms import SWAPPED, TRUE, canonical, form
 from segmentation.compile.linear import Sum, linear
+from segmentation.compile.lower_sets import Sets, Truth, negated
 from segmentation.compile.plan import Formula, Gate, Known, Plan, Reach, Register, Signal, Source, children, walk
 from segmentation.compile.problems import DefinitionErrors, Problem, Refused
 from segmentation.compile.prune import prune
+from segmentation.compile.rebuild import mapped
 from segmentation.evaluate.environments import NoEvents
 from segmentation.evaluate.vector import evaluate
 from segmentation.events.schema import Schema
 from segmentation.types import BIGINT, Kind
-
-#: A signal and whether it is negated; or a constant.
-Truth = tuple[int, bool] | bool
 
 
 def lower(definitions: Sequence[tree.Definition], schema: Schema) -> Plan:
@@ -33,7 +32,7 @@ def lower(definitions: Sequence[tree.Definition], schema: Schema) -> Plan:
     problems = []
     for definition in definitions:
         try:
-            plan.roots.append(lowering.root(definition))
+            plan.roots.append(lowering.root(definition.query))
         except Refused as refused:
             problems.append(Problem(definition.file, refused.at, str(refused), refused.remedy))
     if problems:
@@ -50,18 +49,26 @@ class _Lowering:
         self._signals: dict[Signal, int] = {}
         self._starts: list[bool] = []  # by signal: its value for a user without events
         self._where: tree.Expr | None = None
+        self._sets = Sets(plan, self)
 
-    def root(self, definition: tree.Definition) -> tuple[int, bool] | None:
-        """The segment's truth. A user whose events all fail WHERE is out: where HAVING holds of
-        no events at all, the population is a condition of its own; else HAVING implies it."""
-        self._where = definition.where
-        condition = self._truth(form(definition.having)) if definition.having is not None else True
-        if condition is False:
-            return None
-        if self._at_start(condition):
-            condition = self._gate(True, [condition, self._population()])
-        if isinstance(condition, bool):
-            return None
+    def root(self, query: tree.Relation) -> tuple[int, bool] | None:
+        """The truth of a segment; None for one that nobody is ever in."""
+        truth = self._sets.truth(query)
+        assert truth is not True, "a user without events is nowhere"
+        return None if truth is False else truth
+
+    def plain(self, select: tree.Select) -> Truth:
+        """Of a SELECT without queries in its conditions on rows. A user whose events all fail WHERE is out: where
+        HAVING holds of no events at all, the population is a condition of its own; else HAVING implies it."""
+        outer, self._where = self._where, select.where
+        having = TRUE if select.having is None else form(select.having)
+        condition = least = self._truth(having)
+        if select.where is not None:
+            # A user without rows may be in another relation. One without events is in none.
+            least = self._truth(mapped(having, _whoever_is_in))
+        if self._at_start(least):
+            condition = self.gate(True, [condition, self._population()])
+        self._where = outer
         return condition
 
     def _population(self) -> Truth:
@@ -79,7 +86,7 @@ class _Lowering:
             self._starts.append(start)
         return self._signals[signal]
 
-    def _gate(self, all_: bool, inputs: Sequence[Truth]) -> Truth:
+    def gate(self, all_: bool, inputs: Sequence[Truth]) -> Truth:
         """AND (all_) or OR of truths, folded where possible."""
         wanted: set[tuple[int, bool]] = set()
         for truth in inputs:
@@ -116,11 +123,16 @@ class _Lowering:
             case tree.Literal():
                 return bool(node.value)
             case tree.And() | tree.Or():
-                return self._gate(isinstance(node, tree.And), [self._truth(arg) for arg in node.args])
+                return self.gate(isinstance(node, tree.And), [self._truth(arg) for arg in node.args])
             case tree.Not(tree.IsTrue(atom)):
-                return _negated(self._truth(atom))
+                return negated(self._truth(atom))
+            case tree.Member(relation):
+                return self._sets.truth(relation)
+        if _of_user(node):  # the same for all rows, so asked of any
+            return self._present(tree.Aggregate("count", None, node, BIGINT))
+        match node:
             case tree.Not(tree.IsNull(arg)):
-                return _negated(self._null(arg, node))
+                return negated(self._null(arg, node))
             case tree.IsNull(arg):
                 return self._null(arg, node)
             case tree.Compare():
@@ -132,7 +144,7 @@ class _Lowering:
             case tree.Aggregate("count", _, _):
                 return False
             case tree.Aggregate():
-                return _negated(self._present(arg))
+                return negated(self._present(arg))
         return self._formula(tree.IsNull(arg, at=node.at))
 
     def _present(self, aggregate: tree.Aggregate, also: tree.Expr | None = None) -> Truth:
@@ -165,8 +177,8 @@ class _Lowering:
         remaining = rest[0] if len(rest) == 1 else tree.Coalesce(rest, side.type, at=side.at)
         absent = self._truth(form(tree.IsNull(first)))
         instead = self._truth(form(tree.Compare(op, remaining, other, at=node.at)))
-        return self._gate(
-            False, [self._compare(tree.Compare(op, first, other, at=node.at)), self._gate(True, [absent, instead])]
+        return self.gate(
+            False, [self._compare(tree.Compare(op, first, other, at=node.at)), self.gate(True, [absent, instead])]
         )
 
     def _extreme(self, op: str, aggregate: tree.Aggregate, bound: tree.Now | tree.Literal) -> Truth:
@@ -196,16 +208,16 @@ class _Lowering:
 
         present = self._present(aggregate)
         if op in ("=", "<>"):
-            equal = self._gate(True, [some(at_least), _negated(some(beyond))])
-            return equal if op == "=" else self._gate(True, [present, _negated(equal)])
+            equal = self.gate(True, [some(at_least), negated(some(beyond))])
+            return equal if op == "=" else self.gate(True, [present, negated(equal)])
         match outward[op]:
             case ">":
                 return some(beyond)
             case ">=":
                 return some(at_least)
             case "<":
-                return self._gate(True, [present, _negated(some(at_least))])
-        return self._gate(True, [present, _negated(some(beyond))])
+                return self.gate(True, [present, negated(some(at_least))])
+        return self.gate(True, [present, negated(some(beyond))])
 
     def _linear_compare(self, op: str, left: tree.Expr, right: tree.Expr) -> Truth | None:
         """left op right as thresholds of one linear cell; None where it is not linear."""
@@ -228,7 +240,7 @@ class _Lowering:
         guards = [self._reach(Sum.of(cell, 1), 1) for cell in sorted(difference.present)]
         if difference.null:
             return False
-        return self._gate(True, [*guards, self._threshold(op, difference)])
+        return self.gate(True, [*guards, self._threshold(op, difference)])
 
     def _threshold(self, op: str, value: Sum) -> Truth:
         """value op 0."""
@@ -238,11 +250,11 @@ class _Lowering:
             case ">":
                 return self._reach(value, 0, strictly=True)
             case "<":
-                return _negated(self._reach(value, 0))
+                return negated(self._reach(value, 0))
             case "<=":
-                return _negated(self._reach(value, 0, strictly=True))
-        equal = self._gate(True, [self._reach(value, 0), _negated(self._reach(value, 0, strictly=True))])
-        return equal if op == "=" else _negated(equal)
+                return negated(self._reach(value, 0, strictly=True))
+        equal = self.gate(True, [self._reach(value, 0), negated(self._reach(value, 0, strictly=True))])
+        return equal if op == "=" else negated(equal)
 
     def _reach(self, value: Sum, threshold: int, strictly: bool = False) -> Truth:
         """value >= threshold (> where strictly), the value being a combination of cells.
@@ -316,8 +328,26 @@ class _Lowering:
         return Source(register=register, present=counted if windowed else -1)
 
 
-def _negated(truth: Truth) -> Truth:
-    return not truth if isinstance(truth, bool) else (truth[0], not truth[1])
+def _whoever_is_in(node: tree.Expr) -> tree.Expr | None:
+    """Takes a user to be in, or not in, a relation, whichever makes a result of `form` true."""
+    asks = isinstance(node, tree.Member)
+    if isinstance(node, tree.Not) and isinstance(node.arg, tree.IsTrue):
+        asks = isinstance(node.arg.arg, tree.Member)
+    return TRUE if asks else None
+
+
+def _of_user(node: tree.Expr) -> bool:
+    """A condition on user_id alone."""
+    parts = walk_group(node)
+    column = next((part for part in parts if isinstance(part, tree.Column)), None)
+    if column is None:
+        return False
+    if any(isinstance(part, tree.Aggregate) for part in parts):
+        raise Refused(
+            column.at, "user_id is compared with an aggregate.",
+            "Compare it with a constant; values of one event are compared in WHERE.",
+        )
+    return True
 
 
 def _grouped(node: tree.Expr) -> bool:

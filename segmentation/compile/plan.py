@@ -122,7 +122,7 @@ class Plan:
 
     def segment_digests(self) -> dict[str, str]:
         """By segment name: the digest of its checked tree, so that spelling alone does not count."""
-        return {s.name: hashlib.sha256(repr((s.where, s.having)).encode()).hexdigest() for s in self.segments}
+        return {s.name: hashlib.sha256(s.meaning.encode()).hexdigest() for s in self.segments}
 
 
 def structure(plan: Plan) -> str:

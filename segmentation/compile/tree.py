@@ -2,7 +2,12 @@
 
 It is what `bind` makes of SQL text, what `lower` turns into a plan, and what `reference`
 evaluates as it stands. Row expressions (WHERE, FILTER, aggregate arguments) contain `Column`;
-group expressions (HAVING) contain `Aggregate`. Both are three-valued: every node may be NULL.
+group expressions (HAVING) contain `Aggregate`, and of the columns only user_id. Both are
+three-valued: every node may be NULL.
+
+A query is a relation over users (`Relation`): who is in it, at an instant. `Member` asks for that inside
+an expression. Tables that are not events are gone: a derived table is the relation or the conditions
+that it was made of.
 
 Both sides of a `Compare` (and the operands of `Arithmetic`, `In`, `Coalesce`) are of one family:
 text, boolean, timestamptz, interval, exact numbers (bigint, numeric, ratio), or double. Where one
@@ -155,22 +160,57 @@ class Aggregate(Node):
     type: Type
 
 
+@dataclass(frozen=True, slots=True)
+class Member(Node):
+    """Whether the user is in the relation: never NULL, and the same for all rows of a user."""
+
+    relation: "Relation"
+    type: Type = BOOLEAN
+
+
 Expr = (
     Literal | Column | Now | Age | Arithmetic | Lower | Coalesce | Compare | IsNull | IsTrue | Like | In
-    | And | Or | Not | Aggregate
+    | And | Or | Not | Aggregate | Member
 )
 
 
 @dataclass(frozen=True, slots=True)
+class Select(Node):
+    """SELECT user_id FROM events [WHERE where] GROUP BY user_id [HAVING having].
+
+    The users with an event for which `where` is true, and for whom `having` is true over those events.
+    """
+
+    where: Expr | None
+    having: Expr | None
+
+
+@dataclass(frozen=True, slots=True)
+class SetOp(Node):
+    """`op`: union, intersect, or except (the first less all others). Two or more `args`."""
+
+    op: str
+    args: tuple["Relation", ...]
+
+
+Relation = Select | SetOp
+
+
+@dataclass(frozen=True, slots=True)
 class Definition:
-    """One checked definition: SELECT user_id FROM events [WHERE where] GROUP BY user_id [HAVING having]."""
+    """One checked definition: who its query returns is in the segment."""
 
     name: str
     file: str
     sql: str  # the query without its header comment
-    where: Expr | None
-    having: Expr | None
+    query: Relation
     description: str = ""
     owner: str = ""
     tags: tuple[str, ...] = ()
     enabled: bool = True
+
+    @property
+    def meaning(self) -> str:
+        """A text that is the same for all spellings with one checked tree."""
+        # A plain SELECT has been written like this since before there were other relations.
+        return repr((self.query.where, self.query.having)) if isinstance(self.query, Select) else repr(self.query)

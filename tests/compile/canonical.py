@@ -12,12 +12,19 @@ _UNITS = (
 
 
 def definition(one: tree.Definition) -> str:
+    return relation(one.query)
+
+
+def relation(query: tree.Relation) -> str:
+    """Parts of a plain SELECT on lines of their own, everything else in parentheses."""
+    if isinstance(query, tree.SetOp):
+        return f"\n{query.op.upper()}\n".join(f"({relation(arg)})" for arg in query.args)
     parts = ["SELECT user_id FROM events"]
-    if one.where is not None:
-        parts.append(f"WHERE {expression(one.where)}")
+    if query.where is not None:
+        parts.append(f"WHERE {expression(query.where)}")
     parts.append("GROUP BY user_id")
-    if one.having is not None:
-        parts.append(f"HAVING {expression(one.having)}")
+    if query.having is not None:
+        parts.append(f"HAVING {expression(query.having)}")
     return "\n".join(parts)
 
 
@@ -55,6 +62,8 @@ def expression(node: tree.Expr) -> str:
             return f"(NOT {expression(node.arg)})"
         case tree.Aggregate():
             return aggregate(node)
+        case tree.Member():
+            return f"(user_id IN ({relation(node.relation)}))"
 
 
 def aggregate(node: tree.Aggregate) -> str:

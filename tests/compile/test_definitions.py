@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from segmentation.compile.bind import bind, bind_all
-from segmentation.compile.tree import Definition
+from segmentation.compile.tree import Definition, Select
 from segmentation.events.schema import load_schema
 from tests.compile import canonical
 from tests.compile.fixtures import Block, blocks, whole
@@ -49,8 +49,8 @@ def test_duckdb_understands_the_same(block: Block, judge: Judge) -> None:
 
 def test_places_are_those_of_the_text() -> None:
     definition = bind("x", "x.sql", "/*\nowner: me\n*/\nSELECT user_id FROM events\nWHERE region = 'x'", SCHEMA)
-    assert definition.where is not None
-    assert (definition.where.at.line, definition.where.at.column) == (5, 7)
+    assert isinstance(definition.query, Select) and definition.query.where is not None
+    assert (definition.query.where.at.line, definition.query.where.at.column) == (5, 7)
 
 
 def test_the_folder_of_the_repository() -> None:

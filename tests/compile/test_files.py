@@ -4,6 +4,7 @@ import pytest
 
 from segmentation.compile.bind import bind, bind_all
 from segmentation.compile.problems import DefinitionErrors
+from segmentation.compile.tree import Select
 from tests.compile.shop import SCHEMA
 
 QUERY = "SELECT user_id FROM events GROUP BY user_id"
@@ -145,7 +146,7 @@ def test_depth_that_is_allowed() -> None:
 
 def test_long_rows_of_conditions_are_not_deep() -> None:
     one = bind("x", "x.sql", "SELECT user_id FROM events WHERE " + " OR ".join(["quantity > 1"] * 5_000), SCHEMA)
-    assert one.where is not None
+    assert isinstance(one.query, Select) and one.query.where is not None
 
 
 def test_long_lists() -> None:

@@ -5,7 +5,7 @@ ann is in both segments, bob in none, and nobody else was ever seen.
 
 from collections.abc import Sequence
 
-from segmentation.compile.tree import Definition
+from segmentation.compile.tree import Definition, Select
 from storage.engine_state import EngineRecord, prepare, take_over
 from storage.writer import ShardWriter
 from tests.storage.world import START, World
@@ -18,9 +18,10 @@ HAVING arg_max(region, event_time) = 'California'
    AND count(*) FILTER (WHERE event_type = 'purchase' AND event_time > now() - INTERVAL '30 days') = 0"""
 SPENDERS = "SELECT user_id FROM events GROUP BY user_id HAVING sum(amount) > 100"
 
+ANYBODY = Select(None, None)  # nothing is evaluated here
 DEFINITIONS = [
-    Definition("big_spenders", "big_spenders.sql", SPENDERS, None, None, "spent over 100", "growth", ("money", "top")),
-    Definition("lapsed_californians", "lapsed_californians.sql", LAPSED, None, None),
+    Definition("big_spenders", "big_spenders.sql", SPENDERS, ANYBODY, "spent over 100", "growth", ("money", "top")),
+    Definition("lapsed_californians", "lapsed_californians.sql", LAPSED, ANYBODY),
 ]
 NAMES = [definition.name for definition in DEFINITIONS]
 BIG, LAPSED_CALIFORNIANS = range(2)

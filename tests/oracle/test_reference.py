@@ -19,6 +19,7 @@ from segmentation.compile.tree import (
     Not,
     Now,
     Or,
+    Select,
     Value,
 )
 from segmentation.reference import Event, Flip, Reference
@@ -39,7 +40,7 @@ def number(value: int) -> Literal:
 
 def at_least(least: int, op: str = ">", name: str = "s") -> Definition:
     """count(*) FILTER (WHERE event_time <op> now() - WINDOW) >= least"""
-    return Definition(name, "", "", None, Compare(">=", count(Age(op, WINDOW)), number(least)))
+    return Definition(name, "", "", Select(None, Compare(">=", count(Age(op, WINDOW)), number(least))))
 
 
 def event(time: int, user: str = "u", event_id: str | None = None, **values: Value) -> Event:
@@ -105,7 +106,7 @@ def test_a_late_event_counts_from_the_users_newer_event() -> None:
 
 
 def test_a_late_event_whose_window_has_closed_counts_for_ever_only() -> None:
-    lifetime = Definition("lifetime", "", "", None, None)
+    lifetime = Definition("lifetime", "", "", Select(None, None))
     r = reference(at_least(1), lifetime)
     r.event(0, event(200, user="other"), 0)
     r.event(0, event(100), 0)
@@ -162,7 +163,7 @@ def test_segments_that_flip_together_share_a_number() -> None:
 
 def test_now_in_a_group_expression() -> None:
     newest = Aggregate("max", Column("event_time", TIMESTAMPTZ), None, TIMESTAMPTZ)
-    r = reference(Definition("s", "", "", None, Compare("<", newest, Now(-WINDOW))))
+    r = reference(Definition("s", "", "", Select(None, Compare("<", newest, Now(-WINDOW)))))
     r.event(0, event(100), 0)
     r.event(0, event(105), 0)
     r.event(0, event(200), 0)
@@ -171,7 +172,7 @@ def test_now_in_a_group_expression() -> None:
 
 
 def true(having: Expr, *events: Event, where: Expr | None = None) -> bool:
-    return is_member(Definition("s", "", "", where, having), events, 1_000)
+    return is_member(Definition("s", "", "", Select(where, having)), events, 1_000)
 
 
 def test_exact_and_double() -> None:
@@ -212,7 +213,7 @@ def test_in_with_null() -> None:
 
 
 def test_population_is_who_passes_where() -> None:
-    r = reference(Definition("s", "", "", Age(">", WINDOW), Compare("=", count(), number(1))))
+    r = reference(Definition("s", "", "", Select(Age(">", WINDOW), Compare("=", count(), number(1)))))
     r.event(0, event(100), 0)
     r.finish(1_000)
     assert log(r) == [(1, True, 100), (2, False, 110)]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segmentation.compile.tree import Definition
+from segmentation.compile.tree import Definition, Select
 from segmentation.evaluate.step import Part, Transitions
 from storage.commits import Commit
 from storage.embedded import EmbeddedPostgres
@@ -27,7 +27,7 @@ def main(sizes: list[int], folder: str) -> None:
     random = np.random.default_rng(1)
     with EmbeddedPostgres(Path(folder) if folder else None) as server:
         migrate(server.url)
-        definitions = [Definition(f"s{i:03}", "", "", None, None) for i in range(SEGMENTS)]
+        definitions = [Definition(f"s{i:03}", "", "", Select(None, None)) for i in range(SEGMENTS)]
         segments = prepare(server.url, EngineRecord("", "", {}, SHARDS), definitions)
         taken = take_over(server.url, range(SHARDS))
         numbers = {shard: t.last_step for shard, t in taken.items()}

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from segmentation.compile.tree import Aggregate, Compare, Definition, Literal
+from segmentation.compile.tree import Aggregate, Compare, Definition, Literal, Select
 from segmentation.errors import TidegateError
 from segmentation.types import BIGINT, NEVER
 from storage import postgres
@@ -43,7 +43,7 @@ def test_every_difference_is_named(now: EngineRecord, said: str) -> None:
 def _definition(name: str, threshold: int, text: str = "SELECT 1", enabled: bool = True) -> Definition:
     count = Aggregate("count", None, None, BIGINT)
     having = Compare(">=", count, Literal(threshold, BIGINT))
-    return Definition(name, f"{name}.sql", text, None, having, "words", "me", ("t",), enabled)
+    return Definition(name, f"{name}.sql", text, Select(None, having), "words", "me", ("t",), enabled)
 
 
 def _record(*definitions: Definition) -> EngineRecord:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from segmentation.compile.tree import Definition
+from segmentation.compile.tree import Definition, Select
 from segmentation.evaluate.step import Part, Transitions
 from segmentation.shards import shard_of
 from storage.commits import Commit, StoredSegment
@@ -24,7 +24,8 @@ USERS = [
 
 
 def definitions(names: Sequence[str]) -> list[Definition]:
-    return [Definition(name, f"{name}.sql", f"SELECT {i}", None, None, f"about {name}") for i, name in enumerate(names)]
+    everybody = Select(None, None)
+    return [Definition(name, f"{name}.sql", f"SELECT {i}", everybody, f"about {name}") for i, name in enumerate(names)]
 
 
 def record(names: Sequence[str], shards: int) -> EngineRecord:

@@ -1,0 +1,53 @@
+"""Trees with some parts exchanged, whatever the other parts are."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from segmentation.compile.tree import Expr, Literal, Member, Node
+from segmentation.types import BOOLEAN
+
+
+def mapped(node: Any, exchange: Callable[[Any], Any]) -> Any:
+    """`node` with every part replaced for which `exchange` gives another than None; relations are not entered."""
+    if isinstance(node, tuple):
+        parts = tuple(mapped(part, exchange) for part in node)
+        return node if all(map(lambda a, b: a is b, parts, node)) else parts
+    if not isinstance(node, Node):
+        return node
+    other = exchange(node)
+    if other is not None:
+        return other
+    if isinstance(node, Member):
+        return node
+    changed = {}
+    for name in node.__dataclass_fields__:
+        part = getattr(node, name)
+        new = mapped(part, exchange)
+        if new is not part:
+            changed[name] = new
+    return replace(node, **changed) if changed else node
+
+
+def decided(node: Any, is_in: Callable[[Member], bool | None]) -> Any:
+    """`node` with the answers for its Members written in; None leaves one as it is."""
+
+    def exchange(part: Any) -> Expr | None:
+        if not isinstance(part, Member):
+            return None
+        answer = is_in(part)
+        return None if answer is None else Literal(answer, BOOLEAN, at=part.at)
+
+    return mapped(node, exchange)
+
+
+def members(node: Any) -> Iterator[Member]:
+    """The Members in an expression, each as often as it occurs, but not those inside their relations."""
+    if isinstance(node, tuple):
+        for part in node:
+            yield from members(part)
+    elif isinstance(node, Member):
+        yield node
+    elif isinstance(node, Node):
+        for name in node.__dataclass_fields__:
+            yield from members(getattr(node, name))
