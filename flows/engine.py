@@ -7,6 +7,7 @@ compared with the stored ones, topics and database reached, this process's shard
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from flows import clock, kafka
@@ -19,11 +20,13 @@ from segmentation.compile.plan import Plan
 from segmentation.errors import TidegateError
 from segmentation.evaluate.shard import Shard
 from segmentation.events.decode import Decoder
+from segmentation.types import Type
 from storage import postgres
 from storage.checkpoints import CheckpointStore
 from storage.commits import StoredSegment
 from storage.definitions_folder import read_definitions
 from storage.engine_state import EngineRecord, Takeover, prepare, take_over
+from storage.reservoir import Reservoir, columns_of
 from storage.settings import Settings
 
 log = logging.getLogger("tidegate.engine")
@@ -47,7 +50,8 @@ class Goal:
 
 @dataclass(slots=True)
 class Engine:
-    """starts: per partition where to read from; ends: its end at the start, at least.
+    """starts: per partition where to read from; ends: its end at the start, at least. columns: of the
+    events, as the reservoir keeps them; writing: its thread.
 
     started: set when the flow runs, which in a cluster is when all processes are there.
     """
@@ -64,6 +68,8 @@ class Engine:
     pace: Pace
     stop: threading.Event
     checkpoints: CheckpointStore
+    columns: dict[str, Type]
+    writing: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "reservoir"))
     started: threading.Event = field(default_factory=threading.Event)
     fatal: BaseException | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -117,12 +123,15 @@ class Engine:
             pace,
             stop,
             CheckpointStore(settings.storage_url),
+            columns_of(folder.schema),
         )
 
     def runner(self, shard: int) -> ShardRunner:
         """The shard as its saved state has it, or empty; with the steps that are to be run again."""
         found = self.takeovers[shard]
-        options = self.settings.lateness_us, self.settings.dedupe_horizon_us, self.live
+        archive = Reservoir(self.settings.storage_url, shard, found.token, self.columns, self.writing)
+        settings = self.settings
+        options = settings.lateness_us, settings.dedupe_horizon_us, self.live, archive, settings.retention_us
         state: ShardLike
         if found.checkpoint is None:
             state = Shard(self.plan, self.partitions, *options)
@@ -154,6 +163,7 @@ class Engine:
         """After the flow has ended: nothing that was handed to the sink is left behind."""
         for call in self._closing:
             call()
+        self.writing.shutdown(cancel_futures=True)
 
     def guarded(self, call: Callable[[], None]) -> None:
         """Runs what an operator does; an error stops the flow instead of tearing it apart."""

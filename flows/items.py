@@ -65,7 +65,8 @@ class Work:
     """What the sink does with one step: save the state, look up late messages, commit.
 
     state: Shard.dump() after this step, to be saved before the commit; offsets: what it holds.
-    stamps: Kafka timestamps of the accepted events, µs. flips: per segment (entered, left).
+    files: what that state needs of the reservoir (Shard.files). stamps: Kafka timestamps of the accepted
+    events, µs.
     """
 
     commit: Commit
@@ -74,6 +75,7 @@ class Work:
     state: bytes | None
     offsets: dict[int, int]
     stamps: Int64
+    files: tuple[int, frozenset[str]] = (0, frozenset())
 
     @property
     def transitions(self) -> Transitions:

@@ -10,8 +10,10 @@ that time had moved him out of. Another topic than before is read to its end.
 """
 
 import logging
+import secrets
 import threading
 from collections.abc import Sequence
+from contextlib import closing
 
 import numpy as np
 
@@ -31,11 +33,15 @@ from segmentation.events.rows import Poll
 from segmentation.types import NEVER
 from storage.checkpoints import CheckpointStore
 from storage.definitions_folder import read_definitions
-from storage.engine_state import EngineRecord
+from storage.engine_state import EngineRecord, tokens
 from storage.rebuild import Rebuild
+from storage.reservoir import Reservoir, columns_of
 from storage.settings import Settings
 
 log = logging.getLogger("tidegate.rebuild")
+
+#: More files than an engine writes in its life.
+REBUILT_FILES = 1_000_000_000
 
 
 def rebuild_all(settings: Settings, stop: threading.Event) -> None:
@@ -71,11 +77,16 @@ def rebuild_all(settings: Settings, stop: threading.Event) -> None:
         Pace([], 2**62, 2**62),  # each read is worked off before the next
         stop,
         checkpoints,
+        columns_of(folder.schema),
     )
-    shards = [
-        Shard(plan, partitions, settings.lateness_us, settings.dedupe_horizon_us, settings.clock == "live")
-        for _ in range(settings.shards)
-    ]
+    with closing(engine):
+        _rebuild(engine, record)
+
+
+def _rebuild(engine: Engine, record: EngineRecord) -> None:
+    settings, plan, partitions, checkpoints = engine.settings, engine.plan, engine.partitions, engine.checkpoints
+    topic, url = settings.events_topic, engine.url
+    shards = [_empty(engine, shard, token) for shard, token in sorted(tokens(url, settings.shards).items())]
     log.info("reading topic %s from its beginning", topic)
     _read(engine, shards, counted_of(url, topic, settings.shards, partitions))
     with Rebuild(url, record, plan.segments) as rebuild:
@@ -94,6 +105,19 @@ def rebuild_all(settings: Settings, stop: threading.Event) -> None:
                 "shard %d: %d users, %d entered and %d left a segment by the new definitions",
                 number, differences.known, differences.entered, differences.left,
             )  # fmt: skip
+
+
+def _empty(engine: Engine, shard: int, token: int) -> Shard:
+    """Its files bear the next token, and numbers that an engine which takes that one does not come to."""
+    settings = engine.settings
+    first = REBUILT_FILES * (1 + secrets.randbelow(90))
+    archive = Reservoir(
+        settings.storage_url, shard, token + 1, engine.columns, engine.writing, first_number=first
+    )
+    return Shard(
+        engine.plan, engine.partitions, settings.lateness_us, settings.dedupe_horizon_us, engine.live, archive,
+        settings.retention_us,
+    )  # fmt: skip
 
 
 def _read(engine: Engine, shards: Sequence[Shard], counted: Sequence[Counted]) -> None:

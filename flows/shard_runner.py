@@ -39,6 +39,7 @@ class ShardLike(Protocol):
     def finish(self, at: int) -> Step: ...
     def add_partitions(self, count: int) -> None: ...
     def dump(self) -> bytes: ...
+    def files(self) -> tuple[int, frozenset[str]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +230,7 @@ class ShardRunner:
             self.shard.dump() if save else None,
             dict(self._positions),
             np.concatenate(stamps) if stamps else np.zeros(0, np.int64),
+            self.shard.files() if save else (0, frozenset()),
         )
         if save:
             self._saved, self._saved_step = set(self._positions), self.number

@@ -18,6 +18,7 @@ from flows.engine import Engine
 from flows.items import Work
 from flows.late_messages import late_letters
 from flows.steps import count_rejects
+from storage import reservoir
 from storage.commits import CheckpointRecord
 from storage.writer import ShardWriter
 
@@ -128,20 +129,22 @@ class Writer:
 
     def _write(self, works: Sequence[Work]) -> None:
         engine = self._engine
-        saved: list[CheckpointRecord] = []
+        saved: list[tuple[CheckpointRecord, Work]] = []
         for work in works:
             commit = work.commit
             if work.state is not None:
                 commit.checkpoint = engine.checkpoints.save(commit.shard, commit.number, work.offsets, work.state)
-                saved.append(commit.checkpoint)
+                saved.append((commit.checkpoint, work))
                 work.state = None
             if work.too_late:
                 commit.dead_letters = [*commit.dead_letters, *late_letters(engine, work.too_late)]
         began = time.perf_counter()
         self._database.write([work.commit for work in works])
         metrics.commit_seconds.observe(time.perf_counter() - began)
-        for record in saved:
+        for record, work in saved:
             engine.checkpoints.clean(record.shard, record)
+            until, keep = work.files
+            reservoir.clean(engine.settings.storage_url, record.shard, work.token, keep, until)
         now = clock.now_us()
         for work in works:
             self._count(work, now)

@@ -37,7 +37,7 @@ class CheckpointStore:
         digest = blake2b(data, digest_size=32)
         name = f"shard-{shard}-step-{step}-{digest.hexdigest()[:16]}.state"
         path, draft = self.folder / name, self.folder / f"{name}.{os.getpid()}.tmp"
-        with _explained(path):
+        with explained(path, "state file"):
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
                 with draft.open("wb") as file:
@@ -49,7 +49,7 @@ class CheckpointStore:
             except BaseException:
                 draft.unlink(missing_ok=True)
                 raise
-            _flush_folder(self.folder)
+            flush_folder(self.folder)
         return CheckpointRecord(shard, step, name, digest.hexdigest(), dict(offsets))
 
     def load(self, record: CheckpointRecord) -> bytes:
@@ -90,18 +90,18 @@ class CheckpointStore:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise CheckpointError(f"No space for the state file {path}. Free some space; nothing is lost.") from error
+            raise CheckpointError(f"No space for the {what} {path}. Free some space; nothing is lost.") from error
         raise CheckpointError(
-            f"The state file {path} cannot be written ({error.strerror}). Correct storage_url or its permissions."
+            f"The {what} {path} cannot be written ({error.strerror}). Correct storage_url or its permissions."
         ) from error
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

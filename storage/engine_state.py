@@ -204,6 +204,16 @@ def _upsert(connection: Connection, definition: Definition) -> StoredSegment:
     return segment
 
 
+def tokens(url: str, shards: int) -> dict[int, int]:
+    """The present fencing token of each of so many shards; 0 of one that there is not yet."""
+    with (
+        closing(postgres.connect(url, application="tidegate engine")) as connection,
+        postgres.foreign_errors(postgres.address(url)),
+    ):
+        found: dict[int, int] = dict(connection.execute("SELECT shard, token FROM tidegate.shards").fetchall())
+    return {shard: found.get(shard, 0) for shard in range(shards)}
+
+
 def take_over(url: str, shards: Iterable[int]) -> dict[int, Takeover]:
     """Raises the tokens of `shards`: from here on, whoever wrote them before gets Fenced.
 

@@ -19,7 +19,9 @@ class Settings(BaseSettings):
 
     definitions: Path = Field(Path("segment_defs"), description="folder of *.sql and schema.yml")
     database_url: SecretStr = Field(SecretStr("postgresql://localhost/tidegate"), description="PostgreSQL 15 or later")
-    storage_url: Path = Field(Path(".tidegate/storage"), description="checkpoints; a folder that every process reaches")
+    storage_url: Path = Field(
+        Path(".tidegate/storage"), description="saved states and older events; a folder that every process reaches"
+    )
 
     kafka: str = Field("localhost:9092", description="bootstrap servers, comma separated")
     kafka_options: dict[str, str] = Field(default_factory=dict, description="further librdkafka options (TLS, SASL)")
@@ -32,6 +34,7 @@ class Settings(BaseSettings):
     idle_after: float = Field(0.25, gt=0, description="seconds without a message until a partition counts as idle")
     max_skew: float = Field(300, ge=0, description="seconds an event may be ahead of its Kafka timestamp")
     dedupe_horizon: float = Field(7 * 86_400, gt=0, description="seconds; older events are refused (clock live)")
+    retention: float = Field(0, ge=0, description="seconds; events are kept so long at least, whatever the windows")
     shards: int = Field(4, ge=1, le=1024)
     poll_rows: int = Field(20_000, ge=1, le=1_000_000, description="most messages of one poll")
     checkpoint_every: float = Field(30, gt=0, description="seconds between state checkpoints")
@@ -67,6 +70,10 @@ class Settings(BaseSettings):
     @property
     def max_skew_us(self) -> int:
         return round(self.max_skew * 1_000_000)
+
+    @property
+    def retention_us(self) -> int:
+        return round(self.retention * 1_000_000)
 
     @property
     def dedupe_horizon_us(self) -> int | None:

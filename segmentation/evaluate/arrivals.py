@@ -24,7 +24,7 @@ def repeats(user: Int64, time: Int64, event_id: Array, log: Log) -> Bool:
     """
     n = len(time)
     times, rank = np.unique(time, return_inverse=True)
-    old = log.at(times)
+    old = log.same(user, time)
     old_rank = np.searchsorted(times, old["time"])
     width = 1 + max(int(user.max()), int(old["user"].max()) if len(old["user"]) else 0)
     key = rank * width + user

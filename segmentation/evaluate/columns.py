@@ -1,34 +1,59 @@
 """Events as a shard keeps them: its own numbers for users and texts, one code for the index."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segmentation.compile.plan import Plan
+from segmentation.compile import tree
+from segmentation.compile.plan import Plan, walk
 from segmentation.evaluate.environments import Frame
 from segmentation.evaluate.index import Index
 from segmentation.evaluate.vector import Vector, text_vector
-from segmentation.events.rows import Int64, Rows, TextColumn
+from segmentation.events.rows import Int64, Rows, TextColumn, ValueColumn
+from segmentation.state.archive import FoundRows, StoredRows
+from segmentation.state.chunks import Columns, Format
 from segmentation.state.dictionary import Dictionary
-from segmentation.state.log import Columns
-from segmentation.types import Kind
+from segmentation.types import FOREVER, Kind, Type
 
 Array = NDArray[Any]
+
+
+class _Unread:
+    """In the place of an event id that no definition was known to read: to compare it is an error."""
+
+    def __eq__(self, other: object) -> bool:
+        raise AssertionError("an event id is needed that was not read from the archive")
+
+    __lt__ = __gt__ = __le__ = __ge__ = __eq__
+
+    def __hash__(self) -> int:
+        raise AssertionError("an event id is needed that was not read from the archive")
+
+
+UNREAD = _Unread()
 _ALWAYS = ("user_id", "event_id", "event_time")
 _DTYPES: dict[Kind, type[np.generic]] = {Kind.TEXT: np.int32, Kind.DOUBLE: np.float64, Kind.BOOLEAN: np.bool_}
 
 
 class Columnar:
     """Log columns: time, known (int64 µs), user, code (int32), event_id (str), and for each column of
-    the plan `=name` (data; texts as codes, -1 is NULL) and, but for texts, `?name` (valid)."""
+    the plan `=name` (data; texts as codes, -1 is NULL) and, but for texts, `?name` (valid).
 
-    def __init__(self, plan: Plan, index: Index) -> None:
+    declared: further columns that only the log's archive gets: partition, offset, and every declared
+    column that the plan does not read, texts as they are.
+    """
+
+    def __init__(self, plan: Plan, index: Index, declared: Mapping[str, Type] | None = None) -> None:
         self.users = Dictionary()
         self.texts = Dictionary()
         self._index = index
         self._code_columns = plan.code_columns
         self._types = {name: type_ for name, type_ in plan.columns.items() if name not in _ALWAYS}
+        self._event_ids = reads_event_ids(plan)
+        self._archived = declared is not None
+        self._declared = {name: type_ for name, type_ in (declared or {}).items() if name not in self._types}
 
     def dtypes(self) -> dict[str, np.dtype[Any]]:
         dtypes: dict[str, np.dtype[Any]] = {name: np.dtype(np.int64) for name in ("time", "known")}
@@ -39,6 +64,18 @@ class Columnar:
                 dtypes[f"?{name}"] = np.dtype(np.bool_)
         return dtypes
 
+    def wide_dtypes(self) -> dict[str, np.dtype[Any]]:
+        """Of the columns for the archive only; empty without one."""
+        if not self._archived:
+            return {}
+        dtypes: dict[str, np.dtype[Any]] = {"partition": np.dtype(np.int32), "offset": np.dtype(np.int64)}
+        for name, type_ in self._declared.items():
+            text = type_.kind is Kind.TEXT
+            dtypes[f"={name}"] = np.dtype(object if text else _DTYPES.get(type_.kind, np.int64))
+            if not text:
+                dtypes[f"?{name}"] = np.dtype(np.bool_)
+        return dtypes
+
     def user_numbers(self, rows: Rows) -> Int64:
         """The shard's number of each row's user; new users get the next ones."""
         used, place = np.unique(rows.user, return_inverse=True)
@@ -46,7 +83,7 @@ class Columnar:
         numbers: Int64 = self.users.codes([ids[i] for i in used.tolist()])[place]
         return numbers
 
-    def columns(self, rows: Rows, user: Int64, known: Int64) -> Columns:
+    def columns(self, rows: Rows, user: Int64, known: Int64, partition: int) -> Columns:
         n = len(rows)
         texts = {
             name: self._own_codes(column)
@@ -58,12 +95,42 @@ class Columnar:
             "code": self._index.encode(texts, n, self.texts),
         }
         for name in self._types:
-            column = rows.columns[name]
-            if isinstance(column, TextColumn):
-                out[f"={name}"] = texts[name].codes
+            _put(out, name, texts.get(name, rows.columns[name]))
+        if self._archived:
+            out |= {"partition": np.full(n, partition, np.int32), "offset": rows.offset}
+            for name in self._declared:
+                _put(out, name, rows.columns[name], as_codes=False)
+        return out
+
+    def format(self) -> Format:
+        """How the archive's files and these columns go into each other."""
+        return Format(self._stored, self._restored, sorted({*self._code_columns, *self._types}), self._event_ids)
+
+    def _stored(self, columns: Columns) -> StoredRows:
+        out: dict[str, TextColumn | ValueColumn | Array] = {}
+        for name, type_ in {**self._types, **self._declared}.items():
+            data = columns[f"={name}"]
+            if type_.kind is not Kind.TEXT:
+                out[name] = ValueColumn(data, columns[f"?{name}"])
             else:
-                out[f"={name}"] = column.data
-                out[f"?{name}"] = np.ones(n, np.bool_) if column.valid is None else column.valid
+                out[name] = TextColumn(data, self.texts.values) if name in self._types else data
+        return StoredRows(
+            columns["time"], columns["known"], columns["user"], self.users.values, columns["event_id"],
+            columns["partition"], columns["offset"], out,
+        )
+
+    def _restored(self, found: FoundRows) -> Columns:
+        n = len(found.time)
+        texts = {
+            name: self._own_codes(column) for name, column in found.columns.items() if isinstance(column, TextColumn)
+        }
+        out: Columns = {
+            "time": found.time, "known": found.known, "user": found.user,
+            "event_id": np.full(n, UNREAD, object) if found.event_id is None else found.event_id,
+            "code": self._index.encode(texts, n, self.texts).astype(np.int32),
+        }
+        for name in self._types:
+            _put(out, name, texts.get(name, found.columns[name]))
         return out
 
     def _own_codes(self, column: TextColumn) -> TextColumn:
@@ -89,3 +156,28 @@ class Columnar:
             return Vector(type_.kind, data, None if valid.all() else valid, type_.scale)
 
         return Frame(len(rows["time"]), make)
+
+
+def _put(out: Columns, name: str, column: TextColumn | ValueColumn, as_codes: bool = True) -> None:
+    if isinstance(column, ValueColumn):
+        out[f"={name}"] = column.data
+        out[f"?{name}"] = np.ones(len(column.data), np.bool_) if column.valid is None else column.valid
+    elif as_codes:
+        out[f"={name}"] = column.codes
+    else:
+        values = np.empty(len(column.values) + 1, object)
+        values[:-1] = column.values  # code -1 takes the last: None
+        out[f"={name}"] = values[column.codes]
+
+
+def reads_event_ids(plan: Plan) -> bool:
+    """Does a row that is read again after its arrival need its event id? Registers compare them where times
+    tie; else only a condition on event_id itself."""
+    registers = [term for cell in plan.registers for term in cell.terms]
+    if any(term.start > 0 or term.end < FOREVER for term in registers):
+        return True
+    terms = [*registers, *(term for cell in plan.linears for term in cell.terms)]
+    nodes = [node for term in terms for node in (term.arg, term.residual) if node is not None]
+    return any(
+        isinstance(inner, tree.Column) and inner.name == "event_id" for node in nodes for inner in walk(node)
+    )

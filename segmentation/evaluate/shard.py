@@ -20,9 +20,11 @@ from segmentation.evaluate.index import ARRIVAL, FIRST_OFFSET, LATE, Index, Touc
 from segmentation.evaluate.network import Network
 from segmentation.evaluate.step import Part, Step, Transitions
 from segmentation.evaluate.steps import Steps, steps_of
-from segmentation.events.rows import Bool, Int64, Poll, Rows
+from segmentation.events.rows import Bool, Int32, Int64, Poll, Rows
+from segmentation.state.archive import Archive
+from segmentation.state.chunks import Chunks, Columns
 from segmentation.state.dump import pack, unpack
-from segmentation.state.log import Columns, Log
+from segmentation.state.log import Log
 from segmentation.types import NEVER
 
 Array = NDArray[Any]
@@ -33,12 +35,14 @@ class Shard:
     """lateness_us, dedupe_horizon_us: µs; the horizon None keeps every event for finding repeats.
 
     live: events ahead of the poll's clock wait for it. partitions: how many the topic has; the
-    watermark waits for all of them.
+    watermark waits for all of them. archive: where older events go; None keeps all in memory.
+    retention_us: how long events are kept at least, however short the windows are.
     """
 
     def __init__(
-        self, plan: Plan, partitions: int, lateness_us: int, dedupe_horizon_us: int | None, live: bool
-    ) -> None:
+        self, plan: Plan, partitions: int, lateness_us: int, dedupe_horizon_us: int | None, live: bool,
+        archive: Archive | None = None, retention_us: int = 0,
+    ) -> None:  # fmt: skip
         self.plan = plan
         self.next_offset: dict[int, int] = {}
         self.watermark = NEVER
@@ -52,11 +56,13 @@ class Shard:
         self._reached = np.full(1024, NEVER, np.int64)  # scratch of a batch: what _applied is going to be
         self._seq = np.zeros(1024, np.int64)
         self._index = Index(plan)
-        self._columnar = Columnar(plan, self._index)
+        self._columnar = Columnar(plan, self._index, None if archive is None else archive.columns)
         self._users, self._texts = self._columnar.users, self._columnar.texts
         self._deltas = Deltas(self._index, self._texts)
         self._network = Network(plan, self._texts)
-        self._log = Log(self._columnar.dtypes())
+        chunks = None if archive is None else Chunks(archive, self._columnar.format())
+        self._log = Log(self._columnar.dtypes(), self._columnar.wide_dtypes(), chunks)
+        self._retention = retention_us
         self._waiting: list[Columns] = []  # arrived ahead of the clock
 
     # moving forward
@@ -159,9 +165,9 @@ class Shard:
         known = known_at(user, rows.time, watermark, self._newest)
         step.accepted += len(rows)
         step.late += int((watermark > rows.time).sum())
-        columns = self._columnar.columns(rows, user, known)
+        columns = self._columnar.columns(rows, user, known, partition)
         self._log.append(columns)
-        return columns
+        return {name: columns[name] for name in self._log.dtypes}
 
     def _make_room(self) -> None:
         if len(self._users) > len(self._newest):
@@ -174,7 +180,7 @@ class Shard:
     def _forget(self) -> None:
         if self._horizon is None or self.watermark == NEVER:
             return
-        longest = max([self._horizon, *self._index.offsets])
+        longest = max([self._horizon, self._retention, *self._index.offsets])
         self._log.drop_before(self.watermark - longest - 1)
 
     # settling
@@ -207,19 +213,29 @@ class Shard:
         of these events up to the last of them. Returns the rows, their phase, and the instants."""
         last = max(watermark, int(events["known"].max()) + 1) if len(events["known"]) else watermark
         parts, phases, instants = [], [], []
-        if last > self._applied_to:
-            for number, offset in enumerate(self._index.offsets):
-                for rows in self._log.between(max(self._applied_to - offset, NEVER), last - offset):
-                    at = rows["time"] + offset
-                    user = rows["user"]
-                    due = (at > rows["known"]) & (at > self._applied[user])
-                    due &= (at < watermark) | (at <= self._reached[user])
-                    if due.any():
-                        parts.append({name: column[due] for name, column in rows.items()})
-                        instants.append(at[due])
-                        phases.append(np.full(len(instants[-1]), FIRST_OFFSET + number))
+        for number, offset in enumerate(self._index.offsets):
+            for rows in self._rows_due(offset, watermark, last, events["user"]):
+                at = rows["time"] + offset
+                user = rows["user"]
+                due = (at > rows["known"]) & (at > self._applied[user])
+                due &= (at < watermark) | (at <= self._reached[user])
+                if due.any():
+                    parts.append({name: column[due] for name, column in rows.items()})
+                    instants.append(at[due])
+                    phases.append(np.full(len(instants[-1]), FIRST_OFFSET + number))
         none = np.zeros(0, np.int64)
         return self._log.joined(parts), np.concatenate([none, *phases]), np.concatenate([none, *instants])
+
+    def _rows_due(self, offset: int, watermark: int, last: int, users: Int32) -> Iterator[Columns]:
+        """Logged rows whose age reaches `offset` between what was applied and `last`: all of them up to
+        the watermark; beyond it those of `users` are enough, which tells where a partition lags far behind."""
+        reached = max(self._applied_to, watermark)
+        first, middle = max(self._applied_to - offset, NEVER), max(reached - offset, NEVER)
+        if not self._log.is_long(middle, last - offset):
+            yield from self._log.between(first, last - offset)
+            return
+        yield from self._log.between(first, middle)
+        yield from self._log.of_users(np.unique(users).astype(np.int64), middle, last - offset)
 
     def _touched(self, rows: Columns, phase: Int64, m: int) -> tuple[Touched, Frame]:
         """The (row, term) pairs that count; the first m rows are changes, the others arrivals."""
@@ -269,7 +285,7 @@ class Shard:
     # checkpoints
 
     def dump(self) -> bytes:
-        """The whole state; with the same plan, `load` continues from exactly here."""
+        """The whole state but the archive's files; with the same plan, `load` continues from exactly here."""
         users = len(self._users)
         return pack({
             "structure": structure(self.plan), "next_offset": list(self.next_offset.items()),
@@ -277,18 +293,23 @@ class Shard:
             "watermark": self.watermark, "clock": self._clock, "applied_to": self._applied_to,
             "users": self._users.values, "texts": self._texts.values,
             "newest": self._newest[:users], "applied": self._applied[:users], "seq": self._seq[:users],
-            "network": self._network.dump(), "log": self._log.everything(), "waiting": self._waiting,
+            "network": self._network.dump(), "log": self._log.dump(), "waiting": self._waiting,
         })
+
+    def files(self) -> tuple[int, frozenset[str]]:
+        """(the last number that a file of the archive was given, the files that the present state needs)."""
+        return self._log.files()
 
     @staticmethod
     def load(
-        data: bytes, plan: Plan, partitions: int, lateness_us: int, dedupe_horizon_us: int | None, live: bool
-    ) -> "Shard":
+        data: bytes, plan: Plan, partitions: int, lateness_us: int, dedupe_horizon_us: int | None, live: bool,
+        archive: Archive | None = None, retention_us: int = 0,
+    ) -> "Shard":  # fmt: skip
         """Raises TidegateError for a state that another plan wrote."""
         state = unpack(data)
         if state["structure"] != structure(plan):
             raise TidegateError("The saved state belongs to other definitions; start with --rebuild.")
-        shard = Shard(plan, partitions, lateness_us, dedupe_horizon_us, live)
+        shard = Shard(plan, partitions, lateness_us, dedupe_horizon_us, live, archive, retention_us)
         shard.next_offset = dict(state["next_offset"])
         shard._high |= dict(state["high"])
         shard._partition |= dict(state["partition"])
@@ -299,8 +320,7 @@ class Shard:
         shard._newest, shard._applied = _grown(state["newest"], room, NEVER), _grown(state["applied"], room, NEVER)
         shard._reached, shard._seq = np.full(room, NEVER, np.int64), _grown(state["seq"], room, 0)
         shard._network.load(state["network"])
-        if len(state["log"]["time"]):
-            shard._log.append(state["log"])
+        shard._log.load(state["log"])
         shard._waiting = state["waiting"]
         return shard
 

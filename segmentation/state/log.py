@@ -1,7 +1,9 @@
 """A shard's events in order of event time, for windows to leave by and repeats to be found in.
 
 Rows that come in order are appended to one sorted body; late ones go to small sorted runs, merged
-so that there are never more than a logarithm of them. All columns are parallel arrays.
+so that there are never more than a logarithm of them. All columns are parallel arrays. With an
+archive the older rows move to its chunks, so that memory does not grow with the windows; then
+`wide` columns are kept for the files only.
 """
 
 from collections.abc import Iterator
@@ -10,11 +12,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segmentation.events.rows import Int64
+from segmentation.state.archive import Pending
+from segmentation.state.chunks import Chunks
+from segmentation.state.chunks import Columns as Columns
 from segmentation.state.order import stable_order
 from segmentation.types import NEVER
 
 Array = NDArray[Any]
-Columns = dict[str, Array]
+#: Rows of a chunk; the body is cut when it has twice as many.
+CHUNK_ROWS = 1 << 16
+#: Rows that came after their time's chunk was written, until they get one of their own.
+LATE_ROWS = CHUNK_ROWS // 4
+#: Chunks that may await their writing before the log waits for the disk.
+WRITING = 4
+#: More rows of chunks than this are not read through for some users' sake.
+LONG_ROWS = 4 * CHUNK_ROWS
 
 
 class _Body:
@@ -22,6 +35,7 @@ class _Body:
 
     def __init__(self, dtypes: dict[str, np.dtype[Any]]) -> None:
         self._columns = {name: np.empty(0, dtype) for name, dtype in dtypes.items()}
+        self._objects = [name for name, dtype in dtypes.items() if dtype.hasobject]
         self._start = self._end = 0
 
     def __len__(self) -> int:
@@ -48,88 +62,235 @@ class _Body:
         self._end += n
 
     def drop(self, rows: int) -> None:
-        if rows and self._columns["event_id"].dtype == object:
-            self._columns["event_id"][self._start : self._start + rows] = None  # lets go of the strings
+        for name in self._objects if rows else ():
+            self._columns[name][self._start : self._start + rows] = None  # lets go of the strings
         self._start += rows
 
 
 class Log:
-    """dtypes: every column's, `time` (int64 µs) among them."""
+    """dtypes: of the columns that are asked for, `time` (int64 µs), `user` and `event_id` among them.
+    wide: of further ones that only the archive gets; chunks: None keeps everything in memory."""
 
-    def __init__(self, dtypes: dict[str, np.dtype[Any]]) -> None:
+    def __init__(
+        self, dtypes: dict[str, np.dtype[Any]], wide: dict[str, np.dtype[Any]] | None = None,
+        chunks: Chunks | None = None,
+    ) -> None:  # fmt: skip
         self.dtypes = dtypes
-        self._body = _Body(dtypes)
+        self._all = dtypes | (wide or {})
+        self._body = _Body(self._all)
         self._runs: list[Columns] = []
-
-    def __len__(self) -> int:
-        return len(self._body) + sum(len(run["time"]) for run in self._runs)
+        self._chunks = chunks
+        self._writing: list[tuple[Columns, Pending]] = []
+        self._cut_at = NEVER  # rows before it that arrive now are late for their chunk
 
     def append(self, rows: Columns) -> None:
-        """Takes rows in any order of time."""
+        """Takes rows in any order of time, with all columns."""
         order = stable_order(rows["time"])
         time = rows["time"][order]
         body = self._body.time()
         first = int(np.searchsorted(time, body[-1] if len(body) else NEVER, "left"))
         if first < len(order):
-            self._body.append({name: column[order[first:]] for name, column in rows.items()})
+            self._body.append({name: rows[name][order[first:]] for name in self._all})
         if first:
-            self._runs.append({name: column[order[:first]] for name, column in rows.items()})
+            self._runs.append({name: rows[name][order[:first]] for name in self._all})
             while len(self._runs) > 1 and len(self._runs[-1]["time"]) * 2 > len(self._runs[-2]["time"]):
-                self._runs.append(_merged(self._runs.pop(), self._runs.pop()))
+                self._runs.append(merged([self._runs.pop(), self._runs.pop()]))
+        if self._chunks is not None:
+            self._collect(self._chunks)
+            while len(self._body) >= 2 * CHUNK_ROWS:
+                self._cut(self._chunks)
 
     def between(self, first: int, last: int) -> Iterator[Columns]:
-        """Rows with first <= time < last, as views, each in order of time."""
+        """Rows with first <= time < last, as views, each piece in order of time."""
+        if first >= last:
+            return
+        if self._chunks is not None:
+            yield from self._chunks.between(first, last)
+        yield from self._in_memory(first, last)
+
+    def of_users(self, users: Int64, first: int, last: int) -> Iterator[Columns]:
+        """Like `between`, but of chunks at least the rows of `users` (sorted, distinct) and perhaps no others."""
+        if first >= last:
+            return
+        if self._chunks is not None:
+            yield from self._chunks.of_users(users, first, last)
+        yield from self._in_memory(first, last)
+
+    def is_long(self, first: int, last: int) -> bool:
+        """Is there so much with first <= time < last that the rows of some users are better looked up?"""
+        return self._chunks is not None and self._chunks.rows_between(first, last) > LONG_ROWS
+
+    def _in_memory(self, first: int, last: int) -> Iterator[Columns]:
         time = self._body.time()
         a, b = np.searchsorted(time, (first, last), "left").tolist()
         if a < b:
-            yield self._body.slice(a, b)
-        for run in self._runs:
+            piece = self._body.slice(a, b)
+            yield {name: piece[name] for name in self.dtypes}
+        for run in self._pieces():
             a, b = np.searchsorted(run["time"], (first, last), "left").tolist()
             if a < b:
-                yield {name: column[a:b] for name, column in run.items()}
+                yield {name: run[name][a:b] for name in self.dtypes}
 
-    def at(self, times: Array) -> Columns:
-        """All rows whose time is one of `times` (sorted, distinct)."""
-        parts = []
+    def _pieces(self) -> list[Columns]:
+        """Sorted pieces in memory beside the body."""
+        return [*self._runs, *(rows for rows, _ in self._writing)]
+
+    def same(self, user: Int64, time: Int64) -> Columns:
+        """`time`, `user` and `event_id` of at least all rows that agree with one of (user, time), n pairs, in both."""
+        times = np.unique(time)
+        parts: list[Columns] = []
+        if self._chunks is not None:
+            parts += self._chunks.same(user, time)
         if len(body := self._body.time()) and times[-1] >= body[0]:
-            rows = _rows_at(body, times)
+            rows = rows_at(body, times)
             if rows.size:
                 whole = self._body.slice(0, len(self._body))
-                parts.append({name: whole[name][rows] for name in whole})
-        for run in self._runs:
-            rows = _rows_at(run["time"], times)
+                parts.append({name: whole[name][rows] for name in ("time", "user", "event_id")})
+        for run in self._pieces():
+            rows = rows_at(run["time"], times)
             if rows.size:
-                parts.append({name: column[rows] for name, column in run.items()})
-        return self.joined(parts)
+                parts.append({name: run[name][rows] for name in ("time", "user", "event_id")})
+        return _joined(parts, {name: self.dtypes[name] for name in ("time", "user", "event_id")})
 
     def joined(self, parts: list[Columns]) -> Columns:
-        if len(parts) == 1:
-            return parts[0]
-        return {
-            name: np.concatenate([part[name] for part in parts]) if parts else np.empty(0, dtype)
-            for name, dtype in self.dtypes.items()
-        }
+        """Parts of the columns that are asked for, one after the other."""
+        return _joined(parts, self.dtypes)
 
     def drop_before(self, time: int) -> None:
-        """Forgets rows older than `time`, late ones when it is worth it."""
+        """Forgets rows older than `time`: late ones and chunks when it is worth it."""
         self._body.drop(int(np.searchsorted(self._body.time(), time, "left")))
         for i, run in enumerate(self._runs):
             gone = int(np.searchsorted(run["time"], time, "left"))
             if 2 * gone > len(run["time"]):
                 self._runs[i] = {name: column[gone:].copy() for name, column in run.items()}
         self._runs = [run for run in self._runs if len(run["time"])]
+        if self._chunks is not None:
+            self._chunks.drop_before(time)
 
-    def everything(self) -> Columns:
-        """All rows, the body's first."""
-        return self.joined([self._body.slice(0, len(self._body)), *self._runs])
+    def erase(self, user: int) -> Columns:
+        """Takes a user's rows away for good, and returns them (the columns that are asked for)."""
+        removed: list[Columns] = [] if self._chunks is None else self._chunks.erase(user)
+        body = self._body.slice(0, len(self._body))
+        if (mine := body["user"] == user).any():
+            removed.append({name: body[name][mine] for name in self.dtypes})
+            rest = {name: column[~mine] for name, column in body.items()}
+            self._body = _Body(self._all)
+            self._body.append(rest)
+        self._runs, of_runs = without_user(self._runs, user)
+        pieces, of_writing = without_user([rows for rows, _ in self._writing], user, keep_empty=True)
+        self._writing = [(rows, pending) for rows, (_, pending) in zip(pieces, self._writing)]
+        removed += [{name: rows[name] for name in self.dtypes} for rows in [*of_runs, *of_writing]]
+        return self.joined(removed)
+
+    def parts(self) -> Iterator[Columns]:
+        """All rows, the columns that are asked for."""
+        yield from self.between(NEVER, 2**63 - 1)
+
+    # the archive
+
+    def _cut(self, chunks: Chunks) -> None:
+        """Moves the older half of the body, and what came late but in time for it, into a chunk."""
+        time = self._body.time()
+        until = int(time[CHUNK_ROWS])
+        pieces = [self._body.slice(0, CHUNK_ROWS)]
+        kept: list[Columns] = []
+        late = 0
+        for run in self._runs:
+            a, b = np.searchsorted(run["time"], (self._cut_at, until), "left").tolist()
+            pieces.append({name: column[a:b] for name, column in run.items()})
+            rest = {name: np.concatenate((column[:a], column[b:])) for name, column in run.items()}
+            late += a
+            if len(rest["time"]):
+                kept.append(rest)
+        self._runs, self._cut_at = kept, until
+        self._write(chunks, merged(pieces), False)
+        self._body.drop(CHUNK_ROWS)
+        if late >= LATE_ROWS:
+            self._write_late(chunks)
+
+    def _write_late(self, chunks: Chunks) -> None:
+        pieces, kept = [], []
+        for run in self._runs:
+            a = int(np.searchsorted(run["time"], self._cut_at, "left"))
+            pieces.append({name: column[:a] for name, column in run.items()})
+            if a < len(run["time"]):
+                kept.append({name: column[a:].copy() for name, column in run.items()})
+        self._runs = kept
+        self._write(chunks, merged(pieces), True)
+
+    def _write(self, chunks: Chunks, rows: Columns, late: bool) -> None:
+        self._writing.append((rows, chunks.write(rows, late)))
+        while len(self._writing) > WRITING:
+            self._written(chunks)
+
+    def _collect(self, chunks: Chunks) -> None:
+        """Chunks that have been written take the place of their rows in memory."""
+        while self._writing and self._writing[0][1].done():
+            self._written(chunks)
+        chunks.collect()
+
+    def _written(self, chunks: Chunks) -> None:
+        _, pending = self._writing.pop(0)
+        ref = pending.result()
+        assert ref is not None
+        chunks.add(ref)
+
+    def files(self) -> tuple[int, frozenset[str]]:
+        """(the last number that a file was given, the files that this log needs now)."""
+        return (0, frozenset()) if self._chunks is None else self._chunks.files()
+
+    def dump(self) -> dict[str, Any]:
+        """Chunks by name, and the rows that are in none."""
+        rows = [self._body.slice(0, len(self._body)), *self._pieces()]
+        return {
+            "rows": _joined(rows, self._all), "cut_at": self._cut_at,
+            "chunks": None if self._chunks is None else self._chunks.dump(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Into an empty log, whose chunks' archive has the files."""
+        if state["chunks"] is not None:
+            assert self._chunks is not None, "the saved state has chunks: give the shard its archive"
+            self._chunks.load(state["chunks"])
+        self._cut_at = state["cut_at"]
+        rows = state["rows"]
+        late = rows["time"] < self._cut_at
+        if late.any():
+            self._runs = [merged([{name: column[late] for name, column in rows.items()}])]
+            rows = {name: column[~late] for name, column in rows.items()}
+        if len(rows["time"]):
+            self.append(rows)
 
 
-def _rows_at(sorted_times: Array, times: Array) -> Array:
+def without_user(pieces: list[Columns], user: int, keep_empty: bool = False) -> tuple[list[Columns], list[Columns]]:
+    """(the pieces without the user's rows, the user's rows)."""
+    kept, removed = [], []
+    for piece in pieces:
+        if (mine := piece["user"] == user).any():
+            removed.append({name: column[mine] for name, column in piece.items()})
+            piece = {name: column[~mine] for name, column in piece.items()}
+        if keep_empty or len(piece["time"]):
+            kept.append(piece)
+    return kept, removed
+
+
+def _joined(parts: list[Columns], dtypes: dict[str, np.dtype[Any]]) -> Columns:
+    if len(parts) == 1:
+        return parts[0]
+    return {
+        name: np.concatenate([part[name] for part in parts]) if parts else np.empty(0, dtype)
+        for name, dtype in dtypes.items()
+    }
+
+
+def rows_at(sorted_times: Array, times: Array) -> Array:
+    """The places in `sorted_times` of all that are among `times` (sorted, distinct)."""
     left = np.searchsorted(sorted_times, times, "left")
     count = np.searchsorted(sorted_times, times, "right") - left
     return np.repeat(left - (np.cumsum(count) - count), count) + np.arange(int(count.sum()))
 
 
-def _merged(a: Columns, b: Columns) -> Columns:
-    order = stable_order(np.concatenate((a["time"], b["time"])))
-    return {name: np.concatenate((a[name], b[name]))[order] for name in a}
+def merged(pieces: list[Columns]) -> Columns:
+    """Pieces as one, in order of time."""
+    order = stable_order(np.concatenate([piece["time"] for piece in pieces]))
+    return {name: np.concatenate([piece[name] for piece in pieces])[order] for name in pieces[0]}

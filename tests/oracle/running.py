@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from segmentation.compile.bind import bind
@@ -15,6 +15,7 @@ from segmentation.evaluate.step import Part, Step
 from segmentation.events.rows import Poll
 from segmentation.events.schema import load_schema
 from segmentation.reference import Flip, Reference
+from segmentation.state.archive import Archive
 from tests.oracle.grammar import COLUMNS, SCHEMA_YML
 from tests.oracle.strategies import PARTITIONS, Read, Scenario
 from tests.oracle.streams import polls_of
@@ -139,9 +140,13 @@ class Bits:
         return bool(bit)
 
 
-def engine(scenario: Scenario, plan: Plan, shards: int, cuts: Bits, parts: Sequence[Part] = ()) -> Outcome:
+def engine(
+    scenario: Scenario, plan: Plan, shards: int, cuts: Bits, parts: Sequence[Part] = (),
+    archive: Callable[[int], Archive] | None = None,
+) -> Outcome:  # fmt: skip
     """The scenario through `shards` shards; `cuts` says where polls and runs are cut, and where a
     shard goes through dump and load. `parts`: the record of a run without cut polls, to be repeated.
+    archive: makes a shard's, anew after each load.
     """
     settings = (PARTITIONS, scenario.lateness_us, scenario.dedupe_horizon_us, scenario.live)
     last = closing(scenario) if scenario.live else []
@@ -151,13 +156,13 @@ def engine(scenario: Scenario, plan: Plan, shards: int, cuts: Bits, parts: Seque
         if parts:
             for poll, part in zip(polls, parts):
                 poll.clock, poll.watermark = part.clock, part.watermark
-        shard = Shard(plan, *settings)
+        shard = Shard(plan, *settings, archive and archive(number))
         closing_from = len(polls) - len(last)
         steps = []
         for some in _cut(polls[:closing_from], cuts):
             steps.append(shard.run(some))
             if cuts.next():
-                shard = Shard.load(shard.dump(), plan, *settings)
+                shard = Shard.load(shard.dump(), plan, *settings, archive and archive(number))
         outcome.watermarks.add(shard.watermark)
         if last:
             steps.append(shard.run(polls[closing_from:]))

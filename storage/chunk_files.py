@@ -1,0 +1,194 @@
+"""The rows' file of a chunk: Parquet, one column per declared column of the events, with their types.
+
+Besides those: user_id, event_id, event_time and known_at (when the event took effect), and with an
+underscore what only Tidegate needs: _user (the shard's number of the user), _partition, _offset.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from xxhash import xxh3_128
+
+from segmentation.events.rows import Int32, Int64, TextColumn, ValueColumn
+from segmentation.state.archive import FoundRows, StoredRows
+from segmentation.types import Kind, Type
+
+#: Rows of a Parquet row group: what is decoded at once.
+GROUP_ROWS = 8_192
+_TIME = pa.timestamp("us", "UTC")
+_SIMPLE = {
+    Kind.BIGINT: pa.int64(), Kind.DOUBLE: pa.float64(), Kind.BOOLEAN: pa.bool_(), Kind.TIMESTAMPTZ: _TIME,
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class Rows:
+    """A table with its two columns that are needed for the index."""
+
+    table: pa.Table
+    time: Int64
+    user: Int32
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def where(self, keep: NDArray[np.bool_]) -> "Rows":
+        return Rows(self.table.filter(pa.array(keep)), self.time[keep], self.user[keep])
+
+    def in_order(self) -> "Rows":
+        order = np.argsort(self.time, kind="stable")
+        return Rows(self.table.take(pa.array(order)), self.time[order], self.user[order])
+
+
+def rows_of(rows: StoredRows, columns: Mapping[str, Type]) -> Rows:
+    """columns: the declared ones, in the order that the file is to have."""
+    used, place = np.unique(rows.user, return_inverse=True)
+    ids = rows.user_ids
+    table = {
+        "user_id": _dictionary(place, [ids[user] for user in used.tolist()]),
+        "event_id": pa.array(rows.event_id, pa.string()),
+        "event_time": _int64(rows.time, _TIME),
+    }
+    for name, type_ in columns.items():
+        table[name] = _column(rows.columns[name], type_)
+    table |= {
+        "known_at": _int64(rows.known, _TIME), "_user": pa.array(rows.user.astype(np.int32)),
+        "_partition": pa.array(rows.partition), "_offset": pa.array(rows.offset),
+    }  # fmt: skip
+    return Rows(pa.table(table), rows.time, rows.user)
+
+
+def write(path: Path, rows: Rows, group_rows: int) -> str:
+    """Flushed to disk when this returns; the digest of its bytes. What `rows.user` says is written as _user."""
+    table = rows.table
+    place = table.schema.get_field_index("_user")
+    table = table.set_column(place, "_user", pa.array(rows.user.astype(np.int32)))
+    texts = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table, sink, row_group_size=group_rows, compression="zstd", compression_level=1, use_dictionary=texts,
+        write_statistics=["event_time"], store_schema=False,
+    )  # fmt: skip
+    return write_bytes(path, [sink.getvalue()])
+
+
+def write_bytes(path: Path, pieces: Sequence[Any]) -> str:
+    """Written under another name, flushed, renamed; the digest of all bytes."""
+    digest = xxh3_128()
+    draft = path.with_name(f"{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as file:
+            for piece in pieces:
+                file.write(piece)
+                digest.update(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    return digest.hexdigest()
+
+
+def read_whole(paths: Iterable[Path]) -> Rows:
+    """All rows of several files, one after the other."""
+    tables = [pq.read_table(path, use_threads=False, memory_map=False) for path in paths]
+    table = pa.concat_tables(tables).combine_chunks()
+    for place, field in enumerate(table.schema):
+        if pa.types.is_string(field.type) and field.name != "event_id":
+            table = table.set_column(place, field.name, table.column(place).dictionary_encode())
+    return Rows(table, _micros(table.column("event_time")), table.column("_user").to_numpy())
+
+
+class ChunkFile:
+    """An open file; not for use by two threads at once."""
+
+    def __init__(self, path: Path, columns: Mapping[str, Type]) -> None:
+        self._columns = columns
+        texts = [name for name, type_ in columns.items() if type_.kind is Kind.TEXT]
+        self._file = pq.ParquetFile(path, read_dictionary=texts)
+
+    def read(self, group: int, time: Int64, columns: Sequence[str], event_ids: bool) -> FoundRows:
+        """Those columns of a row group; time: the event times of its rows, from the index."""
+        wanted = ["known_at", "_user", *columns, *(["event_id"] if event_ids else [])]
+        table = self._file.read_row_group(group, columns=wanted, use_threads=False)
+        return FoundRows(
+            np.array(time), _micros(table.column("known_at")), table.column("_user").to_numpy(),
+            _texts(table.column("event_id")) if event_ids else None,
+            {name: _found(table.column(name), self._columns[name]) for name in columns},
+        )
+
+    def event_ids(self, group: int) -> NDArray[np.object_]:
+        return _texts(self._file.read_row_group(group, columns=["event_id"], use_threads=False).column(0))
+
+
+def _column(column: TextColumn | ValueColumn | NDArray[np.object_], type_: Type) -> pa.Array:
+    if isinstance(column, TextColumn):
+        used, place = np.unique(column.codes, return_inverse=True)
+        values = column.values
+        null = int(used[0] < 0) if len(used) else 0
+        mask = place < null if null else None
+        return _dictionary(place - null, [values[code] for code in used[null:].tolist()], mask)
+    if isinstance(column, np.ndarray):
+        return pa.array(column, pa.string()).dictionary_encode()
+    mask = None if column.valid is None or column.valid.all() else ~column.valid
+    if type_.kind is Kind.NUMERIC:
+        return _decimals(column.data, mask, type_)
+    if type_.kind is Kind.TIMESTAMPTZ:
+        return pa.array(column.data, pa.int64(), mask=mask).cast(_TIME)
+    return pa.array(column.data, _SIMPLE[type_.kind], mask=mask)
+
+
+def _found(column: pa.ChunkedArray, type_: Type) -> TextColumn | ValueColumn:
+    array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+    if type_.kind is Kind.TEXT:
+        codes = array.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+        return TextColumn(codes, array.dictionary.to_pylist())
+    valid = None if not array.null_count else array.is_valid().to_numpy(zero_copy_only=False)
+    if type_.kind is Kind.NUMERIC:
+        words = np.frombuffer(array.buffers()[1], np.int64).reshape(-1, 2)
+        data = words[array.offset : array.offset + len(array), 0].copy()
+        if valid is not None:
+            data[~valid] = 0
+        return ValueColumn(data, valid)
+    if type_.kind is Kind.TIMESTAMPTZ:
+        array = array.cast(pa.int64())
+    if valid is not None:
+        array = array.fill_null(False if type_.kind is Kind.BOOLEAN else 0)
+    return ValueColumn(array.to_numpy(zero_copy_only=False), valid)
+
+
+def _decimals(data: Int64, mask: NDArray[np.bool_] | None, type_: Type) -> pa.Array:
+    words = np.empty((len(data), 2), np.int64)
+    words[:, 0], words[:, 1] = data, data >> 63
+    valid = None if mask is None else pa.py_buffer(np.packbits(~mask, bitorder="little").tobytes())
+    return pa.Array.from_buffers(
+        pa.decimal128(type_.precision, type_.scale), len(data), [valid, pa.py_buffer(words.tobytes())]
+    )
+
+
+def _dictionary(codes: NDArray[Any], values: list[str], mask: NDArray[np.bool_] | None = None) -> pa.Array:
+    indices = pa.array(codes.astype(np.int32), mask=mask)
+    return pa.DictionaryArray.from_arrays(indices, pa.array(values, pa.string()))
+
+
+def _int64(values: Int64, type_: pa.DataType) -> pa.Array:
+    return pa.array(values, pa.int64()).cast(type_)
+
+
+def _micros(column: pa.ChunkedArray) -> Int64:
+    return np.asarray(column.cast(pa.int64()).to_numpy(), np.int64)
+
+
+def _texts(column: pa.ChunkedArray) -> NDArray[np.object_]:
+    out = np.empty(len(column), object)
+    out[:] = column.to_pylist()
+    return out
