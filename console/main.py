@@ -27,7 +27,7 @@ COMMANDS = {
     "check": "Is this user in this segment?",
     "members": "The users of a segment.",
     "status": "What is wrong, then segments, shards and refused events.",
-    "dead-letter": "Events that were refused, and why.",
+    "dead-letter": "Events that were refused: why, and sending them again.",
 }
 
 GUIDE = """\

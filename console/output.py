@@ -19,6 +19,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     """A table; numbers to the right. Without a terminal: the same columns as plain text, uncut."""
     if sys.stdout.isatty():
         from rich.console import Console
+        from rich.markup import escape
         from rich.table import Table
 
         shown = Table(title=title, title_justify="left")
@@ -26,7 +27,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
             number = any(isinstance(row[index], int | float) for row in rows)
             shown.add_column(name, justify="right" if number else "left", overflow="fold")
         for row in rows:
-            shown.add_row(*(_text(value) for value in row))
+            shown.add_row(*(escape(_text(value)) for value in row))
         Console().print(shown)
         return
     cells = [list(columns), *([_text(value) for value in row] for row in rows)]

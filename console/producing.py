@@ -1,6 +1,6 @@
 """Sending messages to the topic of events, for `send`, `replay` and the demo."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -10,6 +10,9 @@ from segmentation.errors import TidegateError
 from storage.settings import Settings
 
 Placed = Callable[[int, int], None]
+TooLarge = Callable[[str], None]
+
+_TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE)
 
 
 class Sender:
@@ -34,12 +37,26 @@ class Sender:
         self._error: KafkaError | None = None
         self.delivered = self.failed = 0
 
-    def send(self, key: str | None, value: bytes, placed: Placed | None = None) -> None:
-        """Queues one message; blocks while the queue is full. `placed(partition, offset)` once delivered."""
+    def send(
+        self,
+        key: str | bytes | None,
+        value: bytes | None,
+        placed: Placed | None = None,
+        headers: Sequence[tuple[str, bytes | None]] = (),
+        too_large: TooLarge | None = None,
+    ) -> None:
+        """Queues one message; blocks while the queue is full.
+
+        placed(partition, offset) once delivered; the offset is negative where Kafka does not say.
+        too_large(words) instead of an error where Kafka takes no message of this size.
+        """
 
         def report(error: KafkaError | None, message: Any) -> None:
             if error is not None:
                 self.failed += 1
+                if too_large is not None and error.code() in _TOO_LARGE:
+                    too_large(error.str())
+                    return
                 self._error = self._error or error
                 return
             self.delivered += 1
@@ -47,15 +64,18 @@ class Sender:
                 placed(message.partition(), message.offset())
 
         self._raise()
-        raw_key = None if key is None else key.encode("utf-8", "surrogatepass")
+        raw_key = key.encode("utf-8", "surrogatepass") if isinstance(key, str) else key
         while True:
             try:
-                self._producer.produce(self.topic, value, raw_key, on_delivery=report)
+                self._producer.produce(self.topic, value, raw_key, headers=list(headers) or None, on_delivery=report)
                 break
             except BufferError:
                 self._producer.poll(0.1)
                 self._raise()
             except KafkaException as error:
+                if too_large is not None and error.args[0].code() in _TOO_LARGE:
+                    too_large(error.args[0].str())
+                    break
                 raise self._failure(error.args[0]) from None
         self._producer.poll(0)
 

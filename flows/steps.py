@@ -9,6 +9,7 @@ from flows import metrics
 from flows.engine import Engine
 from flows.items import Control, DecodedPoll, RawPoll, ShardPoll
 from flows.shard_keys import shard_keys, worker_key
+from segmentation.events.origin import Origin, generated_id
 from segmentation.events.rows import Poll
 from segmentation.events.split import split
 from segmentation.types import NEVER
@@ -25,7 +26,8 @@ def decode(engine: Engine, item: RawPoll | Control) -> DecodedPoll | Control:
     millis = np.fromiter((message.timestamp()[1] for message in messages), np.int64, len(messages))
     stamps = np.where(millis >= 0, millis * 1_000, -1)
     values = [message.value() for message in messages]
-    decoded = engine.decoder.decode(values, offsets, stamps, partition=item.partition)
+    ids = _ids(engine.settings.events_topic, item) if engine.decoder.generates_ids else None
+    decoded = engine.decoder.decode(values, offsets, stamps, partition=item.partition, event_ids=ids)
     rejects = [
         _dead_letter(engine.settings.events_topic, messages[reject.index], str(reject.reason), reject.detail)
         for reject in decoded.rejects
@@ -61,6 +63,21 @@ def to_shards(engine: Engine, item: DecodedPoll | Control) -> Iterable[tuple[str
     # Each refused message is stored by exactly one shard, the same one whenever it is read again.
     out[raw.partition % shards][1].rejects.extend(item.rejects)
     return out
+
+
+def _ids(topic: str, item: RawPoll) -> list[str] | None:
+    """Of messages that have none, where one of them was sent again: each one's by its first origin."""
+    origins = {
+        place: origin
+        for place, message in enumerate(item.messages)
+        if message.headers() and (origin := Origin.among(headers_of(message))) is not None
+    }
+    if not origins:
+        return None
+    return [
+        origins[place].event_id(topic) if place in origins else generated_id(item.partition, message.offset() or 0)
+        for place, message in enumerate(item.messages)
+    ]
 
 
 def _dead_letter(topic: str, message: Message, reason: str, detail: str) -> DeadLetter:

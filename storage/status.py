@@ -87,7 +87,7 @@ def read_status(url: str) -> Status:
         refused = connection.execute(
             """
             SELECT reason, count(*), count(*) FILTER (WHERE at > now() - make_interval(secs => %s)), max(at)
-            FROM tidegate.dead_letters GROUP BY reason ORDER BY count(*) DESC, reason
+            FROM tidegate.dead_letters WHERE replayed_at IS NULL GROUP BY reason ORDER BY count(*) DESC, reason
             """,
             [RECENT_S],
         )

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from segmentation.events.columns import Codes, Column, Values, column_of, kept_dictionary
 from segmentation.events.decimals import BIGINT_MAX, BIGINT_MIN
 from segmentation.events.exact import ID_BYTES_MAX, MESSAGE_BYTES_MAX, Exact
+from segmentation.events.origin import generated_id
 from segmentation.events.paths import REQUIRED, Field, Node, struct, tree
 from segmentation.events.rejects import Reason, Refusal, Reject
 from segmentation.events.rows import Bool, Int64, Rows, TextColumn
@@ -102,7 +103,7 @@ class Decoder:
         self._exact = Exact(schema)
         self._shape = _Shape(tree(schema.events.values()))
         self._decode: Callable[[Any], msgspec.Struct] = msgspec.json.Decoder(self._shape.struct).decode
-        self._generated = schema.events["event_id"].generated
+        self.generates_ids = schema.events["event_id"].generated
         self._others = [name for name in schema.events if name not in ("user_id", "event_id", "event_time")]
 
     def decode(
@@ -117,10 +118,10 @@ class Decoder:
         """values[n], offsets int64[n] increasing, timestamps int64[n]: Kafka's, µs (negative: none, no skew check).
 
         event_ids[n] stand in where a message has none (files). Where the schema says `event_id: {generated: true}`
-        and none are given, the id is "<partition>-<offset>".
+        and none are given, the id is that of partition and offset.
         """
-        if event_ids is None and self._generated:
-            event_ids = [f"{partition}-{offset}" for offset in offsets.tolist()]
+        if event_ids is None and self.generates_ids:
+            event_ids = [generated_id(partition, offset) for offset in offsets.tolist()]
         built = {name: column_of(column) for name, column in self.schema.events.items() if name != "event_id"}
         ids: list[str | None] = []
         odd: set[int] = set()

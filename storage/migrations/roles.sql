@@ -22,6 +22,8 @@ GRANT SELECT ON ALL TABLES IN SCHEMA tidegate TO tidegate_engine;
 GRANT INSERT, UPDATE, DELETE ON tidegate.engine, tidegate.definitions, tidegate.members, tidegate.member_counts,
     tidegate.users, tidegate.outbox, tidegate.shards, tidegate.steps TO tidegate_engine;
 GRANT INSERT ON tidegate.definition_versions, tidegate.transitions, tidegate.dead_letters TO tidegate_engine;
+GRANT UPDATE (replayed_at, replayed_topic, replayed_partition, replayed_offset) ON tidegate.dead_letters
+    TO tidegate_engine;
 
 GRANT SELECT ON tidegate.engine, tidegate.definitions, tidegate.members, tidegate.member_counts, tidegate.users,
     tidegate.transitions, tidegate.shards, tidegate.schema_migrations TO tidegate_reader;

@@ -104,6 +104,8 @@ def test_the_views_answer_by_their_bare_names(database_url: str) -> None:
         ("tidegate_engine", "DELETE FROM tidegate.members", True),
         ("tidegate_engine", "DELETE FROM tidegate.transitions", False),
         ("tidegate_engine", "DROP TABLE tidegate.members", False),
+        ("tidegate_engine", "UPDATE tidegate.dead_letters SET replayed_at = now()", True),
+        ("tidegate_engine", "UPDATE tidegate.dead_letters SET reason = ''", False),
     ],
 )
 def test_roles_may_do_their_work_and_no_more(database_url: str, role: str, statement: str, allowed: bool) -> None:
