@@ -21,7 +21,7 @@ from segmentation.errors import TidegateError
 from segmentation.evaluate.shard import Shard
 from segmentation.events.decode import Decoder
 from segmentation.types import Type
-from storage import postgres
+from storage import disk, postgres
 from storage.checkpoints import CheckpointStore
 from storage.commits import StoredSegment
 from storage.definitions_folder import read_definitions
@@ -97,6 +97,7 @@ class Engine:
         record = EngineRecord.of(
             plan.segments, plan.digest, folder.schema.digest, settings.shards, meaning_of(settings)
         )
+        disk.check(settings.storage_url)
         for name in kafka.ensure_topics(settings, {settings.events_topic: NEW_TOPIC_PARTITIONS}, stop=stop):
             log.info("created topic %s at %s with %d partitions", name, settings.kafka, NEW_TOPIC_PARTITIONS)
         partitions = kafka.partition_count(settings, settings.events_topic, stop=stop)

@@ -18,6 +18,7 @@ from flows.progress import follow
 from flows.rebuild import rebuild_all
 from flows.signals import stopping
 from segmentation.errors import TidegateError
+from storage import disk
 from storage.settings import Settings, load
 
 log = logging.getLogger("tidegate.engine")
@@ -96,6 +97,7 @@ def _quietly_stopped() -> Iterator[None]:
 @contextmanager
 def _around(engine: Engine) -> Iterator[None]:
     """What runs beside the flow: metrics; in the first process the relay; in a cluster the others' progress."""
+    metrics.storage_free.set_function(lambda: disk.free_bytes(engine.settings.storage_url) or 0)
     end_metrics = metrics.serve(engine.settings.metrics_host, engine.settings.engine_metrics_port)
     end = threading.Event()
     beside = []

@@ -5,25 +5,22 @@ written under another name, flushed, and renamed, so under its own name it is wh
 is never written again. It counts only once a commit has stored its CheckpointRecord.
 """
 
-import errno
 import os
 import re
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 
-from segmentation.errors import TidegateError
 from storage.commits import CheckpointRecord
+from storage.disk import StorageError, explained, flush_folder
 
 _HEADER = struct.Struct("<8sIQ32s")  # magic, format, length, BLAKE2b-256 of the content
 _MAGIC, _FORMAT = b"TIDEGATE", 1
 _NAME = re.compile(r"shard-(\d+)-step-(\d+)-[0-9a-f]+\.state")
 
 
-class CheckpointError(TidegateError):
-    """A state file is missing, damaged, or cannot be written; the message names it."""
+class CheckpointError(StorageError):
+    """A state file is missing or damaged; the message names it."""
 
 
 class CheckpointStore:
@@ -87,23 +84,3 @@ class CheckpointStore:
                 path.unlink(missing_ok=True)
                 deleted += 1
         return deleted
-
-
-@contextmanager
-def explained(path: Path, what: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise CheckpointError(f"No space for the {what} {path}. Free some space; nothing is lost.") from error
-        raise CheckpointError(
-            f"The {what} {path} cannot be written ({error.strerror}). Correct storage_url or its permissions."
-        ) from error
-
-
-def flush_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

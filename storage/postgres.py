@@ -68,6 +68,10 @@ class DatabaseLost(DatabaseError):
     """The connection is gone; what was not committed is not stored. May be tried again."""
 
 
+class DatabaseFull(DatabaseLost):
+    """Its disk is full; nothing of the transaction is stored. Waited for like a database that is away."""
+
+
 def connect(
     url: str,
     *,
@@ -129,7 +133,7 @@ def translated(error: psycopg.Error, where: str) -> DatabaseError:
     if is_loss(error):
         return DatabaseLost(f"Lost the connection to {where}: {reason}.")
     if isinstance(error, errors.DiskFull):
-        return DatabaseError(f"{where}: the database's disk is full ({reason}). Free some space and start again.")
+        return DatabaseFull(f"{where}: the database's disk is full ({reason}). Free some space there; nothing is lost.")
     if isinstance(error, errors.UndefinedTable | errors.InvalidSchemaName | errors.UndefinedColumn):
         return DatabaseError(f"{where} lacks Tidegate's tables ({reason}). Run the migrations first.")
     if isinstance(error, errors.InsufficientPrivilege):

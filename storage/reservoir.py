@@ -28,8 +28,8 @@ from segmentation.events.schema import Schema
 from segmentation.state.archive import ROW_BITS, ChunkRef, FoundRows, StoredRows
 from segmentation.types import Type
 from storage import chunk_files
-from storage.checkpoints import CheckpointError, explained, flush_folder
 from storage.chunk_files import GROUP_ROWS, Rows
+from storage.disk import StorageError, explained, flush_folder
 
 _NAME = re.compile(r"((\d{8,})-(\d{8,}))\.(?:parquet|index)(?:\.tmp)?")
 _FIXED = ("user_id", "event_id", "event_time")
@@ -37,8 +37,8 @@ _HEADER = 16
 _MAGIC = b"TIDEIDX1"
 
 
-class ReservoirError(CheckpointError):
-    """A chunk is missing, damaged, or cannot be written; the message names it."""
+class ReservoirError(StorageError):
+    """A chunk is missing or damaged; the message names it."""
 
 
 class Writing:

@@ -60,6 +60,11 @@ class World:
         with closing(postgres.connect(self.url, autocommit=True)) as connection:
             return connection.execute(sql.encode()).fetchall()
 
+    def execute(self, *statements: str) -> None:
+        with closing(postgres.connect(self.url, autocommit=True)) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+
     def members(self) -> set[tuple[str, str]]:
         return set(self.query("SELECT segment, user_id FROM segment_members"))
 

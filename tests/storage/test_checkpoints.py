@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from storage.checkpoints import CheckpointError, CheckpointStore
+from storage.disk import DiskFull, StorageError
 
 DATA = bytes(range(256)) * 10
 
@@ -52,22 +53,27 @@ def test_another_file_under_the_name_is_refused(tmp_path: Path) -> None:
         store.load(replace(one, file="shard-9-step-9-0.state"))
 
 
-def test_a_full_disk_is_said_and_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("code", "words"), [(errno.ENOSPC, "the disk is full"), (errno.EDQUOT, "quota"), (errno.EFBIG, "ulimit -f")]
+)
+def test_a_full_disk_is_said_and_leaves_no_half_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, words: str
+) -> None:
     store = CheckpointStore(tmp_path)
     kept = store.save(0, 1, {}, DATA)
 
     def full(handle: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(code, "No space left on device")
 
     monkeypatch.setattr("storage.checkpoints.os.fsync", full)
-    with pytest.raises(CheckpointError, match="No space for the state file"):
+    with pytest.raises(DiskFull, match=f"No space for the state file .*{words}.* MiB are free"):
         store.save(0, 2, {}, DATA)
     assert os.listdir(store.folder) == [kept.file]
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(CheckpointError, match=r"cannot be written .*Correct storage_url"):
+    with pytest.raises(StorageError, match=r"cannot be written .*Correct storage_url"):
         CheckpointStore(tmp_path / "file").save(0, 1, {}, DATA)
 
 
