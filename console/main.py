@@ -27,6 +27,7 @@ COMMANDS = {
     "check": "Is this user in this segment?",
     "members": "The users of a segment.",
     "status": "What is wrong, then segments, shards and refused events.",
+    "reservoir": "The files of older events: list them, verify them.",
     "dead-letter": "Events that were refused: why, and sending them again.",
 }
 

@@ -1,9 +1,9 @@
 """Engine against decoder, and engine against the obvious keyed Bytewax flow: ratios of one run.
 
-    python -m loadtest.engine [--events N] [--definitions N] [--users N] [--rounds N] [--without-naive]
+    python -m loadtest.engine [--events N] [--definitions N] [--users N] [--rounds N] [--without-naive] [--in-memory]
 
 The engine is what a worker does on one core for one shard: JSON bytes to columns to transitions,
-with windows, repeats found, and 5% of the events out of order. The decoder alone makes the same
+with windows, older events on disk, repeats found, and 5% of the events out of order. The decoder alone makes the same
 columns from the same bytes. Both take turns, `rounds` times; medians and spreads are printed and
 written to loadtest/out/engine.json. The share of time after decoding is the engine's own work.
 """
@@ -11,7 +11,9 @@ written to loadtest/out/engine.json. The share of time after decoding is the eng
 import argparse
 import json
 import statistics
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from segmentation.evaluate.shard import Shard
 from segmentation.events.decode import Decoder
 from segmentation.events.rows import Poll
 from segmentation.events.schema import load_schema
+from storage.reservoir import Reservoir, columns_of
 
 POLL = 20_000
 OUT = Path(__file__).parent / "out" / "engine.json"
@@ -43,10 +46,10 @@ def decoding(stream: workload.Stream, decoder: Decoder) -> float:
 
 
 def engine(
-    stream: workload.Stream, decoder: Decoder, plan: Plan, warm: int
+    stream: workload.Stream, decoder: Decoder, plan: Plan, warm: int, archive: Reservoir | None
 ) -> tuple[float, float, dict[str, set[str]]]:
     """(seconds for the events after the first `warm`, transitions an event there, final members)."""
-    shard = Shard(plan, 1, 250_000, 7 * workload.DAY_US, True)
+    shard = Shard(plan, 1, 250_000, 7 * workload.DAY_US, True, archive)
     transitions, started, measured = 0, 0.0, 0
     for first in range(0, len(stream.messages), POLL):
         if first >= warm and not measured:
@@ -72,6 +75,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--naive-events", type=int, default=60_000)
     parser.add_argument("--without-naive", action="store_true")
+    parser.add_argument("--in-memory", action="store_true", help="without files for the older events")
     args = parser.parse_args()
 
     days = 60.0
@@ -87,7 +91,9 @@ def main() -> None:
     members: dict[str, set[str]] = {}
     for _ in range(args.rounds):
         decodes.append(decoding(rest, decoder))
-        seconds, rate, members = engine(stream, decoder, plan, warm)
+        with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as pool:
+            archive = None if args.in_memory else Reservoir(Path(folder), 0, 1, columns_of(schema), pool)
+            seconds, rate, members = engine(stream, decoder, plan, warm, archive)
         engines.append(seconds)
     ratios = [d / e for d, e in zip(decodes, engines)]
     n = len(rest.messages)

@@ -40,7 +40,11 @@ class Rows:
         return len(self.time)
 
     def where(self, keep: NDArray[np.bool_]) -> "Rows":
-        return Rows(self.table.filter(pa.array(keep)), self.time[keep], self.user[keep])
+        table = self.table.filter(pa.array(keep))
+        for place, field in enumerate(table.schema):
+            if pa.types.is_dictionary(field.type):  # whose values would stay, those of nobody's rows too
+                table = table.set_column(place, field.name, _encoded(table.column(place).cast(pa.string())))
+        return Rows(table, self.time[keep], self.user[keep])
 
     def in_order(self) -> "Rows":
         order = np.argsort(self.time, kind="stable")
@@ -104,7 +108,7 @@ def read_whole(paths: Iterable[Path]) -> Rows:
     table = pa.concat_tables(tables).combine_chunks()
     for place, field in enumerate(table.schema):
         if pa.types.is_string(field.type) and field.name != "event_id":
-            table = table.set_column(place, field.name, table.column(place).dictionary_encode())
+            table = table.set_column(place, field.name, _encoded(table.column(place)))
     return Rows(table, _micros(table.column("event_time")), table.column("_user").to_numpy())
 
 
@@ -128,6 +132,10 @@ class ChunkFile:
 
     def event_ids(self, group: int) -> NDArray[np.object_]:
         return _texts(self._file.read_row_group(group, columns=["event_id"], use_threads=False).column(0))
+
+
+def _encoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column.combine_chunks().dictionary_encode()
 
 
 def _column(column: TextColumn | ValueColumn | NDArray[np.object_], type_: Type) -> pa.Array:

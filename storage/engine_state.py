@@ -248,10 +248,10 @@ def _take_over(connection: Connection, shard: int, where: str) -> Takeover:
         )
     return Takeover(
         shard, token, step, watermark, {int(partition): offset for partition, offset in offsets.items()},
-        None if checkpoint is None else _checkpoint(checkpoint),
+        None if checkpoint is None else checkpoint_of(checkpoint),
         [RecordedStep(number, [Part(*part) for part in parts]) for number, parts in recorded],
     )
 
 
-def _checkpoint(stored: dict[str, Any]) -> CheckpointRecord:
+def checkpoint_of(stored: dict[str, Any]) -> CheckpointRecord:
     return msgspec.convert(stored, CheckpointRecord, str_keys=True)

@@ -1,0 +1,182 @@
+"""The log, in memory and on disk, against a plain list of rows."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segmentation.events.rows import ValueColumn
+from segmentation.state import log as log_module
+from segmentation.state.archive import FoundRows, StoredRows
+from segmentation.state.chunks import Chunks, Columns, Format
+from segmentation.state.log import Log
+from segmentation.types import BIGINT
+from storage.reservoir import Reservoir, clean
+
+DTYPES: dict[str, np.dtype[Any]] = {
+    "time": np.dtype(np.int64), "known": np.dtype(np.int64), "user": np.dtype(np.int32),
+    "event_id": np.dtype(object), "=n": np.dtype(np.int64),
+}  # fmt: skip
+WIDE: dict[str, np.dtype[Any]] = {"partition": np.dtype(np.int32), "offset": np.dtype(np.int64)}
+USERS = [f"user {number}" for number in range(5)]
+
+
+def stored(rows: Columns) -> StoredRows:
+    return StoredRows(
+        rows["time"], rows["known"], rows["user"], USERS, rows["event_id"], rows["partition"], rows["offset"],
+        {"n": ValueColumn(rows["=n"])},
+    )  # fmt: skip
+
+
+def restored(found: FoundRows) -> Columns:
+    assert found.event_id is not None
+    n = found.columns["n"]
+    assert isinstance(n, ValueColumn)
+    return {
+        "time": found.time, "known": found.known, "user": found.user, "event_id": found.event_id, "=n": n.data,
+    }  # fmt: skip
+
+
+def rows_of(events: list[tuple[int, int]], first: int) -> Columns:
+    """events: (time, user); `=n` numbers them."""
+    time = np.array([time for time, _ in events], np.int64)
+    number = np.arange(first, first + len(events))
+    return {
+        "time": time, "known": time + 1, "user": np.array([user for _, user in events], np.int32),
+        "event_id": np.array([f"e{n}" for n in number.tolist()], object), "=n": number,
+        "partition": np.zeros(len(events), np.int32), "offset": number,
+    }  # fmt: skip
+
+
+Row = tuple[int, int, int]  # number, time, user
+
+
+@dataclass
+class World:
+    """The log and what it should hold; `token` counts the archives."""
+
+    folder: Path
+    token: int = 0
+    rows: list[Row] = field(default_factory=list)
+    count: int = 0
+    log: Log = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.log = self.empty()
+
+    def empty(self) -> Log:
+        self.token += 1
+        archive = Reservoir(self.folder, 0, self.token, {"n": BIGINT}, group_rows=2)
+        return Log(DTYPES, WIDE, Chunks(archive, Format(stored, restored, ["n"], True)))
+
+    def again(self) -> None:
+        state, (until, keep) = self.log.dump(), self.log.files()
+        clean(self.folder, 0, self.token, keep, until)
+        self.log = self.empty()
+        self.log.load(state)
+
+    def append(self, events: list[tuple[int, int]]) -> None:
+        self.log.append(rows_of(events, self.count))
+        self.rows += [(self.count + i, time, user) for i, (time, user) in enumerate(events)]
+        self.count += len(events)
+
+
+def found(parts: Iterator[Columns] | list[Columns], ordered: bool = True) -> list[Row]:
+    out: list[Row] = []
+    for part in parts:
+        assert not ordered or (np.diff(part["time"]) >= 0).all()
+        assert part["known"].tolist() == (part["time"] + 1).tolist()
+        assert part["event_id"].tolist() == [f"e{n}" for n in part["=n"].tolist()]
+        out += zip(part["=n"].tolist(), part["time"].tolist(), part["user"].tolist())
+    return sorted(out)
+
+
+TIMES = st.integers(0, 30)
+EVENTS = st.lists(st.tuples(TIMES, st.integers(0, 4)), min_size=1, max_size=8)
+ACTIONS = st.one_of(
+    st.tuples(st.just("append"), EVENTS), st.tuples(st.just("append"), EVENTS), st.tuples(st.just("again"), st.none()),
+    st.tuples(st.just("erase"), st.integers(0, 4)), st.tuples(st.just("drop"), TIMES),
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, rows in (("CHUNK_ROWS", 3), ("LATE_ROWS", 2)):
+        monkeypatch.setattr(log_module, name, rows)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(ACTIONS, min_size=3, max_size=25), TIMES, TIMES)
+def test_the_log_is_what_was_put_in(actions: list[tuple[str, object]], first: int, last: int) -> None:
+    memory = Path("/dev/shm")  # flushing to a disk would be most of the time
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
+        world = World(Path(name))
+        dropped = -1
+        advance = 0
+        erased: set[int] = set()
+        for what, value in actions:
+            if what == "append":
+                assert isinstance(value, list)
+                advance += 3
+                events = [(advance + time, user) for time, user in value if user not in erased]
+                if events:
+                    world.append(events)
+            elif what == "again":
+                world.again()
+            elif what == "erase" and value not in erased:
+                assert isinstance(value, int)
+                erased.add(value)
+                gone = found([world.log.erase(value)], ordered=False) if len(world.rows) else []
+                assert [row for row in gone if row[1] >= dropped] == [
+                    row for row in world.rows if row[2] == value and row[1] >= dropped
+                ]
+                world.rows = [row for row in world.rows if row[2] != value]
+            elif what == "drop":
+                assert isinstance(value, int)
+                dropped = max(dropped, value)
+                world.log.drop_before(dropped)
+            _check(world, dropped, first + advance - 10, last + advance)
+        _files_hold_nobody(world, erased)
+
+
+def _check(world: World, dropped: int, first: int, last: int) -> None:
+    first = max(first, dropped)
+    wanted = [row for row in world.rows if first <= row[1] < last]
+    assert found(world.log.between(first, last)) == wanted
+    mine = found(world.log.of_users(np.array([1, 3]), first, last))
+    assert [row for row in mine if row[2] in (1, 3)] == [row for row in wanted if row[2] in (1, 3)]
+    pairs = [(time, user) for time in range(max(0, first), last + 1, 2) for user in (0, 3)]
+    if pairs:
+        same = world.log.same(np.array([user for _, user in pairs]), np.array([time for time, _ in pairs]))
+        seen = set(zip(same["time"].tolist(), same["user"].tolist(), same["event_id"].tolist()))
+        for number, time, user in world.rows:
+            if (time, user) in pairs and time >= dropped:
+                assert (time, user, f"e{number}") in seen
+
+
+def _files_hold_nobody(world: World, erased: set[int]) -> None:
+    """Once what was begun is done and a state was saved, no file holds a row of the erased."""
+    for _ in range(8):
+        world.append([(10_000 + world.count, 4)])
+        world.again()
+    for path in world.folder.rglob("*.parquet"):
+        content = path.read_bytes()
+        for user in erased - {4}:
+            assert USERS[user].encode() not in content
+
+
+def test_late_chunks_are_merged(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    for number in range(60):
+        world.append([(10 * number, 0), (10 * number + 1, 1), (number % 7, 2)])
+    chunks = world.log._chunks
+    assert chunks is not None
+    late = [ref.level for ref in chunks.refs if ref.late]
+    assert len(late) < 8 and max(late) >= 2
+    assert found(world.log.parts()) == sorted(world.rows)
