@@ -31,10 +31,15 @@ class Unavailable(Exception):
 
 
 class KafkaNode:
-    """`with KafkaNode() as node: ... node.bootstrap`. `kill` and `start` again keep topics and messages."""
+    """`with KafkaNode() as node: ... node.bootstrap`. `kill` and `start` again keep topics and messages.
 
-    def __init__(self, folder: Path | None = None, port: int = 0) -> None:
+    proxied: the port of a proxy in front of `proxied_port`, a second way to the node that clients who come by it
+    never leave.
+    """
+
+    def __init__(self, folder: Path | None = None, port: int = 0, proxied: int | None = None) -> None:
         self._temporary = folder is None
+        self._proxied, self.proxied_port = proxied, _free_port() if proxied else 0
         self.folder = folder or Path(tempfile.mkdtemp(prefix="tidegate-kafka-"))
         self.port, self._controller_port = port or _free_port(), _free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -96,7 +101,7 @@ class KafkaNode:
             "process.roles": "broker,controller",
             "node.id": "1",
             "controller.quorum.voters": f"1@127.0.0.1:{self._controller_port}",
-            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self._controller_port}",
+            **self._listeners(),
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "PLAINTEXT",
             "log.dirs": str(self.folder / "data"),
@@ -121,6 +126,18 @@ class KafkaNode:
         if done.returncode:
             raise Unavailable(f"Apache Kafka could not format its storage: {done.stderr.strip()[-500:]}")
         self._formatted = True
+
+    def _listeners(self) -> dict[str, str]:
+        listeners = [f"PLAINTEXT://127.0.0.1:{self.port}"]
+        advertised = list(listeners)
+        if self._proxied:
+            listeners.append(f"PROXIED://127.0.0.1:{self.proxied_port}")
+            advertised.append(f"PROXIED://127.0.0.1:{self._proxied}")
+        return {
+            "listeners": ",".join([*listeners, f"CONTROLLER://127.0.0.1:{self._controller_port}"]),
+            "advertised.listeners": ",".join(advertised),
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        }
 
     def _end(self, number: signal.Signals) -> None:
         process, self._process = self._process, None

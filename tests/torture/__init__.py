@@ -1,0 +1,1 @@
+"""The fault suite: `make torture`, or `python -m tests.torture`."""

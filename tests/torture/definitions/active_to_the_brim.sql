@@ -1,0 +1,4 @@
+/*
+description: The same with >=, it loses an event one microsecond later
+*/
+SELECT user_id FROM events WHERE event_time >= now() - INTERVAL '8 seconds' GROUP BY user_id

@@ -1,0 +1,153 @@
+"""The fail-points: places in the product where a process can be made to die, each a wrapped function.
+
+| point | the process dies |
+|---|---|
+| state_write | when half of a state file is written |
+| in_transaction | when all of a commit is sent, and the COMMIT is not |
+| after_commit | when the database has committed, and nobody in the engine knows |
+| lost_answer | not at all: the answer to a COMMIT that was done is lost |
+| before_publish | when the relay has its messages from the outbox, and none is sent |
+| after_publish | when Kafka has them, and the outbox does not know |
+| clean | when one of the old files is deleted |
+"""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from storage import outbox, postgres, writer
+from tests.torture.wrapping import wrap
+
+Reached = Callable[[], None]
+Function = Callable[..., Any]
+
+
+def arm(name: str, count: int, marks: str) -> None:
+    """At the count-th passing (from 1) of the point it is marked, and then it does what it is for."""
+    passed = 0
+    lost = name == "lost_answer"
+
+    def reached() -> None:
+        nonlocal passed
+        passed += 1
+        if passed != count:
+            return
+        handle = os.open(marks, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(handle, f"{name}\n".encode())
+        os.close(handle)
+        if lost:
+            raise postgres.DatabaseLost("The answer to a commit is lost, for once.")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    POINTS[name](reached)
+
+
+class _Half:
+    """A file of which only half is written, for the one write that has the data."""
+
+    def __init__(self, file: Any, reached: Reached) -> None:
+        self._file, self._reached, self._writes = file, reached, 0
+
+    def write(self, data: bytes) -> None:
+        self._writes += 1
+        if self._writes == 1:  # the header
+            self._file.write(data)
+            return
+        self._file.write(data[: len(data) // 2])
+        self._file.flush()
+        self._reached()
+        self._file.write(data[len(data) // 2 :])
+
+    def __enter__(self) -> "_Half":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def _state_write(reached: Reached) -> None:
+    def around(open_: Function) -> Function:
+        def opened(self: Path, mode: str = "r", *more: Any, **named: Any) -> Any:
+            file = open_(self, mode, *more, **named)
+            return _Half(file, reached) if mode == "wb" and ".state." in self.name else file
+
+        return opened
+
+    wrap(Path, "open", around)
+
+
+def _in_transaction(reached: Reached) -> None:
+    def around(store: Function) -> Function:
+        def stored(connection: postgres.Connection, *given: Any) -> None:
+            store(connection, *given)
+            connection.pgconn.flush()
+            reached()
+
+        return stored
+
+    wrap(writer, "_progress", around)
+
+
+def _after_commit(reached: Reached) -> None:
+    def around(transaction: Function) -> Function:
+        def committed(self: writer.ShardWriter, *given: Any) -> writer.Written:
+            written: writer.Written = transaction(self, *given)
+            if written.flips:
+                reached()
+            return written
+
+        return committed
+
+    wrap(writer.ShardWriter, "_transaction", around)
+
+
+def _before_publish(reached: Reached) -> None:
+    def around(claim: Function) -> Function:
+        def claimed(self: outbox.Outbox, limit: int) -> list[outbox.Message]:
+            messages: list[outbox.Message] = claim(self, limit)
+            if messages:
+                reached()
+            return messages
+
+        return claimed
+
+    wrap(outbox.Outbox, "claim", around)
+
+
+def _after_publish(reached: Reached) -> None:
+    def around(delete: Function) -> Function:
+        def deleting(self: outbox.Outbox, ids: Any) -> int:
+            if ids:
+                reached()
+            deleted: int = delete(self, ids)
+            return deleted
+
+        return deleting
+
+    wrap(outbox.Outbox, "delete", around)
+
+
+def _clean(reached: Reached) -> None:
+    def around(unlink: Function) -> Function:
+        def unlinked(self: Path, *given: Any, **named: Any) -> None:
+            unlink(self, *given, **named)
+            if self.suffix == ".state":
+                reached()
+
+        return unlinked
+
+    wrap(Path, "unlink", around)
+
+
+POINTS: dict[str, Callable[[Reached], None]] = {
+    "state_write": _state_write, "in_transaction": _in_transaction, "after_commit": _after_commit,
+    "lost_answer": _after_commit, "before_publish": _before_publish, "after_publish": _after_publish, "clean": _clean,
+}  # fmt: skip

@@ -1,0 +1,243 @@
+"""The torture: a live stream, faults one after the other, then the verifier's word."""
+
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.torture.cluster import ROOT, Cluster, Unwell, until
+from tests.torture.plan import POINTS, Fault, Options, plan
+from tests.torture.stream import AHEAD, Events, Stream
+from tests.torture.world import HORIZON, WINDOW_SECONDS, World
+
+#: Faults that still happen when the stream has ended and only time goes on.
+AFTER_THE_STREAM = 4
+#: An armed process that has not come to its fail-point by then will not.
+POINT_SECONDS = 60.0
+VERIFIED = re.compile(r"^verified: (\d+) transitions, (\d+) missing, (\d+) extra, (\d+) repeated$", re.M)
+
+
+class Torture:
+    def __init__(self, world: World, options: Options) -> None:
+        self.world, self.options = world, options
+        self.done: Counter[str] = Counter()
+        self.cluster: Cluster | None = None
+        self._began = time.monotonic()
+        self._draw = random.Random(options.seed + 1)
+        self._special: dict[str, Callable[[Fault], None]] = {
+            "kill": self._kill, "lost_answer": self._lost_answer, "revive": self._revive, "rescale": self._rescale,
+            "terminate": self._terminate,
+            **{f"{verb}_{what}": self._cut_off for verb in ("drop", "cut", "freeze") for what in ("database", "kafka")},
+            **{f"{verb}_{what}": self._restart for verb in ("restart", "crash") for what in ("database", "kafka")},
+            **{point: self._point for point in POINTS},
+        }  # fmt: skip
+
+    def run(self) -> None:
+        """Raises Unwell where the engine does not recover, or the time is up."""
+        faults = plan(self.options)
+        live, after = faults[: -AFTER_THE_STREAM or None], faults[-AFTER_THE_STREAM:]
+        events = Events(self.options.seed, self.options.users, HORIZON)
+        stream = Stream(self.world.kafka.bootstrap, "events", events, self.options.rate)
+        try:
+            self._progress(self._engine(1))
+            for fault in live:
+                self._strike(fault)
+        finally:
+            stream.end()
+        self.say(f"{stream.sent} messages are sent")
+        settled_us = (time.time() + AHEAD + WINDOW_SECONDS) * 1e6
+        for fault in after:
+            self._strike(fault)
+        cluster = self._engine(1)
+        until(lambda: (self.world.watermark_us() or 0) > settled_us, "every window settles", cluster=cluster)
+        until(lambda: not self.world.unsent(), "the outbox is empty", cluster=cluster)
+        cluster.terminate()
+        self.cluster = None
+
+    def end(self) -> None:
+        if self.cluster is not None:
+            self.cluster.clear(0)
+
+    def say(self, words: str) -> None:
+        print(f"{time.monotonic() - self._began:7.1f} s  {words}", flush=True)
+
+    @property
+    def kills(self) -> int:
+        return sum(self.done[kind] for kind in ("kill", *POINTS))
+
+    def _strike(self, fault: Fault) -> None:
+        if time.monotonic() - self._began > self.options.seconds:
+            raise Unwell(f"the time is up ({self.options.seconds:g} s) after {sum(self.done.values())} faults")
+        self._special[fault.kind](fault)
+        self.done[fault.kind] += 1
+        self.say(
+            f"{fault.kind} {self.done[fault.kind]}, {fault.processes} process{'es' if fault.processes > 1 else ''}; "
+            f"{self.world.committed()} messages taken"
+        )
+
+    def _engine(self, processes: int, armed: str | None = None) -> Cluster:
+        """The one that runs if it is like that, else a new one."""
+        running = self.cluster
+        if running is not None and not running.ended:
+            if not armed and len(running.members) == processes:
+                return running
+            running.terminate()
+        elif running is not None:
+            running.clear(0)
+        self.cluster = Cluster(self.world, processes, armed, self.options.off)
+        return self.cluster
+
+    def _progress(self, cluster: Cluster | None) -> None:
+        """Every shard stores a step more than now."""
+        before = self._steps()
+        until(
+            lambda: all(now > then for now, then in zip(self._steps(), before)) if before else bool(self._steps()),
+            "every shard goes on", cluster=cluster,
+        )  # fmt: skip
+
+    def _steps(self) -> list[int]:
+        return [step for (step,) in self.world.query("SELECT step FROM tidegate.shards ORDER BY shard")]
+
+    def _kill(self, fault: Fault) -> None:
+        cluster = self._engine(fault.processes)
+        if fault.first:
+            self._progress(cluster)
+        time_passes(fault.moment)
+        if not cluster.kill(int(fault.place * fault.processes)):
+            raise Unwell(f"a process had ended before it was killed; see {cluster.members[0].log}")
+        cluster.clear(fault.length)
+
+    def _point(self, fault: Fault) -> None:
+        cluster = self._engine(fault.processes, f"{fault.kind}:{1 + int(fault.place * 4)}")
+        marked = self._marked(fault.kind)
+        until(lambda: self._marked(fault.kind) > marked, f"a process dies by {fault.kind}", POINT_SECONDS)
+        until(lambda: any(m.process.poll() == -signal.SIGKILL for m in cluster.members), "the process is gone")
+        cluster.clear(fault.length)
+
+    def _lost_answer(self, fault: Fault) -> None:
+        cluster = self._engine(fault.processes, f"{fault.kind}:{1 + int(fault.place * 20)}")
+        marked = self._marked(fault.kind)
+        until(lambda: self._marked(fault.kind) > marked, "a commit's answer is lost", POINT_SECONDS, cluster)
+        self._progress(cluster)
+
+    def _marked(self, point: str) -> int:
+        marks = self.world.marks
+        return marks.read_text().split().count(point) if marks.exists() else 0
+
+    def _cut_off(self, fault: Fault) -> None:
+        cluster = self._engine(fault.processes)
+        self._progress(cluster)
+        verb, what = fault.kind.split("_")
+        proxy = self.world.database_proxy if what == "database" else self.world.kafka_proxy
+        if verb == "drop":
+            proxy.drop()
+        elif verb == "cut":
+            proxy.cut()
+            time_passes(fault.length)
+            proxy.restore()
+        else:
+            proxy.freeze()
+            time_passes(fault.length)
+            proxy.thaw()
+        self._progress(cluster)
+
+    def _restart(self, fault: Fault) -> None:
+        cluster = self._engine(fault.processes)
+        self._progress(cluster)
+        verb, what = fault.kind.split("_")
+        if what == "database":
+            self.world.restart_database(verb == "crash")
+        else:
+            self.world.restart_kafka(verb == "crash")
+        self._progress(cluster)
+
+    def _terminate(self, fault: Fault) -> None:
+        cluster = self._engine(fault.processes)
+        if fault.first:
+            self._progress(cluster)
+        time_passes(fault.moment)
+        cluster.terminate()
+
+    def _rescale(self, fault: Fault) -> None:
+        for processes in (1, 2, 4, 1):
+            self._progress(self._engine(processes))
+
+    def _revive(self, fault: Fault) -> None:
+        """A stopped engine is replaced by another, and comes back."""
+        old = self._engine(1)
+        self._progress(old)
+        time_passes(fault.moment)
+        old.signal(signal.SIGSTOP)
+        self.cluster = None
+        new = self._engine(1)
+        try:
+            self._progress(new)
+            time_passes(fault.length)
+            old.signal(signal.SIGCONT)
+            until(lambda: bool(old.ended), "the old engine sees that it was replaced", 30)
+        except Unwell as unwell:
+            # What it does then is for the verifier to say: it alone goes on.
+            self.say(str(unwell))
+            new.clear(0)
+            self.cluster = old
+            return
+        code = old.members[0].process.returncode
+        if code != 2 or "taken over by another engine" not in old.members[0].said:
+            raise Unwell(f"the old engine ended with {code}; see {old.members[0].log}")
+
+
+def time_passes(seconds: float) -> None:
+    """Until the moment that the seed has drawn; nothing is awaited."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(0.01)
+
+
+def torture(options: Options, folder: Path) -> int:
+    """The exit code; the last line printed is the result."""
+    print(f"torture: seed {options.seed} (TORTURE_SEED={options.seed} has the same plan); {folder}", flush=True)
+    well = True
+    with World(folder, options.checkpoint_every) as world:
+        run = Torture(world, options)
+        try:
+            run.run()
+        except Unwell as unwell:
+            well = False
+            run.say(f"STOPPED: {unwell}")
+        finally:
+            run.end()
+        run.say("faults: " + ", ".join(f"{times} {kind}" for kind, times in sorted(run.done.items())))
+        said = verified(world)
+        run.say(said.strip().replace("\n", "\n           "))
+        found = VERIFIED.search(said)
+        if found is None:
+            print(f"torture: seed {options.seed}, {run.kills} kills, the verifier did not come to an end")
+            return 1
+        transitions, *wrong = map(int, found.groups())
+        print(
+            f"torture: seed {options.seed}, {run.kills} kills, {transitions} transitions, {wrong[0]} missing, "
+            f"{wrong[1]} extra, {wrong[2]} repeated",
+            flush=True,
+        )
+    return 0 if well and not any(wrong) else 1
+
+
+def verified(world: World) -> str:
+    """What the verifier prints, a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.torture.verifier", str(world.question())], cwd=ROOT,
+        env=world.environment(TORTURE_DATABASE_URL=world.url), capture_output=True, text=True,
+    )  # fmt: skip
+    return done.stdout + done.stderr
+
+
+def main() -> int:
+    options = Options.from_environment()
+    folder = Path(tempfile.mkdtemp(prefix="tidegate-torture-"))
+    return torture(options, folder)

@@ -1,0 +1,57 @@
+"""The engine as users start it (`python -m tests.torture.worker run ...`), with points at which it dies.
+
+The product knows nothing of this. Here its functions are wrapped before its own command is called:
+
+TORTURE_POINT=name:n   at the n-th time (from 1) that the point of this name is passed, the process kills itself
+TORTURE_MARKS=file     a line with the name is added to it just before
+TORTURE_OFF=name       takes a protection away (tests.torture.unprotected), to show that it is missed
+
+Always on: every step that is committed is copied into table torture.steps, in its transaction. The product
+forgets steps that a state file has made superfluous, and does not store those that the same commit saves.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from storage import writer
+from storage.commits import Commit
+from storage.postgres import Connection
+from tests.torture import points, unprotected
+from tests.torture.wrapping import wrap
+
+RECORD = """
+    INSERT INTO torture.steps (shard, number, parts)
+    SELECT shard, number, parts::json FROM unnest(%s::int[], %s::bigint[], %s::text[]) AS f(shard, number, parts)
+"""
+
+
+def record_steps() -> None:
+    def around(store: Callable[..., Any]) -> Callable[..., Any]:
+        def recording(connection: Connection, commits: Sequence[Commit], positions: Mapping[int, int]) -> None:
+            store(connection, commits, positions)
+            parts = [[(p.partition, p.next_offset, p.clock, p.watermark) for p in c.parts] for c in commits]
+            connection.execute(
+                RECORD, [[c.shard for c in commits], [c.number for c in commits], [json.dumps(each) for each in parts]]
+            )
+
+        return recording
+
+    wrap(writer, "_progress", around)
+
+
+def main() -> None:
+    record_steps()
+    if off := os.environ.get("TORTURE_OFF"):
+        unprotected.OFF[off]()
+    if point := os.environ.get("TORTURE_POINT"):
+        name, _, count = point.partition(":")
+        points.arm(name, int(count), os.environ["TORTURE_MARKS"])
+    from console.main import main as tidegate
+
+    tidegate()
+
+
+if __name__ == "__main__":
+    main()
