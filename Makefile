@@ -8,7 +8,7 @@ UV_VERSION := 0.13.9
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint lock docs clean
+.PHONY: help venv demo test torture lint lock docs clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -32,6 +32,9 @@ demo: $(STAMP) ## everything on this machine with live traffic; DEMO_SECONDS=30 
 
 test: $(STAMP) ## the whole suite, linters included; PYTEST_ARGS='-k word' for a part
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+torture: $(STAMP) ## the fault suite on Apache Kafka and PostgreSQL, some 15 minutes; TORTURE_SEED=1 for a certain one
+	$(BIN)/python -m tests.torture
 
 lint: $(STAMP) ## ruff, mypy --strict and the import rules
 	$(BIN)/ruff check .

@@ -46,13 +46,19 @@ class Cluster:
         Cluster.count += 1
         self.world = world
         self.members: list[Member] = []
+        self._tokens = world.tokens()
+        logs = world.folder / "logs"
+        logs.mkdir(exist_ok=True)
+        #: Is there when the fail-point has been reached.
+        self.mark = logs / f"{Cluster.count:04d}-{armed}"
         for number in range(processes):
-            more = {"TORTURE_POINT": armed} if armed and number == _armed_process(armed, processes) else {}
+            more: dict[str, str] = {}
+            if armed and number == _armed_process(armed, processes):
+                more = {"TORTURE_POINT": armed, "TORTURE_MARK": str(self.mark)}
             if off:
                 more["TORTURE_OFF"] = off
             place = ["-i", str(number), "-a", addresses] if processes > 1 else []
-            log = world.folder / "logs" / f"{Cluster.count:04d}-{number}.log"
-            log.parent.mkdir(exist_ok=True)
+            log = logs / f"{Cluster.count:04d}-{number}.log"
             with log.open("wb") as output:
                 process = subprocess.Popen(
                     [sys.executable, "-m", "tests.torture.worker", "run", *place], cwd=ROOT,
@@ -82,12 +88,20 @@ class Cluster:
             member.process.wait()
 
     def terminate(self) -> None:
-        """SIGTERM to the first ends all of them in order, each with code 0."""
-        self.members[0].process.send_signal(signal.SIGTERM)
+        """SIGTERM to the first ends all of them in order, each with code 0; before they began, to each."""
+        begun = self.begun
+        for member in self.members[: 1 if begun else None]:
+            member.process.send_signal(signal.SIGTERM)
         until(lambda: len(self.ended) == len(self.members), "all processes end after SIGTERM")
         codes = [member.process.returncode for member in self.members]
-        if any(codes):
+        if begun and any(codes):
             raise Unwell(f"after SIGTERM the processes ended with {codes}; see {self.members[0].log}")
+
+    @property
+    def begun(self) -> bool:
+        """Have all shards been taken over, which comes after everything that may fail at a start?"""
+        tokens = self.world.tokens()
+        return bool(tokens) and (not self._tokens or all(now > then for now, then in zip(tokens, self._tokens)))
 
     def signal(self, number: signal.Signals) -> None:
         for member in self.members:

@@ -5,7 +5,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-POINTS = ("state_write", "in_transaction", "after_commit", "before_publish", "after_publish", "clean")
+POINTS = ("state_write", "chunk_write", "in_transaction", "after_commit", "before_publish", "after_publish", "clean")
 #: How often the other faults happen in a whole torture.
 OTHERS = {
     "lost_answer": 6, "drop_database": 4, "cut_database": 4, "freeze_database": 3, "drop_kafka": 2, "cut_kafka": 2,

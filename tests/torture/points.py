@@ -3,6 +3,7 @@
 | point | the process dies |
 |---|---|
 | state_write | when half of a state file is written |
+| chunk_write | when half of a file of the reservoir is written |
 | in_transaction | when all of a commit is sent, and the COMMIT is not |
 | after_commit | when the database has committed, and nobody in the engine knows |
 | lost_answer | not at all: the answer to a COMMIT that was done is lost |
@@ -21,12 +22,14 @@ from typing import Any
 from storage import outbox, postgres, writer
 from tests.torture.wrapping import wrap
 
+FILES = (".state", ".parquet", ".index")
+HEADER_BYTES = 64
 Reached = Callable[[], None]
 Function = Callable[..., Any]
 
 
-def arm(name: str, count: int, marks: str) -> None:
-    """At the count-th passing (from 1) of the point it is marked, and then it does what it is for."""
+def arm(name: str, count: int, mark: str) -> None:
+    """At the count-th passing (from 1) of the point file `mark` is made, and then the point does what it is for."""
     passed = 0
     lost = name == "lost_answer"
 
@@ -35,9 +38,7 @@ def arm(name: str, count: int, marks: str) -> None:
         passed += 1
         if passed != count:
             return
-        handle = os.open(marks, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        os.write(handle, f"{name}\n".encode())
-        os.close(handle)
+        Path(mark).touch()
         if lost:
             raise postgres.DatabaseLost("The answer to a commit is lost, for once.")
         os.kill(os.getpid(), signal.SIGKILL)
@@ -46,20 +47,18 @@ def arm(name: str, count: int, marks: str) -> None:
 
 
 class _Half:
-    """A file of which only half is written, for the one write that has the data."""
+    """A file of which only half of what is written to it gets there in time; headers, being short, get there."""
 
     def __init__(self, file: Any, reached: Reached) -> None:
-        self._file, self._reached, self._writes = file, reached, 0
+        self._file, self._reached = file, reached
 
-    def write(self, data: bytes) -> None:
-        self._writes += 1
-        if self._writes == 1:  # the header
-            self._file.write(data)
-            return
-        self._file.write(data[: len(data) // 2])
-        self._file.flush()
-        self._reached()
-        self._file.write(data[len(data) // 2 :])
+    def write(self, data: Any) -> None:
+        half = len(data) // 2 if len(data) > HEADER_BYTES else len(data)
+        self._file.write(data[:half])
+        if half < len(data):
+            self._file.flush()
+            self._reached()
+            self._file.write(data[half:])
 
     def __enter__(self) -> "_Half":
         return self
@@ -73,15 +72,18 @@ class _Half:
         return getattr(self._file, name)
 
 
-def _state_write(reached: Reached) -> None:
-    def around(open_: Function) -> Function:
-        def opened(self: Path, mode: str = "r", *more: Any, **named: Any) -> Any:
-            file = open_(self, mode, *more, **named)
-            return _Half(file, reached) if mode == "wb" and ".state." in self.name else file
+def _writing(suffixes: tuple[str, ...]) -> Callable[[Reached], None]:
+    def arm(reached: Reached) -> None:
+        def around(open_: Function) -> Function:
+            def opened(self: Path, mode: str = "r", *more: Any, **named: Any) -> Any:
+                file = open_(self, mode, *more, **named)
+                return _Half(file, reached) if mode == "wb" and any(s in self.name for s in suffixes) else file
 
-        return opened
+            return opened
 
-    wrap(Path, "open", around)
+        wrap(Path, "open", around)
+
+    return arm
 
 
 def _in_transaction(reached: Reached) -> None:
@@ -139,7 +141,7 @@ def _clean(reached: Reached) -> None:
     def around(unlink: Function) -> Function:
         def unlinked(self: Path, *given: Any, **named: Any) -> None:
             unlink(self, *given, **named)
-            if self.suffix == ".state":
+            if self.suffix in FILES:
                 reached()
 
         return unlinked
@@ -148,6 +150,12 @@ def _clean(reached: Reached) -> None:
 
 
 POINTS: dict[str, Callable[[Reached], None]] = {
-    "state_write": _state_write, "in_transaction": _in_transaction, "after_commit": _after_commit,
-    "lost_answer": _after_commit, "before_publish": _before_publish, "after_publish": _after_publish, "clean": _clean,
-}  # fmt: skip
+    "state_write": _writing((".state.",)),
+    "chunk_write": _writing((".parquet.", ".index.")),
+    "in_transaction": _in_transaction,
+    "after_commit": _after_commit,
+    "lost_answer": _after_commit,
+    "before_publish": _before_publish,
+    "after_publish": _after_publish,
+    "clean": _clean,
+}

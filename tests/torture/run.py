@@ -2,6 +2,7 @@
 
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from tests.torture.cluster import ROOT, Cluster, Unwell, until
@@ -20,6 +22,8 @@ from tests.torture.world import HORIZON, WINDOW_SECONDS, World
 AFTER_THE_STREAM = 4
 #: An armed process that has not come to its fail-point by then will not.
 POINT_SECONDS = 60.0
+#: A replaced engine that writes all the time is told so with its next commit.
+REVIVED_SECONDS = 30.0
 VERIFIED = re.compile(r"^verified: (\d+) transitions, (\d+) missing, (\d+) extra, (\d+) repeated$", re.M)
 
 
@@ -115,20 +119,14 @@ class Torture:
 
     def _point(self, fault: Fault) -> None:
         cluster = self._engine(fault.processes, f"{fault.kind}:{1 + int(fault.place * 4)}")
-        marked = self._marked(fault.kind)
-        until(lambda: self._marked(fault.kind) > marked, f"a process dies by {fault.kind}", POINT_SECONDS)
+        until(cluster.mark.exists, f"a process dies by {fault.kind}", POINT_SECONDS)
         until(lambda: any(m.process.poll() == -signal.SIGKILL for m in cluster.members), "the process is gone")
         cluster.clear(fault.length)
 
     def _lost_answer(self, fault: Fault) -> None:
         cluster = self._engine(fault.processes, f"{fault.kind}:{1 + int(fault.place * 20)}")
-        marked = self._marked(fault.kind)
-        until(lambda: self._marked(fault.kind) > marked, "a commit's answer is lost", POINT_SECONDS, cluster)
+        until(cluster.mark.exists, "a commit's answer is lost", POINT_SECONDS, cluster)
         self._progress(cluster)
-
-    def _marked(self, point: str) -> int:
-        marks = self.world.marks
-        return marks.read_text().split().count(point) if marks.exists() else 0
 
     def _cut_off(self, fault: Fault) -> None:
         cluster = self._engine(fault.processes)
@@ -176,13 +174,15 @@ class Torture:
         old.signal(signal.SIGSTOP)
         self.cluster = None
         new = self._engine(1)
-        try:
+        with suppress(Unwell):  # the old one may hold a lock that a new one has to wait for
+            until(lambda: new.begun, "the new one begins", 5)
             self._progress(new)
-            time_passes(fault.length)
-            old.signal(signal.SIGCONT)
-            until(lambda: bool(old.ended), "the old engine sees that it was replaced", 30)
+        time_passes(fault.length)
+        old.signal(signal.SIGCONT)
+        try:
+            until(lambda: bool(old.ended), "the old engine sees that it was replaced", REVIVED_SECONDS)
         except Unwell as unwell:
-            # What it does then is for the verifier to say: it alone goes on.
+            # What it does then is for the verifier to say; it alone goes on.
             self.say(str(unwell))
             new.clear(0)
             self.cluster = old
@@ -190,6 +190,7 @@ class Torture:
         code = old.members[0].process.returncode
         if code != 2 or "taken over by another engine" not in old.members[0].said:
             raise Unwell(f"the old engine ended with {code}; see {old.members[0].log}")
+        self._progress(new)
 
 
 def time_passes(seconds: float) -> None:
@@ -240,4 +241,7 @@ def verified(world: World) -> str:
 def main() -> int:
     options = Options.from_environment()
     folder = Path(tempfile.mkdtemp(prefix="tidegate-torture-"))
-    return torture(options, folder)
+    code = torture(options, folder)
+    if not code:
+        shutil.rmtree(folder)
+    return code

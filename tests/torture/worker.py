@@ -3,11 +3,12 @@
 The product knows nothing of this. Here its functions are wrapped before its own command is called:
 
 TORTURE_POINT=name:n   at the n-th time (from 1) that the point of this name is passed, the process kills itself
-TORTURE_MARKS=file     a line with the name is added to it just before
+TORTURE_MARK=file      is made just before, and keeps a process that is started later from doing the same
 TORTURE_OFF=name       takes a protection away (tests.torture.unprotected), to show that it is missed
 
-Always on: every step that is committed is copied into table torture.steps, in its transaction. The product
-forgets steps that a state file has made superfluous, and does not store those that the same commit saves.
+Always on: the reservoir's chunks are small, so that there are some; and every step that is committed is copied
+into table torture.steps, in its transaction. The product forgets steps that a state file has made superfluous,
+and does not store those that the same commit saves.
 """
 
 import json
@@ -15,12 +16,14 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from segmentation.state import log
 from storage import writer
 from storage.commits import Commit
 from storage.postgres import Connection
 from tests.torture import points, unprotected
 from tests.torture.wrapping import wrap
 
+CHUNK_ROWS = 200
 RECORD = """
     INSERT INTO torture.steps (shard, number, parts)
     SELECT shard, number, parts::json FROM unnest(%s::int[], %s::bigint[], %s::text[]) AS f(shard, number, parts)
@@ -41,13 +44,19 @@ def record_steps() -> None:
     wrap(writer, "_progress", around)
 
 
+def make_small_chunks() -> None:
+    log.CHUNK_ROWS, log.LATE_ROWS, log.LONG_ROWS = CHUNK_ROWS, CHUNK_ROWS // 4, 4 * CHUNK_ROWS
+
+
 def main() -> None:
+    make_small_chunks()
     record_steps()
     if off := os.environ.get("TORTURE_OFF"):
         unprotected.OFF[off]()
-    if point := os.environ.get("TORTURE_POINT"):
-        name, _, count = point.partition(":")
-        points.arm(name, int(count), os.environ["TORTURE_MARKS"])
+    mark = os.environ.get("TORTURE_MARK")
+    if mark and not os.path.exists(mark):
+        name, _, count = os.environ["TORTURE_POINT"].partition(":")
+        points.arm(name, int(count), mark)
     from console.main import main as tidegate
 
     tidegate()

@@ -64,7 +64,6 @@ class World:
         self.folder = folder
         self._stack = ExitStack()
         self.checkpoint_every = checkpoint_every
-        self.marks = folder / "marks"
 
     def __enter__(self) -> "World":
         with ExitStack() as stack:
@@ -106,7 +105,7 @@ class World:
             "max_skew": SKEW, "checkpoint_every": self.checkpoint_every, "engine_metrics_port": 0,
         }  # fmt: skip
         settings = {f"TIDEGATE_{name.upper()}": str(value) for name, value in values.items()}
-        return {**os.environ, **settings, "TORTURE_MARKS": str(self.marks), **more}
+        return {**os.environ, **settings, **more}
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Rows, of a SELECT; straight from the database."""
@@ -124,6 +123,10 @@ class World:
     def watermark_us(self) -> int | None:
         found: int | None = self.query("SELECT min(watermark) FROM tidegate.shards")[0][0]
         return found
+
+    def tokens(self) -> list[int]:
+        """Of the shards; none before the first start."""
+        return [token for (token,) in self.query("SELECT token FROM tidegate.shards ORDER BY shard")]
 
     def unsent(self) -> int:
         return int(self.query("SELECT count(*) FROM tidegate.outbox")[0][0])

@@ -29,7 +29,8 @@ def messages_of(bootstrap: str, topic: str) -> list[Message]:
     """All of a topic's committed messages up to its present end; those of a partition in order."""
     consumer = Consumer(
         {"bootstrap.servers": bootstrap, "group.id": "torture", "enable.auto.commit": False, "log_level": 0,
-         "enable.partition.eof": True, "auto.offset.reset": "earliest", "isolation.level": "read_committed", "fetch.wait.max.ms": 50}
+         "enable.partition.eof": True, "auto.offset.reset": "earliest", "isolation.level": "read_committed",
+         "fetch.wait.max.ms": 50}
     )  # fmt: skip
     found = []
     try:
@@ -43,7 +44,7 @@ def messages_of(bootstrap: str, topic: str) -> list[Message]:
             if error is not None and error.code() == KafkaError._PARTITION_EOF:
                 left.discard(partition)
                 continue
-            if error is not None or offset is None:
+            if error is not None or partition is None or offset is None:
                 raise RuntimeError(f"partition {partition} of {topic}: {error}")
             headers: Any = message.headers() or ()
             found.append(

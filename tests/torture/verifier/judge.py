@@ -113,7 +113,8 @@ class Judge:
             f"""
             CREATE OR REPLACE TEMP TABLE steps AS
             WITH expiries AS (
-                SELECT DISTINCT user_id, time_us + age AS t FROM log, (VALUES {ages}) AS ages(age) WHERE time_us + age < watermark
+                SELECT DISTINCT user_id, time_us + age AS t FROM log, (VALUES {ages}) AS ages(age)
+                WHERE time_us + age < watermark
             ), quiet AS (SELECT * FROM expiries ANTI JOIN known USING (user_id, t)),
             every AS (
                 SELECT user_id, known_at AS t, idx + 1 AS n, true AS by_event FROM log
