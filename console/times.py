@@ -1,8 +1,10 @@
 """Times as people type them on the command line."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import click
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Instant(click.ParamType[int]):
@@ -21,8 +23,13 @@ class Instant(click.ParamType[int]):
         if parsed.tzinfo is None:
             zoned = text.replace(" ", "T") + ("" if len(text) > 10 else "T00:00:00") + "Z"
             self.fail(f"{text!r} has no zone. Write {zoned} for UTC, or an offset.", param, ctx)
-        delta = parsed - datetime(1970, 1, 1, tzinfo=UTC)
+        delta = parsed - EPOCH
         return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
 
 
 INSTANT = Instant()
+
+
+def as_text(at_us: int) -> str:
+    """What `INSTANT` reads as the same µs."""
+    return (EPOCH + timedelta(microseconds=at_us)).isoformat()

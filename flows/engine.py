@@ -6,6 +6,7 @@ compared with the stored ones, topics and database reached, this process's shard
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -48,12 +49,20 @@ class Goal:
     rebuild: bool = False
 
 
+class StartAgain(TidegateError):
+    """This process ended, or must, for a reason that a new start cures. Exit code 75."""
+
+    passing = True
+
+
 @dataclass(slots=True)
 class Engine:
     """starts: per partition where to read from; ends: its end at the start, at least. columns: of the
     events, as the reservoir keeps them; writing: its thread.
 
-    started: set when the flow runs, which in a cluster is when all processes are there.
+    stop: set from outside, by whoever wants the flow to drain and end. started: set when the flow
+    runs, which in a cluster is when all processes are there. fatal: why it must not go on. again: why
+    it ends, to be started again. on_end: called once when the flow ends for one of these two reasons.
     """
 
     settings: Settings
@@ -72,6 +81,9 @@ class Engine:
     writing: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "reservoir"))
     started: threading.Event = field(default_factory=threading.Event)
     fatal: BaseException | None = None
+    again: str | None = None
+    on_end: Callable[[], None] = lambda: None
+    _ending_at: float | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _closing: list[Callable[[], None]] = field(default_factory=list)
 
@@ -82,6 +94,19 @@ class Engine:
     @property
     def partitions(self) -> int:
         return len(self.starts)
+
+    @property
+    def ending(self) -> bool:
+        """Nothing more is read, what has been read is committed."""
+        return self.stop.is_set() or self.fatal is not None or self.again is not None
+
+    def ending_seconds(self) -> float:
+        """How long that has been known; 0 while it is not so."""
+        if not self.ending:
+            return 0.0
+        if self._ending_at is None:
+            self._ending_at = time.monotonic()
+        return time.monotonic() - self._ending_at
 
     @property
     def url(self) -> str:
@@ -151,11 +176,21 @@ class Engine:
     def fail(self, error: BaseException) -> None:
         """The first one counts; the flow then ends without writing anything more."""
         with self._lock:
+            first = not (self.fatal or self.again)
             if self.fatal is None:
                 self.fatal = error
                 if not isinstance(error, TidegateError):
                     log.error("unexpected error", exc_info=error)
-        self.stop.set()
+        if first:
+            self.on_end()
+
+    def end(self, why: str) -> None:
+        """The flow drains and ends, and is to be started again."""
+        with self._lock:
+            first = not (self.fatal or self.again)
+            self.again = self.again or why
+        if first:
+            self.on_end()
 
     def on_close(self, call: Callable[[], None]) -> None:
         self._closing.append(call)

@@ -26,8 +26,8 @@ class ShardLogic(StatefulBatchLogic[ShardPoll, Work, None]):
         self._runner: ShardRunner | None = None
 
     def on_batch(self, items: list[ShardPoll]) -> Result:
-        if items[0].shard < 0:  # the key of a worker, not of a shard: somebody was told to stop
-            self._engine.stop.set()
+        if items[0].shard < 0:  # the key of a worker, not of a shard
+            self._engine.end("another process of the cluster has ended")
             return [], StatefulBatchLogic.RETAIN
         return self._guarded(lambda: self._opened(items[0].shard).take(items, clock.now_us()))
 
@@ -56,7 +56,7 @@ class ShardLogic(StatefulBatchLogic[ShardPoll, Work, None]):
             return []
         now = clock.now_us()
         finished = []
-        if goal.until_end and goal.finish_at is not None and not self._engine.stop.is_set():
+        if goal.until_end and goal.finish_at is not None and not self._engine.ending:
             finished = runner.finish(goal.finish_at, now)
         return [*finished, *runner.end(now)]
 

@@ -29,7 +29,7 @@ class RawPoll:
 
 @dataclass(slots=True)
 class Control:
-    """Not a read: `open` wakes every shard at the start, otherwise every process is told to stop."""
+    """Not a read: `open` wakes every shard at the start, otherwise every process is told to end."""
 
     open: bool
 

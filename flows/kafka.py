@@ -29,6 +29,8 @@ T = TypeVar("T")
 class KafkaUnreachable(TidegateError):
     """No broker answered in the time that the caller gave."""
 
+    passing = True
+
 
 class Stopped(Exception):
     """The caller's `stop` was set while waiting; nobody needs to read this."""

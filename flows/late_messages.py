@@ -13,7 +13,6 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from flows import kafka
 from flows.engine import Engine
 from flows.steps import headers_of
-from segmentation.errors import TidegateError
 from segmentation.events.rejects import Reason
 from storage.commits import DeadLetter
 
@@ -28,7 +27,7 @@ DELETED = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}
 def late_letters(engine: Engine, found: Sequence[tuple[int, int]]) -> list[DeadLetter]:
     """found: (partition, offset). A message that is gone by now leaves a letter without a value.
 
-    Waits for a broker that is away; TidegateError when told to stop meanwhile.
+    Waits for a broker that is away; KafkaUnreachable when the flow is to end meanwhile.
     """
     topic, horizon = engine.settings.events_topic, engine.settings.dedupe_horizon
     detail = f"event_time: more than {horizon:g} s (dedupe_horizon) behind what the engine has seen"
@@ -82,8 +81,8 @@ def _messages(engine: Engine, client: Consumer, partition: int, offsets: Sequenc
             left.popleft()
         if position not in (before, UNASSIGNED):
             last = time.monotonic()
-        elif engine.stop.is_set() and time.monotonic() - last > STOP_SECONDS:
-            raise TidegateError(
+        elif engine.ending and time.monotonic() - last > STOP_SECONDS:
+            raise kafka.KafkaUnreachable(
                 f"Kafka at {engine.settings.kafka} does not answer; events that came too late are dead-lettered "
                 "at the next start."
             )

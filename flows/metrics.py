@@ -109,9 +109,9 @@ def serve(host: str, port: int) -> Callable[[], None]:
         return lambda: None
     try:
         server, thread = start_http_server(port, host, registry=REGISTRY)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         raise TidegateError(
-            f"cannot offer metrics on {host}:{port} ({error.strerror or error}). "
+            f"cannot offer metrics on {host}:{port} ({getattr(error, 'strerror', None) or error}). "
             "Set `engine_metrics_port` (TIDEGATE_ENGINE_METRICS_PORT) to a free port, or to 0 for none."
         ) from error
     return lambda: _end(server, thread)

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -11,7 +12,6 @@ from segmentation.types import NEVER
 from storage import postgres
 from storage.engine_state import read_engine
 from storage.postgres import Connection
-from storage.settings import Settings
 
 log = logging.getLogger("tidegate.engine")
 
@@ -22,18 +22,22 @@ TO_THE_END = 1 << 62
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """committed: first offset not committed yet, per partition. saved: that of the saved state; None: no state."""
+    """committed: first offset not committed yet, per partition. saved: that of the saved state; None: no state.
+
+    token: of the shard's writer.
+    """
 
     committed: dict[int, int]
     saved: dict[int, int] | None
+    token: int = 0
 
 
 def read_progress(connection: Connection) -> dict[int, Progress]:
     """By shard."""
-    rows = connection.execute("SELECT shard, offsets, checkpoint -> 'offsets' FROM tidegate.shards").fetchall()
+    rows = connection.execute("SELECT shard, offsets, checkpoint -> 'offsets', token FROM tidegate.shards").fetchall()
     return {
-        shard: Progress(_offsets(offsets), None if saved is None else _offsets(saved))
-        for shard, offsets, saved in rows
+        shard: Progress(_offsets(offsets), None if saved is None else _offsets(saved), token)
+        for shard, offsets, saved, token in rows
     }
 
 
@@ -49,19 +53,22 @@ def _offsets(stored: dict[str, int]) -> dict[int, int]:
     return {int(partition): offset for partition, offset in stored.items()}
 
 
-def follow(settings: Settings, pace: Pace, stop: threading.Event) -> None:
-    """In a cluster: tells this process's source how far the other processes' shards are, until `stop`.
+def follow(url: str, pace: Pace, renewed: Callable[[Mapping[int, Progress]], bool], stop: threading.Event) -> None:
+    """In a cluster: tells this process's source how far the other processes' shards are.
 
-    While the database is away nothing is told, and the source soon waits.
+    Until `stop`, or until `renewed` says that the cluster is another one than this process's flow is
+    part of. While the database is away nothing is told, and the source soon waits.
     """
-    url = settings.database_url.get_secret_value()
     while not stop.is_set():
         try:
             with closing(
                 postgres.connect(url, application="tidegate progress", wait=None, stop=stop, autocommit=True)
             ) as connection, postgres.foreign_errors(postgres.address(url)):
                 while not stop.wait(FOLLOW_SECONDS):
-                    for shard, each in read_progress(connection).items():
+                    found = read_progress(connection)
+                    if renewed(found):
+                        return
+                    for shard, each in found.items():
                         pace.reached(shard, each.committed)
         except TidegateError as error:
             if not stop.is_set():

@@ -4,21 +4,24 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 
 from bytewax.run import cli_main
 
 from flows import kafka, metrics, relay
 from flows.dataflow import build
-from flows.engine import Engine, Goal
+from flows.engine import Engine, Goal, StartAgain
 from flows.placement import Placement, bytewax_placement
-from flows.progress import follow
+from flows.progress import Progress, follow
 from flows.rebuild import rebuild_all
-from flows.signals import stopping
+from flows.signals import AGAIN, BROKEN_SECONDS, PATIENCE_SECONDS, Ending, stopping
+from flows.supervised import Link
 from segmentation.errors import TidegateError
 from storage import disk
+from storage.commits import Fenced
 from storage.settings import Settings, load
 
 log = logging.getLogger("tidegate.engine")
@@ -28,39 +31,88 @@ log = logging.getLogger("tidegate.engine")
 EPOCH = timedelta(hours=1)
 #: Between looks at the number of partitions, s.
 PARTITIONS_SECONDS = 5.0
+#: How long what runs beside the flow may take to end, s; what is left then, in the outbox say, is done after the start.
+BESIDE_SECONDS = 5.0
 
 
 def run(
     settings: Settings,
-    workers: int = 1,
+    threads: int = 1,
     process_id: int | None = None,
     addresses: Sequence[str] | None = None,
     until_end: bool = False,
     finish_at: int | None = None,
     rebuild: bool = False,
+    then_end: bool = False,
     stop: threading.Event | None = None,
+    link: Link | None = None,
 ) -> None:
-    """Run until SIGTERM, SIGINT or `stop`, then drain and return; raise TidegateError where it cannot go on.
+    """Run until SIGTERM, SIGINT or `stop`, then drain and return.
 
-    workers: Bytewax workers (threads) of this process. process_id, addresses ("host:port" of every
-    process, in order): a cluster. until_end: read to the end of the topic as it is now and return.
-    finish_at: with clock "event" and until_end, the time (µs) up to which windows are expired then.
-    rebuild: read the topic from its beginning with the present definitions and write only the differences.
+    Raises StartAgain where a new start goes on (a lost process of the cluster, more partitions, a
+    database that broke off), another TidegateError where somebody has to do something first.
+
+    threads: Bytewax workers of this process. process_id, addresses ("host:port" of every process, in
+    order): a cluster. until_end: read to the end of the topic as it is now and return. finish_at: with
+    clock "event" and until_end, the time (µs) up to which windows are expired then. rebuild: read the
+    topic from its beginning with the present definitions and write only the differences; then_end:
+    and return. link: to the supervisor of this process.
     """
-    placement = Placement(settings.shards, workers, process_id or 0, len(addresses) if addresses else 1)
-    stop = stop or threading.Event()
-    started = threading.Event()
-    with stopping(stop, started), _quietly_stopped():
+    placement = Placement(settings.shards, threads, process_id or 0, len(addresses) if addresses else 1)
+    stop, started = stop or threading.Event(), link.started if link is not None else threading.Event()
+    with stopping(stop, started, link) as ending, _explained(stop), _metrics(settings, placement):
         if rebuild:
             if placement.processes > 1:
                 raise TidegateError("a rebuild is done by one process: start it alone, then the cluster without it.")
             rebuild_all(settings, stop)
-        engine = Engine.open(settings, placement, Goal(until_end, finish_at), stop)
-        engine.started = started
-        with _around(engine):
-            _run(engine, addresses)
-        if engine.fatal is not None:
-            raise engine.fatal
+        if not (rebuild and then_end):
+            while _once(settings, placement, Goal(until_end, finish_at), addresses, ending, link):
+                pass
+        if link is not None and not stop.is_set():
+            link.done()
+
+
+def _once(
+    settings: Settings,
+    placement: Placement,
+    goal: Goal,
+    addresses: Sequence[str] | None,
+    ending: Ending,
+    link: Link | None,
+) -> bool:
+    """One flow, from its beginning to its end; is there to be another one?"""
+    ending.started.clear()
+    engine = Engine.open(settings, placement, goal, ending.stop)
+    over = _connect(engine, ending)
+    if link is not None:
+        link.joining.set()
+    with _around(engine):
+        _run(engine, addresses)
+    over.set()
+    alone = placement.processes == 1
+    if engine.fatal is not None and not (alone and engine.again and getattr(engine.fatal, "passing", False)):
+        raise engine.fatal
+    if ending.stop.is_set() or engine.again is None:
+        return False
+    if not alone:
+        raise StartAgain(f"{engine.again}: this process has ended in order, and is to be started again.")
+    log.info("%s: starting again", engine.again)
+    return True
+
+
+def _connect(engine: Engine, ending: Ending) -> threading.Event:
+    """The event is to be set when the flow is over."""
+    over = threading.Event()
+    engine.started = ending.started
+
+    def limit() -> None:
+        error = engine.fatal
+        ending.limit(over, PATIENCE_SECONDS if error is None else BROKEN_SECONDS, str(error or engine.again))
+
+    engine.on_end = limit
+    if engine.placement.processes > 1:
+        ending.joining()
+    return over
 
 
 def _run(engine: Engine, addresses: Sequence[str] | None) -> None:
@@ -79,47 +131,71 @@ def _run(engine: Engine, addresses: Sequence[str] | None) -> None:
             raise
         words = str(error).splitlines()[0] if str(error) else type(error).__name__
         if engine.placement.processes > 1:
-            words += "; another process of the cluster has probably ended. Start all of them again"
-        else:
-            words += ". Start it again"
-        engine.fail(TidegateError(f"the flow broke off: {words}: it goes on where the database says."))
+            words += "; another process of the cluster has probably ended"
+        engine.fail(StartAgain(f"the flow broke off: {words}. Start it again: it goes on where the database says."))
 
 
 @contextmanager
-def _quietly_stopped() -> Iterator[None]:
-    """A stop while something was waited for is an end like any other."""
+def _explained(stop: threading.Event) -> Iterator[None]:
+    """Which errors are ends like any other, and which a new start cures."""
     try:
         yield
     except kafka.Stopped:
         log.info("stopped before it began")
+    except Exception as error:
+        if isinstance(error, TidegateError) and not error.passing:
+            raise
+        if stop.is_set():
+            log.warning("%s What is not stored is read again at the next start.", error)
+        elif isinstance(error, TidegateError):
+            raise StartAgain(str(error)) from error
+        else:
+            log.error("unexpected error", exc_info=error)
+            raise StartAgain(
+                f"unexpected {type(error).__name__}: {error}. This is a defect of Tidegate: report it. "
+                "Nothing committed is lost."
+            ) from error
+
+
+@contextmanager
+def _metrics(settings: Settings, placement: Placement) -> Iterator[None]:
+    """Every process of a machine at a port of its own."""
+    metrics.storage_free.set_function(lambda: disk.free_bytes(settings.storage_url) or 0)
+    port = settings.engine_metrics_port
+    end = metrics.serve(settings.metrics_host, port + placement.process if port else 0)
+    try:
+        yield
+    finally:
+        end()
 
 
 @contextmanager
 def _around(engine: Engine) -> Iterator[None]:
-    """What runs beside the flow: metrics; in the first process the relay; in a cluster the others' progress."""
-    metrics.storage_free.set_function(lambda: disk.free_bytes(engine.settings.storage_url) or 0)
-    end_metrics = metrics.serve(engine.settings.metrics_host, engine.settings.engine_metrics_port)
+    """What runs beside the flow: in the first process the relay; in a cluster the others' progress."""
     end = threading.Event()
     beside = []
     if engine.placement.process == 0:
         beside.append(threading.Thread(target=relay.relay_forever, args=(engine.settings, end), name="relay"))
-        beside.append(threading.Thread(target=watch_partitions, args=(engine, end), name="partitions"))
+        if not engine.goal.until_end:
+            beside.append(threading.Thread(target=watch_partitions, args=(engine, end), name="partitions"))
     if engine.placement.processes > 1:
-        beside.append(threading.Thread(target=follow, args=(engine.settings, engine.pace, end), name="progress"))
+        watch = Renewal(engine)
+        beside.append(threading.Thread(target=follow, args=(engine.url, engine.pace, watch, end), name="progress"))
     for thread in beside:
+        thread.daemon = True
         thread.start()
     try:
         yield
     finally:
         engine.close()
         end.set()
+        deadline = time.monotonic() + BESIDE_SECONDS
         for thread in beside:
-            thread.join()
-        end_metrics()
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def watch_partitions(engine: Engine, end: threading.Event) -> None:
-    """Partitions that nobody reads would make the answers wrong, so a grown topic ends the flow."""
+    """Partitions that nobody reads would make the answers wrong: the flow ends, the next one reads them too."""
     topic = engine.settings.events_topic
     while not end.wait(PARTITIONS_SECONDS):
         try:
@@ -127,40 +203,70 @@ def watch_partitions(engine: Engine, end: threading.Event) -> None:
         except (TidegateError, kafka.Stopped):
             continue
         if count > engine.partitions:
-            engine.fail(
-                TidegateError(
-                    f"topic {topic} has {count} partitions now and had {engine.partitions} when the engine started. "
-                    "Start the engine again; it goes on where it is and reads the new ones too."
-                )
-            )
+            engine.end(f"topic {topic} has {count} partitions now and had {engine.partitions}")
             return
+
+
+class Renewal:
+    """Tells whether shards have got another writer since this process's flow began.
+
+    When it began all processes were there, with their shards taken over. So a later take-over means
+    that one of them was lost and is back, and waits for the others. Bytewax does not always notice:
+    a host that vanished closes no connection.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._begun = False
+        self._tokens: dict[int, int] | None = None
+
+    def __call__(self, found: Mapping[int, Progress]) -> bool:
+        """found: read after the last call."""
+        engine = self._engine
+        tokens = {shard: each.token for shard, each in found.items()}
+        for shard, mine in engine.takeovers.items():
+            if tokens.get(shard) != mine.token:
+                engine.fail(Fenced(f"Shard {shard} was taken over by another engine. This one stops."))
+                return True
+        if self._begun and self._tokens is None:
+            self._tokens = tokens
+        self._begun = engine.started.is_set()
+        if self._tokens is None or tokens == self._tokens:
+            return False
+        engine.fail(StartAgain("another process of the cluster was lost and is back: all of them have to start again."))
+        return True
 
 
 def open_for_bytewax() -> Engine:
     """The engine for `python -m bytewax.run`, which calls nothing of ours when the flow ends."""
     settings = load()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    stop, started = threading.Event(), threading.Event()
-    signals = stopping(stop, started)
-    signals.__enter__()
+    stop = threading.Event()
+    placement = bytewax_placement(settings.shards)
+    opened = ExitStack()
     try:
-        engine = Engine.open(settings, bytewax_placement(settings.shards), Goal(), stop)
+        ending = opened.enter_context(stopping(stop, threading.Event()))
+        opened.enter_context(_metrics(settings, placement))
+        engine = Engine.open(settings, placement, Goal(), stop)
     except TidegateError as error:
         print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        raise SystemExit(AGAIN if error.passing else 2) from None
     except kafka.Stopped:
         raise SystemExit(0) from None
-    around = _around(engine)
-    engine.started = started
-    around.__enter__()
+    over = _connect(engine, ending)
+    opened.enter_context(_around(engine))
 
     def end() -> None:
-        around.__exit__(None, None, None)
-        signals.__exit__(None, None, None)
-        if engine.fatal is not None:
-            log.error("%s", engine.fatal)
+        over.set()
+        opened.close()
+        error = engine.fatal
+        if error is None and (stop.is_set() or engine.again is None):
+            return
+        passing = error is None or getattr(error, "passing", True)
+        if not (passing and stop.is_set()):
+            log.error("%s", error or engine.again)
             logging.shutdown()
-            os._exit(2)
+            os._exit(AGAIN if passing else 2)
 
     # Not atexit: threads are waited for before it runs, and ours end only when told.
     threading._register_atexit(end)  # type: ignore[attr-defined]

@@ -20,6 +20,7 @@ from flows.late_messages import late_letters
 from flows.steps import count_rejects
 from storage import reservoir
 from storage.commits import CheckpointRecord
+from storage.postgres import DatabaseAway, address
 from storage.writer import ShardWriter
 
 log = logging.getLogger("tidegate.sink")
@@ -30,8 +31,9 @@ Keyed = tuple[str, Work]
 WAITING_TRANSITIONS, WAITING_STEPS = 200_000, 512
 #: Transitions of one transaction, about.
 COMMIT_TRANSITIONS = 50_000
-#: Longest wait for the database after a stop, s; what it has not taken then is read again at the next start.
-DRAIN_SECONDS = 8.0
+#: When the flow ends: how long a database that is away is waited for, and one that does not answer, s; what it has
+#: not taken then is read again at the next start.
+AWAY_SECONDS, SILENT_SECONDS = 4.0, 7.0
 
 
 class PostgresSink(DynamicSink[Keyed]):
@@ -64,6 +66,7 @@ class Writer:
         self._size = 0
         self._closing = False
         self._give_up = threading.Event()  # ends the waiting for a database that is away
+        self._writing_since: float | None = None
         shards = engine.placement.shards_of_worker(worker)
         tokens = {shard: found.token for shard, found in engine.takeovers.items() if shard in shards}
         self._database = ShardWriter(engine.url, tokens, engine.segments, stop=self._give_up)
@@ -72,33 +75,35 @@ class Writer:
 
     def put(self, works: Sequence[Work]) -> None:
         """Waits while too much is waiting already."""
-        stopped_at = None
         with self._changed:
             while self._waiting and (self._size >= WAITING_TRANSITIONS or len(self._waiting) >= WAITING_STEPS):
                 if self._engine.fatal is not None:
                     return
-                if self._engine.stop.is_set():
-                    stopped_at = stopped_at or time.monotonic()
-                    if time.monotonic() - stopped_at > DRAIN_SECONDS:
-                        self._give_up.set()
+                if self._engine.ending_seconds() > AWAY_SECONDS:
+                    self._give_up.set()
+                self._give_up_hanging()
                 self._changed.wait(0.1)
             self._waiting.extend(works)
             self._size += sum(len(work.transitions) for work in works)
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Returns when everything is committed or, after a stop, when that takes too long."""
+        """Returns when everything is committed or, where the flow was to end, when the database is not there."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        waited = 0.0
-        while self._thread.is_alive() and waited < DRAIN_SECONDS:
-            self._thread.join(0.1)
-            waited += 0.1 if self._engine.stop.is_set() else 0
-            if waited >= DRAIN_SECONDS / 2:
+        while self._thread.is_alive() and self._engine.fatal is None:
+            if self._engine.ending_seconds() > AWAY_SECONDS:
                 self._give_up.set()
-        if self._thread.is_alive():
-            log.warning("the database takes too long; what it has not stored is read again at the next start")
+            self._give_up_hanging()
+            self._thread.join(0.1)
+
+    def _give_up_hanging(self) -> None:
+        """Where the flow is to end and one transaction takes longer than that can wait for."""
+        since = self._writing_since
+        if since is None or min(self._engine.ending_seconds(), time.monotonic() - since) < SILENT_SECONDS:
+            return
+        self._engine.fail(DatabaseAway(f"{address(self._engine.url)} does not answer."))
 
     def _run(self) -> None:
         try:
@@ -139,7 +144,9 @@ class Writer:
             if work.too_late:
                 commit.dead_letters = [*commit.dead_letters, *late_letters(engine, work.too_late)]
         began = time.perf_counter()
+        self._writing_since = time.monotonic()
         self._database.write([work.commit for work in works])
+        self._writing_since = None
         metrics.commit_seconds.observe(time.perf_counter() - began)
         for record, work in saved:
             engine.checkpoints.clean(record.shard, record)

@@ -63,7 +63,7 @@ class KafkaSource(FixedPartitionedSource[Item, None]):
 
 
 class ControlPartition(StatefulSourcePartition[Item, None]):
-    """Opens the shards at the start, and passes a stop of this process on to all of them."""
+    """Opens the shards at the start, and passes the end of this process's flow on to all of them."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -72,14 +72,14 @@ class ControlPartition(StatefulSourcePartition[Item, None]):
         engine.started.set()
 
     def next_batch(self) -> Iterable[Item]:
-        if not self._engine.stop.is_set() and not self._engine.goal.until_end:
+        if not self._engine.ending and not self._engine.goal.until_end:
             todo, self._todo = self._todo, []
             return todo
         if self._told:
             raise StopIteration
         self._told = True
         todo, self._todo = self._todo, []
-        return [*todo, Control(open=False)] if self._engine.stop.is_set() else todo
+        return [*todo, Control(open=False)] if self._engine.ending else todo
 
     def next_awake(self) -> datetime | None:
         return clock.as_datetime(clock.now_us() + 20_000)
@@ -107,7 +107,7 @@ class KafkaPartition(StatefulSourcePartition[Item, None]):
 
     def next_batch(self) -> Iterable[Item]:
         engine = self._engine
-        if engine.stop.is_set() or (engine.goal.until_end and self._at_end and self._begun):
+        if engine.ending or (engine.goal.until_end and self._at_end and self._begun):
             raise StopIteration
         found: list[Item] = []
         engine.guarded(lambda: found.extend(self._read()))

@@ -14,6 +14,8 @@ class Fenced(TidegateError):
 class StepGap(TidegateError):
     """A step number that does not follow the stored one: the writer was not resumed from the database."""
 
+    passing = True
+
 
 class Disagreement(TidegateError):
     """A commit contradicts the stored membership (enters a member, removes a stranger); nothing was stored."""

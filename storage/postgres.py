@@ -67,6 +67,14 @@ class DatabaseError(TidegateError):
 class DatabaseLost(DatabaseError):
     """The connection is gone; what was not committed is not stored. May be tried again."""
 
+    passing = True
+
+
+class DatabaseAway(DatabaseError):
+    """It does not answer, or somebody holds a lock for too long: this may pass."""
+
+    passing = True
+
 
 class DatabaseFull(DatabaseLost):
     """Its disk is full; nothing of the transaction is stored. Waited for like a database that is away."""
@@ -96,7 +104,7 @@ def connect(
             if any(hopeless in reason for hopeless in _HOPELESS):
                 raise DatabaseError(f"{where}: {_advice(reason)}") from None
             if stop.is_set() or (wait is not None and waited >= wait):
-                raise DatabaseError(
+                raise DatabaseAway(
                     f"Cannot reach {where}: {reason}. Is it running, and is database_url right?"
                 ) from None
             log.warning("cannot reach %s (%s); trying again in %.1f s", where, reason, pause)
@@ -141,7 +149,7 @@ def translated(error: psycopg.Error, where: str) -> DatabaseError:
             f"{where}: {reason}. Grant the user the role tidegate_engine (writes) or tidegate_reader (reads)."
         )
     if isinstance(error, errors.LockNotAvailable):
-        return DatabaseError(f"{where}: {reason}. Another process holds it; end that process, or try again.")
+        return DatabaseAway(f"{where}: {reason}. Another process holds it; end that process, or try again.")
     return DatabaseError(f"{where}: {reason}.")
 
 

@@ -48,8 +48,10 @@ class Settings(BaseSettings):
     grpc_connections: int = Field(8, ge=1, le=1000, description="most database connections of one server")
     grpc_drain: float = Field(1.0, ge=0, description="seconds that an ending server says NOT_SERVING and still serves")
     metrics_host: str = "127.0.0.1"
-    engine_metrics_port: int = Field(9101, ge=0, le=65535, description="0: none")
-    server_metrics_port: int = Field(9102, ge=0, le=65535, description="0: none")
+    engine_metrics_port: int = Field(
+        9101, ge=0, le=65535, description="0: none; process N of a cluster has this port plus N"
+    )
+    server_metrics_port: int = Field(9201, ge=0, le=65535, description="0: none")
     log_format: Literal["text", "json"] = "text"
 
     @classmethod

@@ -82,7 +82,7 @@ class Stack:
             "kafka": bootstrap,
             "grpc_listen": f"127.0.0.1:{_port(50_051)}",
             "engine_metrics_port": _port(9_101),
-            "server_metrics_port": _port(9_102),
+            "server_metrics_port": _port(9_201),
         }
         self.config.unlink(missing_ok=True)
         # The password of the database is in it.

@@ -30,7 +30,7 @@ def run(stack: Stack, report: Report) -> None:
     report["config"] = stack.call(
         stack.services["prometheus"], ["/opt/promtool", "check", "config", "/etc/prometheus/prometheus.yml"]
     ).returncode
-    report["metrics"] = {name: metrics_lint(stack, port) for name, port in (("engine", 9101), ("server", 9102))}
+    report["metrics"] = {name: metrics_lint(stack, port) for name, port in (("engine", 9101), ("server", 9201))}
     report["member"] = member()
     report["stopped"] = {name: stack.stop(name) for name in ("server", "engine")}
     report["unwell"] = {name: stack.health(stack.services[name]).returncode for name in ("server", "engine")}

@@ -81,6 +81,10 @@ class World:
         )
         return int(rows[0][0])
 
+    def watermark(self) -> int:
+        """The least of all shards, µs."""
+        return int(self.query("SELECT min(watermark) FROM tidegate.shards")[0][0])
+
     def environment(self, **more: Any) -> dict[str, str]:
         values = {**self.values, **more}
         return {**os.environ, **{f"TIDEGATE_{name.upper()}": str(value) for name, value in values.items()}}
@@ -154,6 +158,34 @@ def spawn() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
         process.communicate()
+
+
+@pytest.fixture
+def tidegate() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """`tidegate run` in a process of its own, which may have processes in turn. Ended by the test, or killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run_one(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "console.main", "run", *arguments],
+            cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield run_one
+    for process in started:
+        process.kill()  # processes of a supervisor end with it
+        process.communicate()
+
+
+def ended(process: "subprocess.Popen[str]", code: int = 0, number: signal.Signals | None = signal.SIGTERM) -> str:
+    """What the process has said by its end, for which it gets the signal."""
+    if number is not None:
+        process.send_signal(number)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == code, said
+    return said
 
 
 def until(condition: Callable[[], Any], what: str, timeout_s: float = 60, alive: Sequence[Any] = ()) -> Any:

@@ -31,14 +31,14 @@ def some_events(count: int, users: int, end_us: int, seed: int = 1) -> list[tupl
     ]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_members_of_old_events_to_the_end(make_world: Make, embedded_broker: str, workers: int) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_members_of_old_events_to_the_end(make_world: Make, embedded_broker: str, threads: int) -> None:
     world = make_world(embedded_broker, clock="event")
     at = 1_767_225_600_000_000
     produce(world.bootstrap, world.topic, some_events(3_000, 200, at))
     from flows.run import run
 
-    run(world.settings(), workers=workers, until_end=True, finish_at=at)
+    run(world.settings(), threads=threads, until_end=True, finish_at=at)
     assert world.members() == members_by_events(world, at)
     assert folded(world.log()) == world.members()
     # A second run finds nothing new and changes nothing.

@@ -22,6 +22,10 @@ class Here:
     def __init__(self, settings: Settings) -> None:
         self.settings, self.stop = settings, threading.Event()
 
+    @property
+    def ending(self) -> bool:
+        return self.stop.is_set()
+
 
 def here(bootstrap: str, topic: str) -> Engine:
     return Here(load(kafka=bootstrap, events_topic=topic))  # type: ignore[return-value]

@@ -1,0 +1,115 @@
+"""`tidegate run --workers N`: real processes of the engine under their supervisor."""
+
+import random
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import psutil
+import pytest
+
+from flows.clock import now_us
+from tests.fix_kafka import produce
+from tests.flows.conftest import World, ended, until, write_definitions
+from tests.flows.oracle import folded, members_by_events
+from tests.flows.test_flow import some_events
+from tests.flows.traffic import Stream, grow
+
+Make = Callable[..., World]
+Tidegate = Callable[..., "subprocess.Popen[str]"]
+MESSAGES, USERS = 20_000, 1_000
+
+
+def test_lost_processes_come_back_by_themselves(make_world: Make, tidegate: Tidegate, embedded_broker: str) -> None:
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    draw = random.Random(seed)
+    world = make_world(embedded_broker, partitions=5, poll_rows=500, checkpoint_every=0.5)
+    end = now_us()
+    stream = Stream(world, some_events(MESSAGES, USERS, end))
+    run = tidegate(world.environment(), "--workers", "2")
+    taken = 0
+    members: list[psutil.Process] = []
+    for _ in range(3):
+        members = until(lambda: _renewed(run, members), "two other processes", alive=[run])  # noqa: B023
+        taken = until(lambda: (n := world.taken()) > taken + 2_000 and n, "some taken", alive=[run])  # noqa: B023
+        draw.choice(members).kill()
+    # Their supervisor too: what it started ends with it, and another one goes on.
+    members = until(lambda: _renewed(run, members), "two other processes", alive=[run])
+    run.kill()
+    psutil.wait_procs(members, timeout=60)
+    assert not any(member.is_running() for member in members)
+    run = tidegate(world.environment(), "--workers", "2")
+    stream.finish()
+    _check(world, run, end, MESSAGES)
+    said = ended(run)
+    assert "Traceback" not in said, said
+    _check_saved(world)
+
+
+def test_definitions_that_changed(make_world: Make, tidegate: Tidegate, embedded_broker: str) -> None:
+    """Refused by the processes, told once by the supervisor; a rebuild is done before the cluster starts."""
+    world = make_world(embedded_broker, clock="event")
+    at = 1_767_225_600_000_000
+    produce(world.bootstrap, world.topic, some_events(3_000, 200, at))
+    to_the_end = ("--workers", "2", "--until-end", "--at", datetime.fromtimestamp(at / 1e6, UTC).isoformat())
+    ended(tidegate(world.environment(), *to_the_end), number=None)
+    assert world.members() == members_by_events(world, at) == folded(world.log())
+    write_definitions(
+        world.folder / "definitions",
+        {"buyers": "SELECT user_id FROM events WHERE event_type = 'buy' GROUP BY user_id HAVING sum(amount) >= 30"},
+    )
+    said = ended(tidegate(world.environment(), *to_the_end), code=2, number=None)
+    assert said.count("segment changed: buyers") == 1 and "Traceback" not in said, said
+    ended(tidegate(world.environment(), *to_the_end, "--rebuild"), number=None)
+    assert world.members() == members_by_events(world, at) == folded(world.log())
+
+
+@pytest.mark.kafka
+def test_rescaled_and_grown_under_traffic(make_world: Make, tidegate: Tidegate, apache_kafka: str) -> None:
+    """1, 2, 4 processes and back over one stream, while the topic gets more partitions twice."""
+    world = make_world(apache_kafka, partitions=2, poll_rows=500, checkpoint_every=0.5)
+    end = now_us()
+    stream = Stream(world, some_events(MESSAGES, USERS, end), parts=10)
+    for workers, partitions in ((1, 4), (2, 4), (4, 6), (2, 6), (1, 6)):
+        taken = world.taken()
+        stream.go_on()
+        run = tidegate(world.environment(), "--workers", str(workers))
+        until(lambda: world.taken() > taken + 500, "some taken", alive=[run])  # noqa: B023
+        if partitions > world.partitions:
+            grow(world, partitions)
+            stream.go_on()
+            until(lambda: _partitions_taken(world) == partitions, "the new ones are read", alive=[run])  # noqa: B023
+        if world.taken() > MESSAGES // 2 and workers == 1:
+            stream.finish()
+            _check(world, run, end, MESSAGES)
+        said = ended(run)
+        assert "Traceback" not in said and "panicked" not in said, said
+        _check_saved(world)
+
+
+def _renewed(run: "subprocess.Popen[str]", before: list[psutil.Process]) -> list[psutil.Process]:
+    """Its two processes, if they are others than before."""
+    found = psutil.Process(run.pid).children()
+    return found if len(found) == 2 and not set(found) & set(before) else []
+
+
+def _check(world: World, run: "subprocess.Popen[str]", end: int, messages: int) -> None:
+    """Everything is counted, and what it comes to is what the events say."""
+    until(lambda: world.taken() == messages, "all taken", alive=[run])
+    until(lambda: world.watermark() > end, "the watermark is past the last event", alive=[run])
+    assert folded(world.log()) == world.members() == members_by_events(world, world.watermark())
+
+
+def _check_saved(world: World) -> None:
+    """There is nothing that the next start would have to run again."""
+    assert world.query("SELECT count(*) FROM tidegate.steps") == [(0,)]
+    assert all(step == saved for step, saved in world.query(
+        "SELECT step, coalesce((checkpoint ->> 'step')::bigint, 0) FROM tidegate.shards"
+    ))  # fmt: skip
+
+
+def _partitions_taken(world: World) -> int:
+    """Those of which every shard has a message, or the end, behind it."""
+    rows = world.query("SELECT min((SELECT count(*) FROM jsonb_object_keys(offsets))) FROM tidegate.shards")
+    return int(rows[0][0])
