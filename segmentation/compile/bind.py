@@ -1,14 +1,14 @@
 """From a definition's text to its checked tree, in visible steps; every problem of every file in one run.
 
-    name -> header -> parse (guard, sqlglot, places) -> shape -> columns, types and sugar -> Definition
+    name -> header -> parse (guard, sqlglot, places) -> queries, tables -> columns, types and sugar -> Definition
 """
 
 import re
 from collections.abc import Mapping
 from pathlib import PurePath
 
-from segmentation.compile import bind_shape, header, tree
-from segmentation.compile.bind_expr import Binder
+from segmentation.compile import header, tree
+from segmentation.compile.bind_query import Queries
 from segmentation.compile.parse import FILE_BYTES_MAX, Unreadable, deep_recursion, parse
 from segmentation.compile.problems import DefinitionErrors, Position, Problem, Refused
 from segmentation.events.schema import Schema
@@ -93,10 +93,4 @@ def _name_problems(name: str) -> list[Refused]:
 
 
 def _query(text: str, start: int, schema: Schema, problems: list[Refused]) -> tree.Relation:
-    query = parse(text, start)
-    shape, wrong = bind_shape.check(query)
-    problems.extend(wrong)
-    binder = Binder(schema.events, shape.table, problems)
-    where = None if shape.where is None else binder.root(shape.where, bind_shape.Place.WHERE)
-    having = None if shape.having is None else binder.root(shape.having, bind_shape.Place.HAVING)
-    return tree.Select(where, having)
+    return Queries(schema, problems).root(parse(text, start)) or tree.Select(None, None)

@@ -28,6 +28,13 @@ def aggregate(binder: "Binder", call: exp.Expr, filtered: exp.Filter | None) -> 
         raise Refused(at, "FILTER belongs to an aggregate.", "Write count(*) FILTER (WHERE ...).")
     if binder.place is Place.WHERE:
         raise Refused(at, f"WHERE looks at one event, and {function} at many.", "Put the condition into HAVING.")
+    if binder.place is Place.SELECT:
+        raise Refused(at, f"{function} is of many events, so the query needs GROUP BY.", "Add GROUP BY user_id.")
+    if binder.place is Place.USERS:
+        raise Refused(
+            at, f"There is one row per user here, and {function} needs events.",
+            "Aggregate in the query inside, with a name: SELECT user_id, count(*) AS n FROM events GROUP BY user_id.",
+        )
     if binder.place is not Place.HAVING:
         raise Refused(at, f"{function} stands inside another aggregate.", "Use one of them.")
     failed = False

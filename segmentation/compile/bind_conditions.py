@@ -76,6 +76,8 @@ def negation(arg: tree.Expr, at: Position) -> tree.Expr:
 def is_null(arg: tree.Expr, at: Position) -> tree.Expr:
     if isinstance(arg, tree.Literal):
         return tree.Literal(arg.value is None, BOOLEAN, at=at)
+    if isinstance(arg, tree.Member):
+        return tree.Literal(False, BOOLEAN, at=at)
     return tree.IsNull(arg, at=at)
 
 

@@ -4,21 +4,22 @@ Problems are collected, not thrown: the parts of a condition are bound each on i
 run shows all of them. A part that failed raises `Reported`, which says only that it has no result.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from sqlglot import exp
 
 from segmentation.compile import bind_conditions as conditions
 from segmentation.compile import bind_literals, bind_time, tree
 from segmentation.compile.bind_aggregates import aggregate
+from segmentation.compile.bind_columns import column, missing
 from segmentation.compile.bind_functions import unsupported, unsupported_operator
-from segmentation.compile.bind_shape import Place, Reported, folded, place_of
+from segmentation.compile.bind_shape import Place, Reported, place_of
+from segmentation.compile.bind_tables import USER, Scope, only_users
 from segmentation.compile.bind_time import Operand, Span, is_time, settled
 from segmentation.compile.bind_types import WORDS, arithmetic, is_number
 from segmentation.compile.parse_expressions import FUNCTIONS
 from segmentation.compile.problems import Position, Refused
-from segmentation.compile.suggest import closest, listed
-from segmentation.events.schema import EventColumn
 from segmentation.text import simple_lower
 from segmentation.types import BOOLEAN, NULL, TEXT, Kind
 
@@ -28,15 +29,23 @@ _COMPARISONS: dict[type[exp.Expr], str] = {
 _ARITHMETIC: dict[type[exp.Expr], str] = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/"}
 
 
-class Binder:
-    """Binds expressions over the columns of `table`; `problems` grows."""
+class Inner(Protocol):
+    """Binds the queries inside expressions. Both raise Reported."""
 
-    def __init__(self, columns: Mapping[str, EventColumn], table: str, problems: list[Refused]) -> None:
-        self.columns, self.table, self.problems = columns, table, problems
+    def users(self, node: exp.Expr) -> tree.Relation: ...
+
+    def exists(self, node: exp.Expr) -> tree.Relation: ...
+
+
+class Binder:
+    """Binds expressions over the columns of `scope`; `problems` grows."""
+
+    def __init__(self, scope: Scope, problems: list[Refused], inner: Inner) -> None:
+        self.scope, self.problems, self.inner = scope, problems, inner
         self.place = Place.WHERE
         self._binders: dict[type[exp.Expr], Callable[..., Operand]] = {
             exp.Paren: lambda node: self.bind(node.this),
-            exp.Column: self._column,
+            exp.Column: lambda node: column(self.scope, node, self.place),
             exp.Literal: self._literal,
             exp.Boolean: lambda node: tree.Literal(bool(node.this), BOOLEAN, at=place_of(node)),
             exp.Null: lambda node: tree.Literal(None, NULL, at=place_of(node)),
@@ -59,17 +68,20 @@ class Binder:
             exp.CurrentTimestamp: lambda node: bind_time.now(place_of(node)),
             exp.Lower: self._lower,
             exp.Coalesce: self._coalesce,
+            exp.Exists: lambda node: tree.Member(self.inner.exists(node.this), at=place_of(node)),
             **dict.fromkeys(_COMPARISONS, self._compare),
             **dict.fromkeys(_ARITHMETIC, self._arithmetic),
         }
 
-    def root(self, node: exp.Expr, place: Place) -> tree.Expr | None:
-        """A whole WHERE or HAVING; None if there are problems in it."""
+    def conditions(self, nodes: Iterable[exp.Expr], place: Place) -> tuple[tree.Expr, ...]:
+        """Those of a WHERE or HAVING that all must hold. Raises Reported."""
         self.place = place
-        try:
-            return self.condition(node)
-        except Reported:
-            return None
+        return tuple(map(settled, self._each(nodes, self.condition)))
+
+    def selected(self, node: exp.Expr, place: Place) -> Operand:
+        """A column of a query. Raises Reported."""
+        self.place = place
+        return self.bind(node)
 
     # -- parts, each with its own problems ---------------------------------------------------------
 
@@ -128,39 +140,6 @@ class Binder:
         return operand
 
     # -- leaves --------------------------------------------------------------------------------------
-
-    def _column(self, node: exp.Column) -> tree.Expr:
-        at = place_of(node)
-        name = self._name(node, at)
-        if self.place is Place.HAVING:
-            if name == "user_id":
-                raise Refused(at, "A condition on user_id itself does not belong into HAVING.", "Put it into WHERE.")
-            raise Refused(
-                at,
-                f"The column {name} has many values per user, so HAVING needs an aggregate of it.",
-                f"Write max({name}), arg_max({name}, event_time), or count(*) FILTER (WHERE {name} ...).",
-            )
-        return tree.Column(name, self.columns[name].type, at=at)
-
-    def _name(self, node: exp.Column, at: Position) -> str:
-        name = folded(node.this)
-        qualifiers = [folded(part) for part in node.parts[:-1]]
-        if qualifiers and qualifiers != [self.table]:
-            remedy = f"Write {self.table}.{name} or {name}."
-            raise Refused(at, f"There is no table {'.'.join(qualifiers)} here.", remedy)
-        if name in self.columns:
-            return name
-        same = [each for each in self.columns if each.casefold() == name.casefold()]
-        if len(same) == 1 and not node.this.args.get("quoted"):
-            return same[0]  # DuckDB ignores case
-        if len(same) > 1:
-            raise Refused(at, f"{name} may be any of {listed(same)}.", "Put the one that is meant into double quotes.")
-        meant = same[0] if same else closest(name, self.columns)
-        otherwise = f"Declare it in schema.yml. Known: {listed(self.columns)}."
-        if node.this.args.get("quoted") and not meant:
-            otherwise = f"A text stands in single quotes: '{node.name}'."
-        remedy = f"Did you mean {meant}?" if meant else otherwise
-        raise Refused(at, f"Unknown column {node.name}.", remedy)
 
     def _literal(self, node: exp.Literal) -> tree.Expr:
         at = place_of(node)
@@ -255,6 +234,8 @@ class Binder:
         return conditions.conjunction(conditions.between(what, low, high, where), where.at)
 
     def _in(self, node: exp.In) -> tree.Expr:
+        if node.args.get("query") is not None:
+            return self._in_query(node)
         what, *values = self.all((node.this, *node.expressions))
         where = conditions.Where(self.place.rows, place_of(node), node.meta["op"])
         return conditions.inside(settled(what), [settled(value) for value in values], where)
@@ -267,8 +248,23 @@ class Binder:
         result = conditions.like(settled(arg), settled(pattern), given, isinstance(like, exp.ILike), where)
         return conditions.negation(result, where.at) if like.args.get("negate") else result
 
+    def _in_query(self, node: exp.In) -> tree.Expr:
+        def relation(query: exp.Expr) -> Operand:
+            return tree.Member(self.inner.users(query), at=place_of(node))
+
+        what, member = self._each((node.this, node.args["query"]), lambda part: (
+            relation(part) if part is not node.this else self.bind(part)
+        ))  # fmt: skip
+        if what != USER:
+            remedy = "Write user_id IN (SELECT user_id ...)."
+            raise Refused(place_of(node.this), "Only user_id is looked for in another query.", remedy)
+        return settled(member)
+
     def _is(self, node: exp.Is) -> tree.Expr:
         at, what = place_of(node), node.expression
+        if isinstance(what, exp.Null) and (item := missing(self.scope, node.this)) is not None:
+            found = tree.Member(only_users(item).relation, at=at)
+            return found if node.args.get("negate") else conditions.negation(found, at)
         if isinstance(what, exp.Null):
             result = conditions.is_null(self.value(node.this), at)
             return conditions.negation(result, at) if node.args.get("negate") else result

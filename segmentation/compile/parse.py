@@ -27,7 +27,7 @@ _FRAMES_MAX = 12_000
 #: After these there must come something.
 _WANTING = (
     "SELECT", "FROM", "WHERE", "BY", "HAVING", "AND", "OR", "NOT", "IN", "LIKE", "ILIKE", "BETWEEN", "IS",
-    "FILTER", "AS",
+    "FILTER", "AS", "UNION", "INTERSECT", "EXCEPT", "EXISTS", "JOIN", "ON", "USING",
 )  # fmt: skip
 
 
@@ -39,7 +39,7 @@ class Unreadable(Exception):
         self.problems = problems
 
 
-def parse(text: str, start: int) -> exp.Select:
+def parse(text: str, start: int) -> exp.Query:
     """The query that begins at `text[start]`. Nodes carry meta "at" and "op": Position; raises Unreadable."""
     source = Source(text, start)
     dialect = Dialect.get_or_raise("postgres")

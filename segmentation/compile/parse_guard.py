@@ -13,10 +13,6 @@ _FILTERED = "Use FILTER: sum(amount) FILTER (WHERE event_type = 'purchase')."
 _OFFSET_ZONE = "Write the instant with its offset: TIMESTAMPTZ '2026-01-01 00:00:00+05:30'."
 
 _REFUSED: dict[str, tuple[str, str]] = {
-    "UNION": ("UNION is not supported yet.", "Write one SELECT and join the conditions in HAVING with OR."),
-    "INTERSECT": ("INTERSECT is not supported yet.", "Write one SELECT and join the conditions in HAVING with AND."),
-    "EXCEPT": ("EXCEPT is not supported yet.", "Write one SELECT and join the conditions in HAVING with AND NOT."),
-    "JOIN": ("JOIN is not supported yet.", "Use only the columns of events: FROM events."),
     "LATERAL": ("LATERAL is not supported.", "Use only the columns of events: FROM events."),
     "CASE": ("CASE is not supported yet.", _FILTERED),
     "OVER": ("Window functions (OVER) are not supported.", _FILTERED),
@@ -28,8 +24,8 @@ _REFUSED: dict[str, tuple[str, str]] = {
     "TABLESAMPLE": ("TABLESAMPLE is not supported.", f"Remove it. {_NO_CUT}"),
     "SIMILAR": ("SIMILAR TO is not supported.", "Use LIKE with % and _, or several of them with OR."),
     "GLOB": ("GLOB is not supported.", "Use LIKE with % and _."),
-    "ANY": ("ANY is not supported.", "Use IN ('a', 'b'), or several comparisons with OR."),
-    "SOME": ("SOME is not supported.", "Use IN ('a', 'b'), or several comparisons with OR."),
+    "ANY": ("ANY is not supported.", "Use IN ('a', 'b'), IN (SELECT ...), or several comparisons with OR."),
+    "SOME": ("SOME is not supported.", "Use IN ('a', 'b'), IN (SELECT ...), or several comparisons with OR."),
     "ALL": ("ALL is not supported.", "Leave it out, or write several comparisons with AND."),
     "COLLATE": ("COLLATE is not supported: text is compared by code points.", "Remove it."),
     "WITHIN": ("WITHIN GROUP is not supported.", "Use count, sum, avg, min, max, arg_min or arg_max."),
@@ -51,15 +47,12 @@ def check(words: Words) -> list[Refused]:
     """Problems, in order of the text; an empty list says that the query is worth parsing."""
     if not len(words):
         return [Refused(words.position(words.at_index(0)), "The file has no query.", SHAPE)]
-    if words.at_index(0).upper == "WITH":
-        return [Refused(words.first(), "WITH is not supported yet.", "Write the query as one SELECT without it.")]
-    if words.at_index(0).upper != "SELECT":
+    if words.at_index(0).upper not in ("SELECT", "WITH") and words.at_index(0).kind is not TokenType.L_PAREN:
         reason = f"A definition starts with SELECT, not with {shown(words.at_index(0).text)}."
         return [Refused(words.first(), reason, SHAPE)]
     problems: list[Refused] = []
     depth = 0
-    selects = 1
-    for index in range(1, len(words)):
+    for index in range(len(words)):
         word = words.at_index(index)
         if word.kind is TokenType.L_PAREN:
             depth += 1
@@ -71,11 +64,7 @@ def check(words: Words) -> list[Refused]:
             after = words.position(words.at_index(index + 1))
             problems.append(Refused(after, "A file holds one query.", "Put the second query into its own file."))
             break
-        found = _wrong(words, index, selects)
-        if word.upper == "SELECT":
-            selects += 1
-        elif word.upper in ("UNION", "INTERSECT", "EXCEPT"):
-            selects = 0
+        found = _wrong(words, index)
         if found:
             problems.append(Refused(words.position(word), *found))
     return problems
@@ -85,7 +74,7 @@ def too_deep(at: Position) -> Refused:
     return Refused(at, f"The query is nested more than {DEPTH_MAX} deep.", "Split it into several definitions.")
 
 
-def _wrong(words: Words, index: int, selects: int) -> tuple[str, str] | None:
+def _wrong(words: Words, index: int) -> tuple[str, str] | None:
     word, before, after = words.at_index(index), words.at_index(index - 1), words.at_index(index + 1)
     if before.kind in _PARAMETERS:
         return None
@@ -100,18 +89,11 @@ def _wrong(words: Words, index: int, selects: int) -> tuple[str, str] | None:
         return f"The operator {word.text} is not supported: an event's fields are columns.", remedy
     if not word.name or before.kind is TokenType.DOT:
         return None
-    return _wrong_keyword(word, before, after, selects)
+    return _wrong_keyword(word, before, after)
 
 
-def _wrong_keyword(word: Word, before: Word, after: Word, selects: int) -> tuple[str, str] | None:
+def _wrong_keyword(word: Word, before: Word, after: Word) -> tuple[str, str] | None:
     upper = word.upper
-    if upper == "SELECT" and selects:
-        return (
-            "A query inside the query is not supported yet.",
-            "Write an absence as count(*) FILTER (WHERE ...) = 0 in HAVING, a presence as > 0.",
-        )
-    if upper == "WITH" and after.upper != "TIME":
-        return "WITH is not supported here.", "Remove it."
     if upper == "ORDER":
         return "ORDER BY is not supported.", f"Remove it. {_NO_ORDER}"
     if upper == "DISTINCT":
@@ -123,4 +105,6 @@ def _wrong_keyword(word: Word, before: Word, after: Word, selects: int) -> tuple
         return "AT TIME ZONE is not supported yet.", _OFFSET_ZONE
     if upper == "ALL" and before.upper == "BY":
         return "GROUP BY ALL is not supported.", "Write GROUP BY user_id."
+    if upper == "ALL" and before.upper in ("UNION", "INTERSECT", "EXCEPT"):
+        return None
     return _REFUSED.get(upper)

@@ -1,4 +1,4 @@
-"""Trees with some parts exchanged, whatever the other parts are."""
+"""What is done with trees whatever their nodes are: exchanging parts, finding some, counting all."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -51,3 +51,15 @@ def members(node: Any) -> Iterator[Member]:
     elif isinstance(node, Node):
         for name in node.__dataclass_fields__:
             yield from members(getattr(node, name))
+
+
+def size(node: Any, known: dict[int, int] | None = None) -> int:
+    """How many nodes there are, one that is in several places counted in each: what walking over them costs."""
+    known = {} if known is None else known
+    if isinstance(node, tuple):
+        return sum(size(part, known) for part in node)
+    if not isinstance(node, Node):
+        return 0
+    if id(node) not in known:
+        known[id(node)] = 1 + sum(size(getattr(node, name), known) for name in node.__dataclass_fields__)
+    return known[id(node)]

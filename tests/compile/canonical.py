@@ -12,20 +12,20 @@ _UNITS = (
 
 
 def definition(one: tree.Definition) -> str:
-    return relation(one.query)
+    """The parts of a SELECT on lines of their own."""
+    return relation(one.query, "\n")
 
 
-def relation(query: tree.Relation) -> str:
-    """Parts of a plain SELECT on lines of their own, everything else in parentheses."""
+def relation(query: tree.Relation, between: str = " ") -> str:
     if isinstance(query, tree.SetOp):
-        return f"\n{query.op.upper()}\n".join(f"({relation(arg)})" for arg in query.args)
+        return f"{between}{query.op.upper()}{between}".join(f"({relation(arg)})" for arg in query.args)
     parts = ["SELECT user_id FROM events"]
     if query.where is not None:
         parts.append(f"WHERE {expression(query.where)}")
     parts.append("GROUP BY user_id")
     if query.having is not None:
         parts.append(f"HAVING {expression(query.having)}")
-    return "\n".join(parts)
+    return between.join(parts)
 
 
 def expression(node: tree.Expr) -> str:

@@ -27,8 +27,10 @@ def judge() -> Judge:
 
 
 def short(definition: Definition) -> str:
-    lines = canonical.definition(definition).split("\n")
-    return "\n".join(line for line in lines[1:] if line != "GROUP BY user_id")
+    text = canonical.definition(definition)
+    if not isinstance(definition.query, Select):
+        return text
+    return "\n".join(line for line in text.split("\n")[1:] if line != "GROUP BY user_id")
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.title)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 
 from segmentation.types import BIGINT, BOOLEAN, DOUBLE, TEXT, Type, numeric
+from tests.oracle.grammar_sets import Sets
 
 SCHEMA_YML = """\
 events:
@@ -344,4 +345,6 @@ def definition(draw: st.DrawFn, unit: Unit, depth: int = 2) -> str:
         deeper = left - (chosen in nested)
         return SLOT.sub(lambda slot: expand(slot[1], deeper), chosen)
 
-    return expand("query", depth)
+    if draw(st.integers(0, 2)):
+        return expand("query", depth)
+    return Sets(draw, lambda rule: expand(rule, draw(st.integers(0, 1)))).query(draw(st.integers(1, 3)))

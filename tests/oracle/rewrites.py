@@ -55,7 +55,8 @@ def _tie(node: exp.Expr) -> exp.Expr:
 
 def exact(node: exp.Expr, columns: Mapping[str, Type]) -> exp.Expr:
     """A comparison without rounding, where the file's would round; `node` itself elsewhere."""
-    if not _rounds(node) or _double(node, columns):
+    asks = isinstance(node, exp.In) and node.args.get("query") is not None
+    if asks or not _rounds(node) or _double(node, columns):
         return node
     match node:
         case exp.Between():

@@ -1,0 +1,213 @@
+"""One SELECT, as a table: its tables, its conditions, and what it selects.
+
+With events among its tables it is about their rows: the other tables only say whose rows count, and
+GROUP BY user_id makes users of them. Without, each row is a user already, and the conditions are
+conditions on the user.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from sqlglot import exp
+
+from segmentation.compile import bind_conditions as conditions
+from segmentation.compile import bind_projection as projection
+from segmentation.compile import tree
+from segmentation.compile.bind_expr import Binder
+from segmentation.compile.bind_from import Tables, columns_in
+from segmentation.compile.bind_shape import Place, Reported, conjuncts, place_of
+from segmentation.compile.bind_tables import USER, Item, Rows, Scope, Table, Users, only_users
+from segmentation.compile.bind_time import Operand, Span
+from segmentation.compile.problems import Refused
+from segmentation.compile.rebuild import mapped
+
+Source = Callable[[exp.Expr], tuple[str, Table, bool]]
+Relation = Callable[[exp.Expr, Scope], tree.Relation]
+
+
+class SelectBinder:
+    """Raises Refused or Reported, as its methods do."""
+
+    def __init__(
+        self, node: exp.Select, outer: Scope | None, problems: list[Refused],
+        source: Source, users: Relation, exists: Relation,
+    ) -> None:
+        self.node, self.problems = node, problems
+        self._users, self._exists = users, exists
+        self.tables = Tables(node, source, outer)
+        self.scope = self.tables.scope
+        self._binder = Binder(self.scope, problems, self)
+        self._rows = self._choose_rows()
+        for item in self.scope.items:
+            if item is not self._rows:
+                item.table = only_users(item)
+        # The user of a query in IN is the one outside, whose user_id is looked for.
+        self.scope.tied = outer is not None
+        self.scope.grouped = node.args.get("group") is not None
+
+    def users(self, node: exp.Expr) -> tree.Relation:
+        return self._users(node, self.scope)
+
+    def exists(self, node: exp.Expr) -> tree.Relation:
+        return self._exists(node, self.scope)
+
+    def table(self, noun: str) -> Table:
+        """The result. `noun`: what this query is if it must select user_id alone; empty for any columns."""
+        columns: Mapping[str, Operand] | None = {}
+        failed = False
+        if noun:
+            found = projection.user_alone(self.node, self.scope, noun)
+            self.problems.extend(found)
+            columns, failed = {"user_id": USER}, bool(found)
+        else:
+            try:
+                columns = projection.columns(self.node, self._binder, self._selecting())
+            except Reported:
+                failed = True
+        return self._result(columns, failed)
+
+    def any_row(self) -> Table:
+        """The result for EXISTS, whatever it selects."""
+        self.scope.tied = self.tables.tied_outside
+        if not self.scope.tied:
+            raise Refused(
+                place_of(self.node), "EXISTS asks about all users, not about the one outside.",
+                "Tie it to the query outside: WHERE e.user_id = outer_table.user_id, with two different table names.",
+            )
+        failed = False
+        try:
+            projection.ignored(self.node, self._binder, self._selecting())
+        except Reported:
+            failed = True
+        return self._result({"user_id": USER}, failed)
+
+    def _selecting(self) -> Place:
+        if self._rows is None:
+            return Place.USERS
+        return Place.HAVING if self.scope.grouped else Place.SELECT
+
+    # -- which table the rows are of ------------------------------------------------------------------
+
+    def _choose_rows(self) -> Item | None:
+        """The table of events whose rows the SELECT is about. Of others it must not need more than the user."""
+        args = self.node.args
+        joins = [join.args.get("on") for join in args.get("joins") or ()]
+        parts = [*self.node.expressions, args.get("where"), args.get("group"), args.get("having"), *joins]
+        named = [column for column in columns_in(*parts)]
+        needed: list[Item] = []
+        for column in named:
+            if isinstance(column.this, exp.Star):
+                needed += [item for item in self.scope.items if not column.table or item.name == column.table]
+                continue
+            try:
+                found = self.scope.find(column)
+            except Refused:
+                continue  # reported where it is bound
+            if not found.is_user and not found.outer:
+                needed.append(found.item)
+        rows = [item for item in self.scope.items if isinstance(item.table, Rows) and item.join != "left"]
+        wanted = [item for item in rows if any(item is other for other in needed)]
+        if len(wanted) > 1:
+            name = wanted[1].name or "b"
+            raise Refused(
+                wanted[1].at, "Rows of events are not compared with each other, and this is a second table of them.",
+                f"Make one row per user of it: JOIN (SELECT user_id, ... GROUP BY user_id) {name} USING (user_id).",
+            )
+        if wanted:
+            return wanted[0]
+        values = any(isinstance(item.table, Users) for item in needed)  # then it is a query of users
+        return rows[0] if rows and not values else None
+
+    # -- conditions ----------------------------------------------------------------------------------
+
+    def _result(self, columns: Mapping[str, Operand] | None, failed: bool) -> Table:
+        args = self.node.args
+        self.problems.extend(found := projection.grouping(self.node, self.scope))
+        failed = failed or bool(found)
+        parts: dict[str, tuple[tree.Expr, ...]] = {}
+        having = args.get("having")
+        for name, nodes, place in (
+            ("where", self.tables.conditions, Place.WHERE if self._rows else Place.USERS),
+            ("having", [] if having is None else conjuncts(having.this), Place.HAVING if self._rows else Place.USERS),
+        ):
+            self.scope.grouped = name == "having"
+            try:
+                parts[name] = self._binder.conditions(nodes, place)
+            except Reported:
+                failed = True
+        if failed:
+            raise Reported
+        assert columns is not None
+        if self._rows is None:
+            return self._of_users(columns, parts["where"] + parts["having"])
+        return self._of_rows(self._rows, columns, parts["where"], parts["having"])
+
+    def _of_rows(
+        self, item: Item, columns: Mapping[str, Operand], where: tuple[tree.Expr, ...], having: tuple[tree.Expr, ...]
+    ) -> Table:
+        assert isinstance(item.table, Rows)
+        own = () if item.table.where is None else (item.table.where,)
+        condition = self._all((*own, *self._joined(), *where))
+        several = next((each for each in self.scope.items if each is not item and _several(each)), None)
+        grouped = self.node.args.get("group") is not None
+        at = place_of(self.node)
+        if not grouped and self.node.args.get("distinct"):
+            grouped = projection.distinct(self.node, columns)
+        if several is not None and (having or any(operand != USER for operand in columns.values())):
+            raise Refused(
+                several.at, f"{several.name or 'This query'} may have many rows per user: each event counts for each.",
+                "Write SELECT DISTINCT user_id in it.",
+            )
+        if grouped:
+            query = tree.Select(condition, self._all(having), at=at)
+            return Users(query, {name: _filtered(operand, condition) for name, operand in columns.items()}, True)
+        if several is not None:
+            return Users(tree.Select(condition, None, at=at), columns, single=False)
+        return Rows(condition, columns)
+
+    def _of_users(self, columns: Mapping[str, Operand], conditions_: tuple[tree.Expr, ...]) -> Users:
+        joined = self._joined()
+        condition = self._all(conditions_)
+        args = self.node.args
+        single = all(not _several(item) for item in self.scope.items)
+        single = single or args.get("group") is not None or bool(args.get("distinct"))
+        at = place_of(self.node)
+        if condition is not None:
+            return Users(tree.Select(None, self._all((*joined, condition)), at=at), columns, single)
+        relations = tuple(member.relation for member in joined)
+        relation = relations[0] if len(relations) == 1 else tree.SetOp("intersect", relations, at=at)
+        return Users(relation, columns, single)
+
+    def _joined(self) -> tuple[tree.Member, ...]:
+        """What the tables that have users for rows say: the user must be in them."""
+        found = []
+        for item in self.scope.items:
+            if item is not self._rows and item.join != "left":
+                assert isinstance(item.table, Users)
+                found.append(tree.Member(item.table.relation, at=item.at))
+        return tuple(found)
+
+    def _all(self, parts: tuple[tree.Expr, ...]) -> tree.Expr | None:
+        return conditions.conjunction(parts, parts[0].at) if parts else None
+
+
+def _several(item: Item) -> bool:
+    """Whether the table may have several rows for a user, although its rows are taken for users."""
+    return isinstance(item.table, Users) and not item.table.single
+
+
+def _filtered(operand: Operand, where: tree.Expr | None) -> Operand:
+    """The value over all events of the user, where it was one over those that pass `where`."""
+    if where is None:
+        return operand
+
+    def narrowed(node: tree.Expr) -> tree.Expr | None:
+        if not isinstance(node, tree.Aggregate):
+            return None
+        both = where if node.filter is None else conditions.conjunction((where, node.filter), node.filter.at)
+        return replace(node, filter=both)
+
+    if isinstance(operand, Span):
+        return replace(operand, plus=mapped(operand.plus, narrowed), minus=mapped(operand.minus, narrowed))
+    result: tree.Expr = mapped(operand, narrowed)
+    return result

@@ -1,0 +1,211 @@
+"""Queries made of queries: set operations, derived tables, WITH, joins, IN and EXISTS, to some depth.
+
+The conditions in them are those of `grammar`: `{rule}` in a template is its text. Every table that a query
+inside refers to has a name of its own, t1, t2, ...; all texts are what DuckDB runs as they stand.
+"""
+
+import re
+from collections.abc import Callable
+from itertools import count
+
+from hypothesis import strategies as st
+
+Draw = Callable[[st.SearchStrategy[str]], str]
+#: Text of a rule of the grammar, by name.
+Expand = Callable[[str], str]
+#: What stands for a name in a template: a text, or how to make one.
+Part = str | Callable[[], str]
+
+_USER = re.compile(r"(?<![.\w])user_id\b")
+
+
+class Sets:
+    def __init__(self, draw: Draw, expand: Expand) -> None:
+        self._draw, self._expand = draw, expand
+        self._numbers = count(1)
+
+    def query(self, depth: int) -> str:
+        """A query that returns user_id alone."""
+        if not depth:
+            return self._leaf()
+        forms: list[Callable[[int], str]] = [
+            *[self._set_operation] * 3, self._chain, self._derived, self._rows_of_rows, *[self._values] * 2,
+            *[self._asking] * 3, self._asking_groups, self._joined, self._left, *[self._named] * 2,
+        ]  # fmt: skip
+        return forms[int(self._draw(st.sampled_from([str(i) for i in range(len(forms))])))](depth - 1)
+
+    def _text(self, *templates: str, **parts: Part) -> str:
+        chosen = self._draw(st.sampled_from(templates))
+        return chosen.format_map(_Parts(self._expand, parts))
+
+    def _name(self) -> str:
+        return f"t{next(self._numbers)}"
+
+    def _leaf(self) -> str:
+        return self._text(
+            *["{query}"] * 4, "SELECT user_id FROM events WHERE {rows}",
+            "SELECT DISTINCT user_id FROM events WHERE {rows}", "SELECT e.user_id FROM events e WHERE {kind}",
+        )  # fmt: skip
+
+    # -- queries beside each other ---------------------------------------------------------------------
+
+    def _set_operation(self, depth: int) -> str:
+        return self._text(
+            "{left} UNION {right}", "{left} UNION ALL {right}", *["{left} EXCEPT {right}"] * 2,
+            "{left} INTERSECT {right}", "{left} INTERSECT ALL {right}",
+            "SELECT DISTINCT user_id FROM ({left}) AS {name} EXCEPT ALL {right}",
+            left=self._operand(depth), right=self._operand(depth), name=self._name(),
+        )  # fmt: skip
+
+    def _operand(self, depth: int) -> str:
+        text = self.query(depth)
+        return f"({text})" if text.startswith("WITH") else self._text("{text}", "({text})", text=text)
+
+    def _chain(self, _: int) -> str:
+        """Without parentheses, so that INTERSECT binds closer."""
+        return self._text(
+            "{a} {word} {b} {word} {c}", "{a} {word} {b} {word} {c} {word} {d}",
+            a=self._leaf, b=self._leaf, c=self._leaf, d=self._leaf,
+            word=lambda: self._text("UNION", "INTERSECT", "EXCEPT"),
+        )  # fmt: skip
+
+    # -- tables made of queries --------------------------------------------------------------------------
+
+    def _derived(self, depth: int) -> str:
+        name = self._name()
+        where = self._text(
+            "", " WHERE {name}.user_id {op} 'u1'", " WHERE {member}", name=name, member=lambda: self.member(name, depth)
+        )
+        return self._text(
+            "SELECT user_id FROM ({inner}) AS {name}{where}", "SELECT DISTINCT user_id FROM ({inner}) {name}{where}",
+            "SELECT user_id FROM ({inner}) {name}{where} GROUP BY user_id",
+            inner=self.query(depth), name=name, where=where,
+        )  # fmt: skip
+
+    def _rows_of_rows(self, _: int) -> str:
+        """Events, narrowed in a table of their own."""
+        return self._text(
+            "SELECT user_id FROM (SELECT * FROM events WHERE {rows}) AS {name} GROUP BY user_id HAVING {groups}",
+            "SELECT user_id FROM (SELECT *, lower(region) AS low FROM events WHERE {rows}) {name} WHERE low {op} 'ca' "
+            "GROUP BY user_id HAVING {groups} OR min(low) > 'c'",
+            name=self._name(),
+        )
+
+    def _values(self, depth: int) -> str:
+        """Aggregates with names, compared where they are no aggregates any more."""
+        name, other = self._name(), self._name()
+        values = (
+            "SELECT user_id, {count} AS n, {sum} AS s, max(event_time){only} AS seen "
+            "FROM events{where} GROUP BY user_id"
+        )
+        others = values.replace(" n,", " m,").replace(" s,", " r,").replace(" seen ", " last ")
+        compared = self._text(
+            "n {op} {small}", "NOT (n {op} {small})", "s {op} {money}", "s IS NULL", "s / 2 {op} n",
+            "n BETWEEN 1 AND {small}", "seen {order} now() - {span}", "now() - seen {order} {span}",
+            "(n {op} {small} OR seen > now() - {span})",
+        )  # fmt: skip
+        return self._text(
+            "SELECT user_id FROM ({values}) AS {name} WHERE {compared}",
+            "SELECT user_id FROM ({values}) AS {name} WHERE {compared} AND {member}",
+            "SELECT user_id FROM ({values}) AS {name} WHERE {member} OR {compared}",
+            "SELECT user_id FROM ({values}) {name} JOIN ({others}) {other} USING (user_id) WHERE {compared} AND {both}",
+            "SELECT {name}.user_id FROM ({values}) {name} JOIN ({others}) {other} "
+            "ON {name}.user_id = {other}.user_id AND {both} WHERE {compared}",
+            values=lambda: self._text(values), others=lambda: self._text(others), name=name, other=other,
+            compared=compared, member=lambda: self.member(name, depth),
+            both=lambda: self._text("{name}.n {op} m", "coalesce(s, 0) > r", "seen < last", "m > n + 1", name=name),
+        )  # fmt: skip
+
+    def _joined(self, depth: int) -> str:
+        """Events of users that another query has."""
+        name = self._name()
+        return self._text(
+            "SELECT {name}.user_id FROM events AS {name} JOIN ({inner}) AS {other} USING (user_id) WHERE {rows}",
+            "SELECT {name}.user_id FROM events AS {name} JOIN (SELECT DISTINCT user_id FROM ({inner}) x) {other} "
+            "ON {name}.user_id = {other}.user_id GROUP BY {name}.user_id HAVING {groups}",
+            "SELECT {name}.user_id FROM events AS {name}, ({inner}) {other} WHERE {other}.user_id = {name}.user_id "
+            "AND {rows}",
+            name=name, other=self._name(), inner=self.query(depth), rows=self._of(name, self._expand("rows")),
+        )  # fmt: skip
+
+    def _left(self, depth: int) -> str:
+        name, other = self._name(), self._name()
+        missing = self._text("{other}.user_id IS NULL", "{other}.user_id IS NOT NULL", other=other)
+        return self._text(
+            "SELECT {name}.user_id FROM events {name} LEFT JOIN ({inner}) AS {other} {on} WHERE {missing} AND {rows}",
+            "SELECT {name}.user_id FROM events {name} LEFT JOIN ({inner}) AS {other} {on} WHERE ({rows} OR {missing})",
+            "SELECT {name}.user_id FROM ({another}) AS {name} LEFT JOIN ({inner}) {other} {on} WHERE {missing}",
+            name=name, other=other, inner=self.query(depth), another=lambda: self.query(depth), missing=missing,
+            on=self._text("USING (user_id)", "ON {other}.user_id = {name}.user_id", name=name, other=other),
+            rows=lambda: self._of(name, self._expand("rows")),
+        )  # fmt: skip
+
+    def _named(self, depth: int) -> str:
+        one, two = self._name(), self._name()
+        second = self._text(
+            "SELECT user_id FROM {one} WHERE {member}", "SELECT user_id FROM events WHERE {rows}",
+            "SELECT * FROM events WHERE user_id IN (SELECT user_id FROM {one})",
+            one=one, member=lambda: self.member(one, depth),
+        )  # fmt: skip
+        last = self._text(
+            "SELECT user_id FROM {two}", "SELECT user_id FROM {one} EXCEPT SELECT user_id FROM {two}",
+            "SELECT a.user_id FROM {one} a JOIN {two} AS b ON b.user_id = a.user_id",
+            "SELECT user_id FROM events WHERE {kind} AND user_id NOT IN (SELECT user_id FROM {two})",
+            one=one, two=two,
+        )  # fmt: skip
+        return f"WITH {one} AS ({self.query(depth)}), {two} AS ({second}) {last}"
+
+    # -- queries in conditions -----------------------------------------------------------------------------
+
+    def _asking(self, depth: int) -> str:
+        name = self._name()
+        where = self._text(
+            "{member}", *["{rows} AND {member}"] * 2, "({rows} OR {member})", "NOT ({rows} AND {member})",
+            "{member} AND {member}", "({member}) = ({kind})", "({member} OR NOT ({rows})) IS TRUE",
+            member=lambda: self.member(name, depth),
+        )  # fmt: skip
+        having = self._text("", " HAVING {groups}", " HAVING {groups}")
+        return f"SELECT {name}.user_id FROM events AS {name} WHERE {where} GROUP BY {name}.user_id{having}"
+
+    def _asking_groups(self, depth: int) -> str:
+        name = self._name()
+        having = self._text(
+            "{groups} AND {member}", "({groups} OR {member})", "NOT ({member}) AND {groups}", "({member}) IS NOT TRUE",
+            "count(*) FILTER (WHERE {rows} AND {member}) {op} 1", "({member}) <> ({groups})",
+            "{groups} AND {name}.user_id {op} 'u1'", name=name, member=lambda: self.member(name, depth),
+        )  # fmt: skip
+        where = self._expand("where")
+        return f"SELECT {name}.user_id FROM events AS {name}{where} GROUP BY {name}.user_id HAVING {having}"
+
+    def member(self, table: str, depth: int) -> str:
+        """A condition on the user of `table`."""
+        name = self._name()
+        less = max(0, depth - 1)
+        tie = self._text("{name}.user_id = {table}.user_id", "{table}.user_id = {name}.user_id", name=name, table=table)
+        deeper = " AND {deeper}" if depth > 0 else ""
+        exists = self._text("EXISTS", "NOT EXISTS")
+        return self._text(
+            "{table}.user_id IN ({query_})", "{table}.user_id NOT IN ({query_})",
+            "{exists} (SELECT 1 FROM events AS {name} WHERE {tie} AND {of})",
+            "{exists} (SELECT * FROM events {name} WHERE {tie} AND {of}" + deeper + ")",
+            "{exists} (SELECT {name}.user_id FROM ({query_}) {name} WHERE {tie}" + deeper + ")",
+            "{exists} (SELECT 1 FROM events {name} WHERE {tie} AND {of} GROUP BY {name}.user_id HAVING {groups})",
+            table=table, name=name, tie=tie, exists=exists, query_=lambda: self.query(less),
+            of=lambda: self._of(name, self._expand("rows")), deeper=lambda: self.member(name, less),
+        )  # fmt: skip
+
+    def _of(self, table: str, condition: str) -> str:
+        """The condition with a table's name before user_id, of which other tables have one too."""
+        return _USER.sub(f"{table}.user_id", condition)
+
+
+class _Parts(dict[str, str]):
+    def __init__(self, expand: Expand, parts: dict[str, Part]) -> None:
+        super().__init__()
+        self._expand, self._parts = expand, parts
+
+    def __missing__(self, name: str) -> str:
+        part = self._parts.get(name)
+        if part is None:
+            return self._expand(name)
+        return part if isinstance(part, str) else part()
