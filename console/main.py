@@ -22,6 +22,7 @@ COMMANDS = {
     "migrate": "Create or update the tables in PostgreSQL.",
     "run": "The engine: events from Kafka in, membership and transitions out.",
     "serve": "The gRPC server that answers who is in which segment.",
+    "reshard": "More or fewer shards, of a stopped engine, without a rebuild.",
     "replay": "Send a file of events to Kafka.",
     "send": "Send one event, and with --wait see what became of it.",
     "check": "Is this user in this segment?",

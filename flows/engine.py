@@ -5,6 +5,7 @@ compared with the stored ones, topics and database reached, this process's shard
 """
 
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -38,6 +39,9 @@ NEW_TOPIC_PARTITIONS = 4
 POLLS_IN_FLIGHT = 4
 #: Bytes of all partitions that may await their commit; each has its share of it, but not less than the least.
 BYTES_IN_FLIGHT, LEAST_BYTES = 128 << 20, 1 << 20
+
+#: More files than an engine writes in its life.
+NEW_SHARDS_FILES = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +134,7 @@ class Engine:
         url = settings.database_url.get_secret_value()
         wait_for_database(url, stop)
         segments = prepare(url, record, plan.segments)
-        takeovers = take_over(url, placement.shards_here())
+        takeovers = take_over(url, placement.shards_here(), settings.shards)
         progress = progress_of(url)
         earliest = {partition: first for partition, (first, _) in enumerate(found)}
         pace = Pace(range(settings.shards), POLLS_IN_FLIGHT * settings.poll_rows, share_of_bytes(partitions))
@@ -151,6 +155,18 @@ class Engine:
             CheckpointStore(settings.storage_url),
             columns_of(folder.schema),
         )
+
+    def new_shard(self, shard: int, token: int, partitions: int) -> Shard:
+        """An empty one, that is to be stored with this token, the next one.
+
+        Its files have numbers that an engine does not come to which takes that token if this is broken off."""
+        settings = self.settings
+        first = NEW_SHARDS_FILES * (1 + secrets.randbelow(90))
+        archive = Reservoir(settings.storage_url, shard, token, self.columns, self.writing, first_number=first)
+        return Shard(
+            self.plan, partitions, settings.lateness_us, settings.dedupe_horizon_us, self.live, archive,
+            settings.retention_us,
+        )  # fmt: skip
 
     def runner(self, shard: int) -> ShardRunner:
         """The shard as its saved state has it, or empty; with the steps that are to be run again."""

@@ -24,7 +24,7 @@ class Placement:
         if self.workers * self.processes > self.shards:
             raise TidegateError(
                 f"{self.workers * self.processes} workers for {self.shards} shards: some would have nothing to do. "
-                "Start fewer, or set `shards` higher before the first start."
+                "Start fewer, or make more shards: `tidegate reshard`."
             )
 
     @property

@@ -10,7 +10,6 @@ that time had moved him out of. Another topic than before is read to its end.
 """
 
 import logging
-import secrets
 import threading
 from collections.abc import Sequence
 from contextlib import closing
@@ -19,11 +18,10 @@ import numpy as np
 
 from flows import clock, kafka
 from flows.engine import Engine, Goal, meaning_of, wait_for_database
-from flows.items import RawPoll
 from flows.pace import Pace
 from flows.placement import Placement
 from flows.progress import Counted, counted_of
-from flows.source import KafkaPartition
+from flows.reading import read_to
 from flows.steps import decode, to_shards
 from segmentation.compile import compile_files
 from segmentation.errors import TidegateError
@@ -35,14 +33,10 @@ from storage.checkpoints import CheckpointStore
 from storage.definitions_folder import read_definitions
 from storage.engine_state import EngineRecord, tokens
 from storage.rebuild import Rebuild
-from storage.reservoir import Reservoir, columns_of
+from storage.reservoir import columns_of
 from storage.settings import Settings
 
 log = logging.getLogger("tidegate.rebuild")
-
-#: More files than an engine writes in its life.
-REBUILT_FILES = 1_000_000_000
-
 
 def rebuild_all(settings: Settings, stop: threading.Event) -> None:
     """Raises TidegateError where it cannot be done; then nothing has been changed."""
@@ -86,7 +80,9 @@ def rebuild_all(settings: Settings, stop: threading.Event) -> None:
 def _rebuild(engine: Engine, record: EngineRecord) -> None:
     settings, plan, partitions, checkpoints = engine.settings, engine.plan, engine.partitions, engine.checkpoints
     topic, url = settings.events_topic, engine.url
-    shards = [_empty(engine, shard, token) for shard, token in sorted(tokens(url, settings.shards).items())]
+    shards = [
+        engine.new_shard(shard, token + 1, partitions) for shard, token in sorted(tokens(url, settings.shards).items())
+    ]
     log.info("reading topic %s from its beginning", topic)
     _read(engine, shards, counted_of(url, topic, settings.shards, partitions))
     with Rebuild(url, record, plan.segments) as rebuild:
@@ -107,46 +103,14 @@ def _rebuild(engine: Engine, record: EngineRecord) -> None:
             )  # fmt: skip
 
 
-def _empty(engine: Engine, shard: int, token: int) -> Shard:
-    """Its files bear the next token, and numbers that an engine which takes that one does not come to."""
-    settings = engine.settings
-    first = REBUILT_FILES * (1 + secrets.randbelow(90))
-    archive = Reservoir(
-        settings.storage_url, shard, token + 1, engine.columns, engine.writing, first_number=first
-    )
-    return Shard(
-        engine.plan, engine.partitions, settings.lateness_us, settings.dedupe_horizon_us, engine.live, archive,
-        settings.retention_us,
-    )  # fmt: skip
-
-
 def _read(engine: Engine, shards: Sequence[Shard], counted: Sequence[Counted]) -> None:
     """Every shard as far as it has counted, at most to the end of the topic."""
     ends = {partition: max(each.offsets.get(partition, 0) for each in counted) for partition in engine.starts}
-    readers = {p: KafkaPartition(engine, p) for p, start in engine.starts.items() if start < ends[p]}
-    try:
-        while readers:
-            quiet = True
-            for partition, reader in list(readers.items()):
-                try:
-                    items = list(reader.next_batch())
-                except StopIteration:
-                    readers.pop(partition).close()
-                    continue
-                if engine.fatal is not None:
-                    raise engine.fatal
-                for item in items:
-                    quiet = False
-                    for _, seen in to_shards(engine, decode(engine, item)):
-                        if (poll := _counted_part(seen.poll, counted[seen.shard])) is not None:
-                            shards[seen.shard].run([poll])
-                    if isinstance(item, RawPoll) and item.next_offset >= ends[partition]:
-                        readers.pop(partition).close()
-            if engine.stop.wait(0.002 if quiet else 0):
-                raise kafka.Stopped
-    finally:
-        for reader in readers.values():
-            reader.close()
+    for reads in read_to(engine, {p: end for p, end in ends.items() if engine.starts[p] < end}):
+        for read in reads:
+            for _, seen in to_shards(engine, decode(engine, read)):
+                if (poll := _counted_part(seen.poll, counted[seen.shard])) is not None:
+                    shards[seen.shard].run([poll])
 
 
 def _counted_part(poll: Poll | None, counted: Counted) -> Poll | None:

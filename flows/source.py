@@ -123,6 +123,11 @@ class KafkaPartition(StatefulSourcePartition[Item, None]):
         if self._consumer is not None:
             self._consumer.close()
 
+    @property
+    def at_end(self) -> bool:
+        """Whether the last that was seen is the partition's end."""
+        return self._at_end
+
     def _read(self) -> list[Item]:
         consumer = self._consumer or self._assigned()
         self._watch_lag(consumer)

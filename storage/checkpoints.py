@@ -8,6 +8,7 @@ is never written again. It counts only once a commit has stored its CheckpointRe
 import os
 import re
 import struct
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 
@@ -77,10 +78,28 @@ class CheckpointStore:
 
     def clean(self, shard: int, keep: CheckpointRecord) -> int:
         """Deletes the shard's files of earlier steps than `keep`, which must be committed; returns how many."""
-        deleted = 0
-        for path in self.folder.glob(f"shard-{shard}-step-*.state*"):
+        found = self._files(lambda number, step: number == shard and step < keep.step)
+        return _delete(path for path in found if path.name != keep.file)
+
+    def clean_beyond(self, shards: int) -> int:
+        """Deletes the files of shards that do not exist where there are `shards` of them; returns how many."""
+        return _delete(self._files(lambda number, _: number >= shards))
+
+    def remove(self, record: CheckpointRecord) -> None:
+        """Deletes a file that was saved and is not going to be committed."""
+        (self.folder / record.file).unlink(missing_ok=True)
+
+    def _files(self, wanted: Callable[[int, int], bool]) -> Iterator[Path]:
+        """State files, and drafts of them, by (shard, step)."""
+        for path in self.folder.glob("shard-*-step-*.state*"):
             match = _NAME.match(path.name)
-            if match and int(match[1]) == shard and int(match[2]) < keep.step and path.name != keep.file:
-                path.unlink(missing_ok=True)
-                deleted += 1
-        return deleted
+            if match and wanted(int(match[1]), int(match[2])):
+                yield path
+
+
+def _delete(paths: Iterable[Path]) -> int:
+    deleted = 0
+    for path in paths:
+        path.unlink(missing_ok=True)
+        deleted += 1
+    return deleted

@@ -46,9 +46,22 @@ class Rows:
                 table = table.set_column(place, field.name, _encoded(table.column(place).cast(pa.string())))
         return Rows(table, self.time[keep], self.user[keep])
 
+    def slice(self, first: int, last: int) -> "Rows":
+        return Rows(self.table.slice(first, last - first), self.time[first:last], self.user[first:last])
+
+    def take(self, places: Int64) -> "Rows":
+        return Rows(self.table.take(pa.array(places)), self.time[places], self.user[places])
+
     def in_order(self) -> "Rows":
-        order = np.argsort(self.time, kind="stable")
-        return Rows(self.table.take(pa.array(order)), self.time[order], self.user[order])
+        return self.take(np.argsort(self.time, kind="stable"))
+
+    @staticmethod
+    def joined(pieces: "Sequence[Rows]") -> "Rows":
+        """One after the other."""
+        table = pa.concat_tables([piece.table for piece in pieces]).unify_dictionaries().combine_chunks()
+        return Rows(
+            table, np.concatenate([piece.time for piece in pieces]), np.concatenate([piece.user for piece in pieces])
+        )
 
 
 def rows_of(rows: StoredRows, columns: Mapping[str, Type]) -> Rows:

@@ -34,6 +34,18 @@ class DefinitionsChanged(TidegateError):
         )
 
 
+class ShardsChanged(DefinitionsChanged):
+    """A start with another number of shards than there are, and nothing else changed."""
+
+    def __init__(self, stored: int, wanted: int) -> None:
+        self.differences = [f"shards was {stored}, now {wanted}"]
+        TidegateError.__init__(
+            self,
+            f"The stored membership has {stored} shards, and the setting `shards` says {wanted}. "
+            f"Set `shards` to {stored}, or end the engine and run `tidegate reshard {wanted}`.",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class EngineRecord:
     """Digests and settings that the membership depends on.
@@ -105,12 +117,14 @@ def check_definitions(stored: EngineRecord, wanted: EngineRecord) -> None:
         differences.append("schema.yml changed")
     if not differences and stored.definitions != wanted.definitions:
         differences.append("this version of Tidegate compiles the definitions differently")
-    if stored.shards != wanted.shards:
-        differences.append(f"shards was {stored.shards}, now {wanted.shards}")
     for name in sorted(stored.options.keys() | wanted.options.keys()):
         before, now = stored.options.get(name), wanted.options.get(name)
         if before != now:
             differences.append(f"{name} was {before}, now {now}")
+    if stored.shards != wanted.shards:
+        if not differences:
+            raise ShardsChanged(stored.shards, wanted.shards)
+        differences.append(f"shards was {stored.shards}, now {wanted.shards}")
     if differences:
         raise DefinitionsChanged(differences)
 
@@ -154,9 +168,15 @@ def store_engine(connection: Connection, record: EngineRecord) -> None:
 
 
 def create_shards(connection: Connection, shards: int) -> None:
+    """Those that are missing. A number may have been in use before: tokens and positions never come again."""
     connection.execute(
-        "INSERT INTO tidegate.shards (shard, watermark) SELECT n, %s FROM generate_series(0, %s) n "
-        "ON CONFLICT DO NOTHING",
+        """
+        INSERT INTO tidegate.shards (shard, watermark, token, position)
+        SELECT n, %s, coalesce((SELECT max(token) FROM tidegate.shards), 0),
+               coalesce((SELECT max(position) FROM tidegate.shards), 0)
+        FROM generate_series(0, %s) n
+        ON CONFLICT DO NOTHING
+        """,
         [NEVER, shards - 1],
     )
 
@@ -205,28 +225,36 @@ def _upsert(connection: Connection, definition: Definition) -> StoredSegment:
 
 
 def tokens(url: str, shards: int) -> dict[int, int]:
-    """The present fencing token of each of so many shards; 0 of one that there is not yet."""
+    """The present fencing token of each of so many shards; of one that there is not, what it would begin with."""
     with (
         closing(postgres.connect(url, application="tidegate engine")) as connection,
         postgres.foreign_errors(postgres.address(url)),
     ):
         found: dict[int, int] = dict(connection.execute("SELECT shard, token FROM tidegate.shards").fetchall())
-    return {shard: found.get(shard, 0) for shard in range(shards)}
+    return {shard: found.get(shard, max(found.values(), default=0)) for shard in range(shards)}
 
 
-def take_over(url: str, shards: Iterable[int]) -> dict[int, Takeover]:
+def take_over(url: str, shards: Iterable[int], of: int | None = None) -> dict[int, Takeover]:
     """Raises the tokens of `shards`: from here on, whoever wrote them before gets Fenced.
 
-    Waits for a commit that is under way; DatabaseError if that takes longer than half a minute.
+    of: how many shards there must be in all, else ShardsChanged: their number may have become another
+    one since `prepare`. Waits for a commit that is under way; DatabaseError if that takes longer than
+    half a minute.
     """
-    where = postgres.address(url)
+    where, wanted = postgres.address(url), sorted(shards)
     with (
         closing(postgres.connect(url, application="tidegate engine")) as connection,
         postgres.foreign_errors(where),
         connection.transaction(),
     ):
         connection.execute("SET LOCAL lock_timeout = '30s'")
-        return {shard: _take_over(connection, shard, where) for shard in sorted(shards)}
+        # Locked before the number is read, so that it cannot change in between.
+        connection.execute("SELECT FROM tidegate.shards WHERE shard = ANY(%s) ORDER BY shard FOR UPDATE", [wanted])
+        if of is not None:
+            row = connection.execute("SELECT shards FROM tidegate.engine").fetchone()
+            if row is not None and row[0] != of:
+                raise ShardsChanged(row[0], of)
+        return {shard: _take_over(connection, shard, where) for shard in wanted}
 
 
 def _take_over(connection: Connection, shard: int, where: str) -> Takeover:
@@ -236,7 +264,7 @@ def _take_over(connection: Connection, shard: int, where: str) -> Takeover:
         [shard],
     ).fetchone()
     if row is None:
-        raise TidegateError(f"{where} has no shard {shard}. Keep `shards` as it was, or start with --rebuild.")
+        raise TidegateError(f"{where} has no shard {shard}. Start with --rebuild.")
     token, step, watermark, offsets, checkpoint = row
     recorded = connection.execute(
         "SELECT number, parts FROM tidegate.steps WHERE shard = %s ORDER BY number", [shard]

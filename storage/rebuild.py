@@ -24,10 +24,10 @@ import msgspec
 import numpy as np
 
 from segmentation.compile.tree import Definition
-from segmentation.shards import shard_of
 from storage import arrays, engine_state, messages, postgres, writer
 from storage.commits import CheckpointRecord, StoredSegment
 from storage.engine_state import EngineRecord
+from storage.placing import place_users
 from storage.postgres import Connection
 
 _CHUNK = 10_000
@@ -129,7 +129,11 @@ class Rebuild:
             stored = engine_state.read_engine(connection)
             engine_state.store_engine(connection, self._record)
             if stored is not None and stored.shards != self._record.shards:
-                self._place_users()
+                place_users(connection, self._record.shards)
+                # A user's next transition must not have a lower position in his new shard than in the old one.
+                connection.execute(
+                    "UPDATE tidegate.shards SET position = (SELECT max(position) FROM tidegate.shards)"
+                )
             engine_state.create_shards(connection, self._record.shards)
             connection.execute("DELETE FROM tidegate.shards WHERE shard >= %s", [self._record.shards])
             rows = connection.execute("UPDATE tidegate.shards SET token = token + 1 RETURNING shard, step").fetchall()
@@ -251,23 +255,6 @@ class Rebuild:
                      arrays.byte_strings(values)],
                 )
         return count
-
-    def _place_users(self) -> None:
-        """After a change of the number of shards: every user's new one. Counts stay: only their sum has a meaning."""
-        self._connection.execute('CREATE TEMP TABLE placed (user_id text COLLATE "C", shard integer) ON COMMIT DROP')
-        with self._connection.cursor(name="users") as cursor:
-            cursor.execute("SELECT user_id FROM tidegate.users")
-            while chunk := cursor.fetchmany(_CHUNK):
-                users = [row[0] for row in chunk]
-                self._connection.execute(
-                    "INSERT INTO placed SELECT * FROM unnest(%s::text[], %s::int[])",
-                    [arrays.texts(users), arrays.integers([shard_of(u, self._record.shards) for u in users])],
-                )
-        self._connection.execute("ANALYZE placed")
-        self._connection.execute(
-            "UPDATE tidegate.users u SET shard = p.shard FROM placed p "
-            "WHERE p.user_id = u.user_id AND u.shard <> p.shard"
-        )
 
 
 def sequence_numbers(connection: Connection, shard: int) -> dict[str, int]:

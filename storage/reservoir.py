@@ -12,10 +12,12 @@ state, and are compared when a file is opened for the first time. Any Parquet re
 """
 
 import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -119,13 +121,16 @@ class Reservoir:
 
         return self._submit(work)
 
-    def renumbered(self, ref: ChunkRef, other: "Reservoir", numbers: NDArray[np.int32]) -> ChunkRef | None:
-        """A chunk of another shard as one of this: numbers[user there] is the user here, -1 for not here."""
-        path = self._next()
-        rows = other._read_whole([ref])
-        mine = numbers[rows.user]
-        rows = replace(rows, user=mine).where(mine >= 0)
-        return self._written(path, rows, level=ref.level, late=ref.late) if len(rows) else None
+    def leaving(self, ref: ChunkRef, owner: Int64, number: Int64, parts: int) -> list[Rows]:
+        """owner, number int64[users]: see segmentation.state.archive.Archive."""
+        rows = self._read_whole([ref])
+        to = owner[rows.user]
+        rows = replace(rows, user=number[rows.user].astype(np.int32)).take(np.argsort(to, kind="stable"))
+        edges = np.searchsorted(np.sort(to), np.arange(parts + 1)).tolist()
+        return [rows.slice(first, last) for first, last in pairwise(edges)]
+
+    def arrived(self, pieces: Sequence[Rows], late: bool) -> ChunkRef:
+        return self._written(self._next(), Rows.joined(pieces).in_order(), late=late)
 
     def open(self, ref: ChunkRef) -> OpenChunk:
         self._verify(ref)
@@ -227,6 +232,22 @@ def clean(storage_url: Path, shard: int, token: int, keep: frozenset[str], until
             path.unlink(missing_ok=True)
             deleted += 1
     return deleted
+
+
+def discard(storage_url: Path, shard: int, token: int, after: int) -> None:
+    """Deletes what a writer with this token has written with numbers above `after`, and has not committed."""
+    for path in folder_of(storage_url, shard).glob("*"):
+        match = _NAME.fullmatch(path.name)
+        if match and int(match[2]) == token and int(match[3]) > after:
+            path.unlink(missing_ok=True)
+
+
+def clean_beyond(storage_url: Path, shards: int) -> None:
+    """Deletes the files of shards that do not exist where there are `shards` of them."""
+    for folder in (Path(storage_url) / "reservoir").glob("shard-*"):
+        number = folder.name.removeprefix("shard-")
+        if number.isdigit() and int(number) >= shards:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def folder_of(storage_url: Path, shard: int) -> Path:

@@ -57,6 +57,14 @@ class Status:
     refused: Sequence[RefusedStatus]
 
 
+def outbox_size(url: str) -> int:
+    """How many messages await the relay."""
+    where = postgres.address(url)
+    with closing(postgres.connect(url, application="tidegate status")) as connection, postgres.foreign_errors(where):
+        row = connection.execute("SELECT count(*) FROM tidegate.outbox").fetchone()
+    return int(row[0]) if row else 0
+
+
 def read_status(url: str) -> Status:
     """Raises DatabaseError where the database cannot be reached or is not migrated."""
     where = postgres.address(url)

@@ -14,7 +14,7 @@ from segmentation.evaluate.vector import Vector, text_vector
 from segmentation.events.rows import Int64, Rows, TextColumn, ValueColumn
 from segmentation.state.archive import FoundRows, StoredRows
 from segmentation.state.chunks import Columns, Format
-from segmentation.state.dictionary import Dictionary
+from segmentation.state.dictionary import Dictionary, Translation
 from segmentation.types import FOREVER, Kind, Type
 
 Array = NDArray[Any]
@@ -131,6 +131,17 @@ class Columnar:
         }
         for name in self._types:
             _put(out, name, texts.get(name, found.columns[name]))
+        return out
+
+    def adopted(self, rows: Columns, numbers: Int64, texts: Translation) -> Columns:
+        """Another shard's rows as ours: those of users whose number there has one here (numbers[there] >= 0)."""
+        user = numbers[rows["user"]]
+        mine = user >= 0
+        out = {name: column[mine] for name, column in rows.items()}
+        out["user"] = user[mine].astype(rows["user"].dtype)
+        for name, type_ in self._types.items():
+            if type_.kind is Kind.TEXT:
+                out[f"={name}"] = texts(out[f"={name}"])
         return out
 
     def _own_codes(self, column: TextColumn) -> TextColumn:

@@ -20,7 +20,7 @@ from segmentation.evaluate.steps import Steps
 from segmentation.evaluate.vector import evaluate
 from segmentation.events.rows import Bool, Int64
 from segmentation.state.arena import Arena, families
-from segmentation.state.dictionary import Dictionary
+from segmentation.state.dictionary import Dictionary, Translation
 
 Array = NDArray[Any]
 
@@ -141,6 +141,13 @@ class Network:
         self.register_arena.load(state["registers"])
         self.gates.load(state["gates"])
         self.registers.event_ids = state["event_ids"]
+
+    def adopt(self, other: "Network", theirs: Int64, ours: Int64, texts: Translation) -> None:
+        """What `other`, of the same plan, holds of its users `theirs`, for our new users `ours` (int64[n] both)."""
+        self.cells.adopt(other.cells, theirs, ours)
+        self.register_arena.adopt(other.register_arena, theirs, ours)
+        self.registers.adopt(other.registers, ours, texts)
+        self.gates.adopt(other.gates, theirs, ours)
 
     def members(self, users: Int64, known: Bool) -> list[Bool]:
         """Per segment, which of the users are in, computed from the cells alone."""

@@ -14,6 +14,7 @@ from segmentation.evaluate.steps import Steps
 from segmentation.evaluate.vector import bound
 from segmentation.events.rows import Bool, Int64
 from segmentation.state.arena import SAFE, Arena
+from segmentation.state.dictionary import Translation
 from segmentation.state.order import stable_order
 from segmentation.types import Kind
 
@@ -62,6 +63,7 @@ class Registers:
         self._smallest = np.array([function in ("min", "arg_min") for function in functions], np.bool_)
         self._by_time = np.array([function in ("arg_min", "arg_max") for function in functions], np.bool_)
         self._raw = np.array([kind is Kind.DOUBLE for kind in kinds], np.bool_)  # any 64 bits
+        self._text = np.array([kind is Kind.TEXT for kind in kinds], np.bool_)  # codes of the shard's texts
         self.event_ids: list[str] = [""]
 
     def apply(self, rows: RegisterRows, steps: Steps) -> SettledRegisters:
@@ -134,3 +136,15 @@ class Registers:
         self._arena.put_raw(address[raw] + 2, value[raw].astype(np.int64))
         value = value[~raw]
         self._arena.put(address[~raw] + 2, value.astype(object) if bound(value) >= SAFE else value)
+
+    def adopt(self, other: "Registers", users: Int64, texts: Translation) -> None:
+        """After our arena has taken over blocks of `other`'s for `users`: what they point to, in our tables."""
+        for cell in np.flatnonzero(self._by_time | self._text).tolist():
+            address = self._arena.existing(cell, users)
+            address = address[self._arena.raw(address) > 0]
+            if self._by_time[cell]:
+                first = len(self.event_ids)
+                self.event_ids += [other.event_ids[slot] for slot in self._arena.raw(address).tolist()]
+                self._arena.put_raw(address, np.arange(first, len(self.event_ids)))
+            if self._text[cell]:
+                self._arena.put_raw(address + 2, texts(self._arena.raw(address + 2)))

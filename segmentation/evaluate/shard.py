@@ -18,7 +18,7 @@ from segmentation.evaluate.deltas import Deltas
 from segmentation.evaluate.environments import Frame
 from segmentation.evaluate.index import ARRIVAL, FIRST_OFFSET, LATE, Index, Touched
 from segmentation.evaluate.network import Network
-from segmentation.evaluate.step import Part, Step, Transitions
+from segmentation.evaluate.step import Part, Standing, Step, Transitions
 from segmentation.evaluate.steps import Steps, steps_of
 from segmentation.events.rows import Bool, Int32, Int64, Poll, Rows
 from segmentation.state.archive import Archive
@@ -324,6 +324,10 @@ class Shard:
         shard._waiting = state["waiting"]
         return shard
 
+    def standing(self) -> Standing:
+        """What must be the same for shards to exchange users (segmentation.evaluate.redistribute)."""
+        return Standing(dict(self.next_offset), dict(self._partition), self.watermark, self._clock, self._applied_to)
+
     # answers
 
     def members(self) -> Iterator[tuple[str, list[int]]]:
@@ -335,6 +339,11 @@ class Shard:
             for place, user in enumerate(users.tolist()):
                 if known[place]:
                     yield self._users.values[user], np.flatnonzero(inside[:, place]).tolist()
+
+    @property
+    def user_ids(self) -> Sequence[str]:
+        """By the shard's numbers: all that were ever seen, also those whose events do not count now."""
+        return self._users.values
 
     def last_seq(self, user_id: str) -> int:
         number = self._users.find(user_id)

@@ -22,6 +22,20 @@ class Part:
     watermark: int
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a shard is; only shards with the same one can exchange users.
+
+    next_offset, watermarks: per partition. applied_to: expiries strictly below have been applied. µs.
+    """
+
+    next_offset: dict[int, int]
+    watermarks: dict[int, int]
+    watermark: int
+    clock: int
+    applied_to: int
+
+
 @dataclass(slots=True)
 class Transitions:
     """m messages, one per user and step in which something flipped; a user's are in order of seq.

@@ -1,9 +1,9 @@
 """A poll's rows, by shard."""
 
 import numpy as np
-from xxhash import xxh3_64_intdigest
 
 from segmentation.events.rows import Rows
+from segmentation.shards import shards_of
 
 
 def split(rows: Rows, shards: int) -> list[Rows]:
@@ -13,8 +13,7 @@ def split(rows: Rows, shards: int) -> list[Rows]:
     """
     if shards == 1:
         return [rows]
-    digests = np.array([xxh3_64_intdigest(user_id.encode()) for user_id in rows.user_ids], np.uint64)
-    shard = (digests % np.uint64(shards)).astype(np.int64)[rows.user]
+    shard = shards_of(rows.user_ids, shards)[rows.user]
     order = np.argsort(shard, kind="stable")
     ends = np.cumsum(np.bincount(shard, minlength=shards))
     return [rows.take(part) for part in np.split(order, ends[:-1])]

@@ -15,6 +15,8 @@ from segmentation.events.rows import Int64
 Array = NDArray[Any]
 _SPILLED = np.iinfo(np.int64).min
 SAFE = 2**62
+#: Values of one step of a copy.
+_AT_ONCE = 1 << 20
 
 
 class Arena:
@@ -51,8 +53,7 @@ class Arena:
         """The values of one cell (of its nth slot) without making blocks."""
         family = int(self.family[cell])
         slot = int(self.slot[cell]) + nth
-        inside = user < self._block.shape[1]
-        block = np.where(inside, self._block[family, np.where(inside, user, 0)], -1)
+        block = self._blocks(family, user)
         here = block >= 0
         address = np.where(here, block + slot, 0)
         return np.where(here, self.raw(address) if raw else self.get(address), self._templates[family][slot])
@@ -83,6 +84,40 @@ class Arena:
     def put_raw(self, address: Array, values: Int64) -> None:
         self._data[address] = values
 
+    def existing(self, cell: int, users: Array) -> Int64:
+        """Where the values of one cell are, for those of the users who have any."""
+        block = self._blocks(int(self.family[cell]), users)
+        return block[block >= 0] + int(self.slot[cell])
+
+    def adopt(self, other: "Arena", theirs: Int64, ours: Int64) -> None:
+        """What `other`, an arena of the same cells, holds of its users `theirs`, for our users `ours`.
+
+        int64[n] both; ours have no values here yet."""
+        if ours.size and int(ours.max()) >= self._block.shape[1]:
+            self._more_users(int(ours.max()) + 1)
+        for family, width in enumerate(self._width.tolist()):
+            block = other._blocks(family, theirs)
+            here = block >= 0
+            source = block[here]
+            first = self._room(len(source) * width)
+            self._block[family, ours[here]] = first + np.arange(len(source)) * width
+            target = self._data[first : first + len(source) * width].reshape(len(source), width)
+            some = max(1, _AT_ONCE // width)
+            for start in range(0, len(source), some):
+                rows = source[start : start + some, None] + np.arange(width)
+                target[start : start + some] = other._data[rows]
+            if other._big:
+                for row, column in zip(*(places.tolist() for places in np.nonzero(target == _SPILLED))):
+                    # A value that is stored raw may look like a mark without being one.
+                    value = other._big.get(int(source[row]) + column)
+                    if value is not None:
+                        self._big[first + row * width + column] = value
+
+    def _blocks(self, family: int, users: Array) -> Int64:
+        """Where each user's block begins, -1 for none."""
+        inside = users < self._block.shape[1]
+        return np.where(inside, self._block[family, np.where(inside, users, 0)], -1)
+
     def _more_users(self, users: int) -> None:
         grown = np.full((self._block.shape[0], max(users, 2 * self._block.shape[1])), -1, np.int64)
         grown[:, : self._block.shape[1]] = self._block
@@ -92,17 +127,21 @@ class Arena:
         pair = np.unique(family.astype(np.int64) * self._block.shape[1] + user)
         family, user = np.divmod(pair, self._block.shape[1])
         width = self._width[family]
-        start = self._used + np.cumsum(width) - width
-        end = self._used + int(width.sum())
-        if end > len(self._data):
-            grown = np.zeros(max(end, 2 * len(self._data)), self._data.dtype)
-            grown[: self._used] = self._data[: self._used]
-            self._data = grown
-        self._used = end
+        start = self._room(int(width.sum())) + np.cumsum(width) - width
         self._block[family, user] = start
         for f in np.unique(family).tolist():
             at = start[family == f]
             self._data[at[:, None] + np.arange(self._width[f])] = self._templates[f]
+
+    def _room(self, values: int) -> int:
+        """The first address of that many new values."""
+        first, end = self._used, self._used + values
+        if end > len(self._data):
+            grown = np.zeros(max(end, 2 * len(self._data)), self._data.dtype)
+            grown[:first] = self._data[:first]
+            self._data = grown
+        self._used = end
+        return first
 
     def dump(self) -> dict[str, Any]:
         big = [(address, str(value)) for address, value in self._big.items()]

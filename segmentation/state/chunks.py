@@ -162,6 +162,15 @@ class Chunks:
         self._changed()
         self._tidy()
 
+    def receive(self, ref: ChunkRef) -> None:
+        """A chunk of rows that others had."""
+        self.refs.append(ref)
+        self._changed()
+
+    def hidden(self, ref: ChunkRef) -> Int64:
+        """The erased users of whom a chunk may still hold rows."""
+        return np.array(sorted(self._erased) if ref.file in self._dirty else [], np.int64)
+
     def drop_before(self, time: int) -> None:
         if len(self._last) and int(self._last.min()) < time:
             self.refs = [ref for ref in self.refs if ref.last >= time]

@@ -59,3 +59,22 @@ class Dictionary:
             known[missing] = [function(self.values[code]) for code in missing.tolist()]
             out = np.where(codes >= 0, known[codes], -1)
         return out
+
+
+class Translation:
+    """The codes of one dictionary as codes of another, which takes up those texts that are asked for."""
+
+    def __init__(self, theirs: Dictionary, ours: Dictionary) -> None:
+        self._theirs, self._ours = theirs, ours
+        self._known = np.full(max(1, len(theirs)), _UNKNOWN, np.int64)
+
+    def __call__(self, codes: NDArray[Any]) -> NDArray[Any]:
+        """Our code for each of their codes >= 0, in the dtype given; those below 0 stay as they are."""
+        text = codes >= 0
+        asked = np.zeros(len(self._known), np.bool_)
+        asked[codes[text]] = True
+        new = np.flatnonzero(asked & (self._known == _UNKNOWN))
+        if new.size:
+            values = self._theirs.values
+            self._known[new] = self._ours.codes([values[code] for code in new.tolist()])
+        return np.where(text, self._known[np.where(text, codes, 0)], codes).astype(codes.dtype)

@@ -6,7 +6,7 @@ archive the older rows move to its chunks, so that memory does not grow with the
 `wide` columns are kept for the files only.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,7 +79,7 @@ class Log:
         self._all = dtypes | (wide or {})
         self._body = _Body(self._all)
         self._runs: list[Columns] = []
-        self._chunks = chunks
+        self.chunks = chunks
         self._writing: list[tuple[Columns, Pending]] = []
         self._cut_at = NEVER  # rows before it that arrive now are late for their chunk
 
@@ -95,30 +95,30 @@ class Log:
             self._runs.append({name: rows[name][order[:first]] for name in self._all})
             while len(self._runs) > 1 and len(self._runs[-1]["time"]) * 2 > len(self._runs[-2]["time"]):
                 self._runs.append(merged([self._runs.pop(), self._runs.pop()]))
-        if self._chunks is not None:
-            self._collect(self._chunks)
+        if self.chunks is not None:
+            self._collect(self.chunks)
             while len(self._body) >= 2 * CHUNK_ROWS:
-                self._cut(self._chunks)
+                self._cut(self.chunks)
 
     def between(self, first: int, last: int) -> Iterator[Columns]:
         """Rows with first <= time < last, as views, each piece in order of time."""
         if first >= last:
             return
-        if self._chunks is not None:
-            yield from self._chunks.between(first, last)
+        if self.chunks is not None:
+            yield from self.chunks.between(first, last)
         yield from self._in_memory(first, last)
 
     def of_users(self, users: Int64, first: int, last: int) -> Iterator[Columns]:
         """Like `between`, but of chunks at least the rows of `users` (sorted, distinct) and perhaps no others."""
         if first >= last:
             return
-        if self._chunks is not None:
-            yield from self._chunks.of_users(users, first, last)
+        if self.chunks is not None:
+            yield from self.chunks.of_users(users, first, last)
         yield from self._in_memory(first, last)
 
     def is_long(self, first: int, last: int) -> bool:
         """Is there so much with first <= time < last that the rows of some users are better looked up?"""
-        return self._chunks is not None and self._chunks.rows_between(first, last) > LONG_ROWS
+        return self.chunks is not None and self.chunks.rows_between(first, last) > LONG_ROWS
 
     def _in_memory(self, first: int, last: int) -> Iterator[Columns]:
         time = self._body.time()
@@ -139,8 +139,8 @@ class Log:
         """`time`, `user` and `event_id` of at least all rows that agree with one of (user, time), n pairs, in both."""
         times = np.unique(time)
         parts: list[Columns] = []
-        if self._chunks is not None:
-            parts += self._chunks.same(user, time)
+        if self.chunks is not None:
+            parts += self.chunks.same(user, time)
         if len(body := self._body.time()) and times[-1] >= body[0]:
             rows = rows_at(body, times)
             if rows.size:
@@ -164,12 +164,12 @@ class Log:
             if 2 * gone > len(run["time"]):
                 self._runs[i] = {name: column[gone:].copy() for name, column in run.items()}
         self._runs = [run for run in self._runs if len(run["time"])]
-        if self._chunks is not None:
-            self._chunks.drop_before(time)
+        if self.chunks is not None:
+            self.chunks.drop_before(time)
 
     def erase(self, user: int) -> Columns:
         """Takes a user's rows away for good, and returns them (the columns that are asked for)."""
-        removed: list[Columns] = [] if self._chunks is None else self._chunks.erase(user)
+        removed: list[Columns] = [] if self.chunks is None else self.chunks.erase(user)
         body = self._body.slice(0, len(self._body))
         if (mine := body["user"] == user).any():
             removed.append({name: body[name][mine] for name in self.dtypes})
@@ -181,6 +181,16 @@ class Log:
         self._writing = [(rows, pending) for rows, (_, pending) in zip(pieces, self._writing)]
         removed += [{name: rows[name] for name in self.dtypes} for rows in [*of_runs, *of_writing]]
         return self.joined(removed)
+
+    def adopt(self, others: Sequence["Log"], rows: list[Columns]) -> None:
+        """An empty log takes over what others hold in memory: `rows`, with all columns."""
+        self._cut_at = min(other._cut_at for other in others)
+        if any(len(part["time"]) for part in rows):
+            self.append(_joined(rows, self._all))
+
+    def in_memory(self) -> list[Columns]:
+        """The rows that are in no chunk, with all columns."""
+        return [self._body.slice(0, len(self._body)), *self._pieces()]
 
     def parts(self) -> Iterator[Columns]:
         """All rows, the columns that are asked for."""
@@ -237,21 +247,20 @@ class Log:
 
     def files(self) -> tuple[int, frozenset[str]]:
         """(the last number that a file was given, the files that this log needs now)."""
-        return (0, frozenset()) if self._chunks is None else self._chunks.files()
+        return (0, frozenset()) if self.chunks is None else self.chunks.files()
 
     def dump(self) -> dict[str, Any]:
         """Chunks by name, and the rows that are in none."""
-        rows = [self._body.slice(0, len(self._body)), *self._pieces()]
         return {
-            "rows": _joined(rows, self._all), "cut_at": self._cut_at,
-            "chunks": None if self._chunks is None else self._chunks.dump(),
+            "rows": _joined(self.in_memory(), self._all), "cut_at": self._cut_at,
+            "chunks": None if self.chunks is None else self.chunks.dump(),
         }
 
     def load(self, state: dict[str, Any]) -> None:
         """Into an empty log, whose chunks' archive has the files."""
         if state["chunks"] is not None:
-            assert self._chunks is not None, "the saved state has chunks: give the shard its archive"
-            self._chunks.load(state["chunks"])
+            assert self.chunks is not None, "the saved state has chunks: give the shard its archive"
+            self.chunks.load(state["chunks"])
         self._cut_at = state["cut_at"]
         rows = state["rows"]
         late = rows["time"] < self._cut_at

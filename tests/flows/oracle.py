@@ -2,12 +2,14 @@
 
 import json
 from collections import defaultdict
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 
 from segmentation.compile import compile_files
 from segmentation.evaluate.shard import Shard
+from segmentation.evaluate.step import Step
 from segmentation.events.decode import Decoder
 from segmentation.events.rows import Poll
 from storage.definitions_folder import read_definitions
@@ -17,6 +19,24 @@ from tests.flows.conftest import World
 
 def members_by_events(world: World, at_us: int) -> set[tuple[str, str]]:
     """Membership at `at_us` by the events of the topic alone, in order of their time, as one partition."""
+    shard, _ = _by_events(world, at_us)
+    return {(shard.plan.names[number], user) for user, numbers in shard.members() for number in numbers}
+
+
+def log_by_events(world: World, at_us: int) -> list[tuple[Any, ...]]:
+    """What `World.log` must say at `at_us`, where no event was late."""
+    shard, steps = _by_events(world, at_us)
+    log = []
+    for said in (step.transitions for step in steps):
+        for i, user in enumerate(said.user_id):
+            at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(said.effective_at[i]))
+            for flip in range(int(said.first[i]), int(said.first[i + 1])):
+                segment = shard.plan.names[int(said.segment[flip])]
+                log.append((user, int(said.seq[i]), segment, bool(said.entered[flip]), at))
+    return sorted(log)
+
+
+def _by_events(world: World, at_us: int) -> tuple[Shard, list[Step]]:
     folder = read_definitions(world.settings().definitions)
     plan = compile_files(folder.files, folder.schema)
     found: list[tuple[str, bytes]] = []
@@ -32,9 +52,7 @@ def members_by_events(world: World, at_us: int) -> set[tuple[str, str]]:
     numbers = np.arange(len(found), dtype=np.int64)
     decoded = Decoder(folder.schema, None).decode([value for _, value in found], numbers, numbers)
     high = int(decoded.rows.high[-1])
-    shard.run([Poll(0, len(found), 0, high, None, decoded.rows)])
-    shard.finish(at_us)
-    return {(plan.names[number], user) for user, numbers in shard.members() for number in numbers}
+    return shard, [shard.run([Poll(0, len(found), 0, high, None, decoded.rows)]), shard.finish(at_us)]
 
 
 def folded(log: list[tuple[Any, ...]]) -> set[tuple[str, str]]:

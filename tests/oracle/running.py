@@ -159,7 +159,7 @@ def engine(
         shard = Shard(plan, *settings, archive and archive(number))
         closing_from = len(polls) - len(last)
         steps = []
-        for some in _cut(polls[:closing_from], cuts):
+        for some in cut(polls[:closing_from], cuts):
             steps.append(shard.run(some))
             if cuts.next():
                 shard = Shard.load(shard.dump(), plan, *settings, archive and archive(number))
@@ -186,7 +186,7 @@ def flips_of(step: Step, plan: Plan) -> Iterator[Flip]:
             yield Flip(user_id, int(said.seq[i]), name, bool(said.entered[flip]), at, by_event)
 
 
-def _cut(polls: list[Poll], cuts: Bits) -> Iterator[list[Poll]]:
+def cut(polls: list[Poll], cuts: Bits) -> Iterator[list[Poll]]:
     some: list[Poll] = []
     for poll in polls:
         if some and cuts.next():

@@ -56,15 +56,15 @@ def _hold(scenario: Scenario, cuts: list[int], tally: Tally) -> None:
     finish(reference, scenario)
     tally.add(reference.log)
     whole = engine(scenario, plan, 1, Bits(0))
-    _same(scenario, reference, watermark, whole, "1 shard, one run")
+    same(scenario, reference, watermark, whole, "1 shard, one run")
     again = engine(scenario, plan, 1, Bits(cuts[0]), whole.parts)
-    _same(scenario, reference, watermark, again, f"repeated from its record, cuts {cuts[0]:#x}")
+    same(scenario, reference, watermark, again, f"repeated from its record, cuts {cuts[0]:#x}")
     for shards, number in ((2, cuts[0]), (7, cuts[1])):
         outcome = engine(scenario, plan, shards, Bits(number))
-        _same(scenario, reference, watermark, outcome, f"{shards} shards, cuts {number:#x}")
+        same(scenario, reference, watermark, outcome, f"{shards} shards, cuts {number:#x}")
 
 
-def _same(scenario: Scenario, reference: Reference, watermark: int, outcome: Outcome, how: str) -> None:
+def same(scenario: Scenario, reference: Reference, watermark: int, outcome: Outcome, how: str) -> None:
     users = {known.event.user_id for known in reference.known()}
 
     def said(title: str) -> str:

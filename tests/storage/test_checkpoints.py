@@ -82,3 +82,12 @@ def test_cleaning_keeps_the_given_one_and_what_is_newer(tmp_path: Path) -> None:
     records = [store.save(shard, step, {}, DATA) for shard in (1, 11) for step in (1, 2, 3)]
     assert store.clean(1, keep=records[1]) == 1
     assert sorted(os.listdir(store.folder)) == sorted(r.file for r in records[1:])
+
+
+def test_cleaning_what_lies_beyond_the_last_shard(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path)
+    records = [store.save(shard, 7, {}, DATA) for shard in (0, 9, 10, 11)]
+    (store.folder / f"{records[3].file}.5.tmp").touch()
+    assert store.clean_beyond(10) == 3
+    store.remove(records[1])
+    assert os.listdir(store.folder) == [records[0].file]

@@ -12,6 +12,7 @@ from storage import postgres
 from storage.engine_state import (
     DefinitionsChanged,
     EngineRecord,
+    ShardsChanged,
     check_definitions,
     prepare,
     read_engine,
@@ -29,7 +30,7 @@ SAME = EngineRecord("plan", "schema", {"a": "1", "b": "2"}, 4, {"clock": "live"}
         (replace(SAME, definitions="p2", segments={"a": "9", "b": "2"}), "segment changed: a"),
         (replace(SAME, schema="other"), "schema.yml changed"),
         (replace(SAME, definitions="p2"), "this version of Tidegate compiles the definitions differently"),
-        (replace(SAME, shards=8), "shards was 4, now 8"),
+        (replace(SAME, shards=8, schema="other"), "schema.yml changed; shards was 4, now 8"),
         (replace(SAME, options={"clock": "event", "x": "1"}), "clock was live, now event; x was None, now 1"),
     ],
 )
@@ -38,6 +39,14 @@ def test_every_difference_is_named(now: EngineRecord, said: str) -> None:
     with pytest.raises(DefinitionsChanged) as caught:
         check_definitions(SAME, now)
     assert said in str(caught.value) and "--rebuild" in str(caught.value)
+
+
+def test_another_number_of_shards_alone_needs_no_rebuild() -> None:
+    with pytest.raises(ShardsChanged) as caught:
+        check_definitions(SAME, replace(SAME, shards=8))
+    assert caught.value.differences == ["shards was 4, now 8"]
+    assert "Set `shards` to 4" in str(caught.value) and "`tidegate reshard 8`" in str(caught.value)
+    assert "--rebuild" not in str(caught.value)
 
 
 def _definition(name: str, threshold: int, text: str = "SELECT 1", enabled: bool = True) -> Definition:
