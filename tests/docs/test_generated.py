@@ -26,7 +26,7 @@ def test_the_settings_table_is_up_to_date() -> None:
 def test_every_setting_has_a_description_or_a_name_that_says_it() -> None:
     silent = {name for name, field in Settings.model_fields.items() if not field.description}
     assert silent <= {
-        "events_topic", "transitions_topic", "dead_letter_topic", "shards", "grpc_listen", "grpc_tls_cert",
+        "events_topic", "transitions_topic", "dead_letter_topic", "grpc_listen", "grpc_tls_cert",
         "grpc_tls_key", "grpc_tokens", "grpc_reflection", "metrics_host", "log_format",
     }  # fmt: skip
 
