@@ -175,7 +175,7 @@ def test_late_chunks_are_merged(tmp_path: Path) -> None:
     world = World(tmp_path)
     for number in range(60):
         world.append([(10 * number, 0), (10 * number + 1, 1), (number % 7, 2)])
-    chunks = world.log._chunks
+    chunks = world.log.chunks
     assert chunks is not None
     late = [ref.level for ref in chunks.refs if ref.late]
     assert len(late) < 8 and max(late) >= 2

@@ -153,13 +153,18 @@ def test_merged_chunks_are_one_in_order_without_the_erased(reservoir: Reservoir)
 
 
 def test_a_chunk_goes_to_another_shard(reservoir: Reservoir, tmp_path: Path) -> None:
-    ref = written(reservoir)
+    refs = [written(reservoir), written(reservoir, rows(1_700_000_000_000_004))]
+    owner, number = np.array([-1, 1, -1, 1]), np.array([-1, 8, -1, 2])
+    nobody, leaving = zip(*(reservoir.leaving(ref, owner, number, 2) for ref in refs))
+    assert [len(piece) for piece in nobody] == [0, 0]
     other = Reservoir(tmp_path, 5, 1, COLUMNS, group_rows=2)
-    moved = other.renumbered(ref, reservoir, np.array([-1, 8, -1, 2], np.int32))
-    assert moved is not None
-    found = other.open(moved).read(0, ["url"], True)
-    assert found.user.tolist() == [8, 2] and values(found.columns["url"]) == [None, "/a"]
-    assert other.renumbered(ref, reservoir, np.full(4, -1, np.int32)) is None
+    moved = other.arrived([leaving[1], leaving[0].slice(0, 1), leaving[0].slice(1, 2)], True)
+    assert moved.rows == 4 and moved.late
+    chunk = other.open(moved)
+    assert (np.diff(chunk.time) >= 0).all()
+    found = [chunk.read(group, ["url"], True) for group in (0, 1)]
+    urls = [pair for part in found for pair in zip(part.user.tolist(), values(part.columns["url"]))]
+    assert sorted(urls, key=str) == [(2, "/a"), (2, "/a"), (8, None), (8, None)]
 
 
 def names(reservoir: Reservoir) -> set[str]:
