@@ -33,6 +33,7 @@ from segmentation.compile.tree import (
     Now,
     Or,
     Relation,
+    Segment,
     Select,
     SetOp,
     Value,
@@ -85,6 +86,8 @@ def _is_in(relation: Relation, events: Sequence[Event], t: int) -> bool:
             return all(_is_in(arg, events, t) for arg in args)
         case SetOp(op="except", args=(first, *others)):
             return _is_in(first, events, t) and not any(_is_in(other, events, t) for other in others)
+        case Segment(query=query):
+            return _is_in(query, events, t)
         case Select(where=where, having=having):
             # What is asked about other relations is the same for all rows of the user.
             where, having = (decided(part, lambda asked: _is_in(asked.relation, events, t)) for part in (where, having))

@@ -28,7 +28,7 @@ def command(folder: Path | None, config: Path | None, producer_schema: bool, as_
       tidegate validate segment_defs --json
       tidegate validate --producer-schema > events.schema.json     (for producers)
     """
-    from segmentation.compile.problems import Problem
+    from segmentation.compile import problems_of
     from segmentation.compile.report import as_json as problems_as_json
     from segmentation.compile.report import render
     from segmentation.events.schema import SchemaError
@@ -51,7 +51,7 @@ def command(folder: Path | None, config: Path | None, producer_schema: bool, as_
 
         print_json(json_schema(content.schema))
         return
-    problems: list[Problem] = _problems(content.files, content.schema)
+    problems = problems_of(content.files, content.schema)
     refused = {problem.file for problem in problems}
     fine = [Path(file).stem for file in content.files if file not in refused]
     if as_json:
@@ -66,26 +66,6 @@ def command(folder: Path | None, config: Path | None, producer_schema: bool, as_
     else:
         click.echo(f"{_count(len(fine), 'definition')} ok")
     sys.exit(2 if problems else 0)
-
-
-def _problems(files: dict[str, str], schema: Any) -> list[Any]:
-    """Of all files: those that bind are compiled on although others do not."""
-    from segmentation.compile import compile_files
-    from segmentation.compile.problems import DefinitionErrors
-
-    found: list[Any] = []
-    while files:
-        try:
-            compile_files(files, schema)
-            break
-        except DefinitionErrors as error:
-            found += error.problems
-            refused = {problem.file for problem in error.problems}
-            rest = {file: text for file, text in files.items() if file not in refused}
-            if len(rest) == len(files):
-                break
-            files = rest
-    return sorted(found)
 
 
 def _print_json(fine: list[str], problems: list[Any]) -> None:

@@ -1,26 +1,26 @@
-"""From a definition's text to its checked tree, in visible steps; every problem of every file in one run.
+"""From definitions' texts to their checked trees, in visible steps; every problem of every file in one run.
 
-    name -> header -> parse (guard, sqlglot, places) -> queries, tables -> columns, types and sugar -> Definition
+    file (name, header, parse) -> order of segments that read others -> queries, tables -> columns, types and sugar
 """
 
-import re
 from collections.abc import Mapping
 from pathlib import PurePath
 
-from segmentation.compile import header, tree
+from segmentation.compile import tree
+from segmentation.compile.bind_file import Draft, read
 from segmentation.compile.bind_query import Queries
-from segmentation.compile.parse import FILE_BYTES_MAX, Unreadable, deep_recursion, parse
+from segmentation.compile.bind_segments import Segments, circle, in_order
+from segmentation.compile.parse import deep_recursion
 from segmentation.compile.problems import DefinitionErrors, Position, Problem, Refused
 from segmentation.events.schema import Schema
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
-
 
 def bind(name: str, file: str, text: str, schema: Schema) -> tree.Definition:
-    """The definition `name` in `file`; raises DefinitionErrors with all its problems."""
-    definition, refused = _bind(name, file, text, schema)
+    """The definition `name` in `file`, which reads no other segment; raises DefinitionErrors with all its problems."""
+    draft = read(name, file, text)
+    definition = _definition(draft, schema, Segments())
     if definition is None:
-        raise DefinitionErrors(Problem(file, each.at, each.reason, each.remedy) for each in refused)
+        raise DefinitionErrors(_problems(draft))
     return definition
 
 
@@ -30,67 +30,57 @@ def bind_all(files: Mapping[str, str], schema: Schema) -> list[tree.Definition]:
     Raises DefinitionErrors with all problems of all files. Of a disabled definition only the name
     and the header are checked: switching a broken one off must help.
     """
-    definitions: list[tree.Definition] = []
+    definitions, problems = bind_each(files, schema)
+    if problems:
+        raise DefinitionErrors(problems)
+    return definitions
+
+
+def bind_each(files: Mapping[str, str], schema: Schema) -> tuple[list[tree.Definition], list[Problem]]:
+    """Like `bind_all`: the definitions that have no problem, and the problems of the others."""
     problems: list[Problem] = []
-    owners: dict[str, str] = {}
+    drafts: dict[str, Draft] = {}
     for file in sorted(files):
         path = PurePath(file)
         if path.suffix.lower() != ".sql":
             continue
-        taken = owners.setdefault(path.stem.lower(), file)
-        if taken != file:
-            reason = f"{taken} has the same name, {path.stem.lower()}."
+        name = path.stem.lower()
+        if name in drafts:
+            reason = f"{drafts[name].file} has the same name, {name}."
             problems.append(Problem(file, Position(), reason, "Rename one of the two files."))
             continue
-        definition, refused = _bind(path.stem, file, files[file], schema, only_enabled=True)
-        problems.extend(Problem(file, each.at, each.reason, each.remedy) for each in refused)
-        if definition is not None and definition.enabled:
-            definitions.append(definition)
-    if problems:
-        raise DefinitionErrors(problems)
-    return sorted(definitions, key=lambda definition: definition.name)
+        drafts[name] = read(path.stem, file, files[file], only_enabled=True)
+    enabled = {name: draft for name, draft in drafts.items() if draft.header.enabled}
+    segments = Segments(enabled, drafts.keys() - enabled.keys())
+    reads = {name: draft.reads() for name, draft in enabled.items()}
+    for name in in_order(reads):
+        unbound = any(other in enabled and other not in segments.bound for other in reads[name])
+        path_back = circle(name, reads) if unbound else None
+        if path_back is not None:
+            reason = f"The segment reads itself: {' reads '.join(path_back)}."
+            enabled[name].problems.append(Refused(reads[name][path_back[1]], reason, "Take one of these out."))
+            continue
+        definition = _definition(enabled[name], schema, segments)
+        if definition is not None:
+            segments.bound[name] = definition
+    for draft in drafts.values():
+        problems.extend(_problems(draft))
+    return [segments.bound[name] for name in sorted(segments.bound)], sorted(problems)
 
 
-def _bind(
-    name: str, file: str, text: str, schema: Schema, only_enabled: bool = False
-) -> tuple[tree.Definition | None, list[Refused]]:
-    """The definition, or None and its problems; with `only_enabled` a disabled one comes without its query bound."""
-    problems = _name_problems(name)
-    if len(text.encode(errors="replace")) > FILE_BYTES_MAX:
-        reason = f"The file is larger than {FILE_BYTES_MAX // 1024} KiB."
-        return None, [*problems, Refused(Position(), reason, "Split the definition.")]
-    if "\0" in text:
-        at = header.position(text, text.index("\0"))
-        return None, [*problems, Refused(at, "The file holds a NUL character.", "Save it as plain UTF-8 text.")]
-    split = header.split(text)
-    problems.extend(split.problems)
-    head = split.header
-    query: tree.Relation = tree.Select(None, None)  # of a disabled definition
-    if (head.enabled or not only_enabled) and split.start <= len(text):
-        try:
-            with deep_recursion():
-                query = _query(text, split.start, schema, problems)
-        except Unreadable as unreadable:
-            # With a header that does not end there is no query to speak of.
-            problems.extend(unreadable.problems if split.start < len(text) or not split.problems else [])
-    if problems:
-        return None, problems
-    sql = text[split.start :].strip()
-    definition = tree.Definition(
-        name, file, sql, query, head.description, head.owner, tuple(head.tags), head.enabled
+def _definition(draft: Draft, schema: Schema, segments: Segments) -> tree.Definition | None:
+    """None where the draft has problems, which are then in it."""
+    query = None
+    if draft.query is not None:
+        with deep_recursion():
+            query = Queries(schema, draft.problems, segments).root(draft.query)
+    if draft.problems or query is None:
+        return None
+    head = draft.header
+    return tree.Definition(
+        draft.name, draft.file, draft.sql, query, head.description, head.owner, tuple(head.tags), head.enabled
     )
-    return definition, []
 
 
-def _name_problems(name: str) -> list[Refused]:
-    if _NAME.fullmatch(name):
-        return []
-    better = re.sub(r"[^a-z0-9_]+", "_", name.lower()).strip("_")[:63]
-    better = better if _NAME.fullmatch(better) else "my_segment"
-    rule = "a-z, 0-9 and _, first a letter, at most 63"
-    reason = f"The file's name is the segment's, and '{name}' is not a name: {rule}."
-    return [Refused(Position(), reason, f"Rename it to {better}.sql.")]
-
-
-def _query(text: str, start: int, schema: Schema, problems: list[Refused]) -> tree.Relation:
-    return Queries(schema, problems).root(parse(text, start)) or tree.Select(None, None)
+def _problems(draft: Draft) -> list[Problem]:
+    return [Problem(draft.file, each.at, each.reason, each.remedy) for each in draft.problems]

@@ -11,8 +11,9 @@ from sqlglot import exp
 
 from segmentation.compile import tree
 from segmentation.compile.bind_projection import DEFINITION, IN, OPERAND
+from segmentation.compile.bind_segments import Segments
 from segmentation.compile.bind_select import SelectBinder
-from segmentation.compile.bind_shape import Reported, folded, place_of
+from segmentation.compile.bind_shape import USER_ID, Reported, folded, place_of
 from segmentation.compile.bind_tables import USER, Rows, Scope, Table, Users
 from segmentation.compile.problems import Refused
 from segmentation.compile.rebuild import size
@@ -30,8 +31,8 @@ _TAKEN = ("events", "users", "segments")
 class Queries:
     """Binds the queries of one definition; `problems` grows."""
 
-    def __init__(self, schema: Schema, problems: list[Refused]) -> None:
-        self.problems = problems
+    def __init__(self, schema: Schema, problems: list[Refused], segments: Segments) -> None:
+        self.problems, self._segments = problems, segments
         self._events = Rows(None, {name: tree.Column(name, column.type) for name, column in schema.events.items()})
 
     def root(self, node: exp.Query) -> tree.Relation | None:
@@ -108,6 +109,8 @@ class Queries:
             return name, table, False
         if names == ["events"]:
             return name, self._events, True
+        if len(names) == 2 and names[0] == "segments":
+            return name, Users(self._segments.relation(names[1], place_of(node)), {USER_ID: USER}, single=True), False
         raise _no_table(names, node, common)
 
     def _common(self, node: exp.Expr, common: Common) -> Common:
@@ -161,7 +164,7 @@ class Queries:
         return whole
 
     def _as_users(self, table: Table, node: exp.Expr) -> Users:
-        columns = {"user_id": USER}
+        columns = {USER_ID: USER}
         if isinstance(table, Users):
             return Users(table.relation, columns, table.single)
         return Users(self._users_of(table, node), columns, single=False)
@@ -182,9 +185,8 @@ def _combined(word: str, every: bool, left: Users, right: Users, at: exp.Expr) -
 
 def _no_table(names: list[str], node: exp.Expr, common: Common) -> Refused:
     at = place_of(node)
-    if names[0] == "segments" and len(names) > 1:
-        remedy = f"Copy the conditions of {names[1]} into this definition."
-        return Refused(at, "A segment as a table is not supported yet.", remedy)
+    if names == ["segments"]:
+        return Refused(at, "There is no table segments.", "Name one segment: FROM segments.high_value.")
     if names == ["users"]:
         return Refused(at, "The table users is not supported yet.", "Use the columns of events: FROM events.")
     meant = closest(names[-1], ("events", *common)) if len(names) == 1 else None

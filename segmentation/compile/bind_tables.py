@@ -134,6 +134,8 @@ class Scope:
             remedy = f"A text stands in single quotes: '{node.name}'."
         elif any(item.declared for item in here):
             remedy = f"Declare it in schema.yml. Known: {listed(known)}."
+        elif known == {USER_ID}:
+            remedy = "There is user_id alone."
         else:
             remedy = f"Select it inside the query in FROM. Known: {listed(known)}."
         return Refused(at, f"Unknown column {node.name}.", remedy)

@@ -21,6 +21,10 @@ class Dependencies:
 def dependencies(sql: str) -> Dependencies:
     """Of a query that `bind` has accepted: what is checked there is not checked again."""
     query = sqlglot.parse_one(sql, dialect="postgres")
-    columns = {folded(column.this) for column in query.find_all(exp.Column)}
+    # What a query in FROM names is no column of events, unless the name is one of those that it is made of.
+    named = {folded(alias.args["alias"]) for alias in query.find_all(exp.Alias)}
+    inside = {folded(column.this) for alias in query.find_all(exp.Alias) for column in alias.find_all(exp.Column)}
+    names = {folded(column.this) for column in query.find_all(exp.Column) if isinstance(column.this, exp.Identifier)}
+    columns = names - (named - inside)
     segments = {folded(table.this) for table in query.find_all(exp.Table) if table.db.lower() == _SEGMENTS_SCHEMA}
     return Dependencies(tuple(sorted(columns)), tuple(sorted(segments)))

@@ -11,6 +11,7 @@ from fractions import Fraction
 from math import ceil, floor, gcd, lcm
 
 from segmentation.compile import tree
+from segmentation.compile.bind_segments import in_order
 from segmentation.compile.cells import Cells, index_codes, register_terms, terms_of
 from segmentation.compile.forms import SWAPPED, TRUE, canonical, form
 from segmentation.compile.linear import Sum, linear
@@ -18,7 +19,7 @@ from segmentation.compile.lower_sets import Sets, Truth, negated
 from segmentation.compile.plan import Formula, Gate, Known, Plan, Reach, Register, Signal, Source, children, walk
 from segmentation.compile.problems import DefinitionErrors, Problem, Refused
 from segmentation.compile.prune import prune
-from segmentation.compile.rebuild import mapped
+from segmentation.compile.rebuild import mapped, segments_in
 from segmentation.evaluate.environments import NoEvents
 from segmentation.evaluate.vector import evaluate
 from segmentation.events.schema import Schema
@@ -30,9 +31,12 @@ def lower(definitions: Sequence[tree.Definition], schema: Schema) -> Plan:
     plan = Plan(list(definitions))
     lowering = _Lowering(plan)
     problems = []
-    for definition in definitions:
+    numbers = {definition.name: number for number, definition in enumerate(definitions)}
+    plan.roots = [None] * len(definitions)
+    for name in in_order({definition.name: segments_in(definition.query) for definition in definitions}):
+        definition = definitions[numbers[name]]
         try:
-            plan.roots.append(lowering.root(definition.query))
+            plan.roots[numbers[name]] = lowering.root(definition.query)
         except Refused as refused:
             problems.append(Problem(definition.file, refused.at, str(refused), refused.remedy))
     if problems:

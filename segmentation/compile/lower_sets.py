@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from segmentation.compile import tree
+from segmentation.compile.bind_segments import refused_itself
 from segmentation.compile.forms import form
 from segmentation.compile.plan import Known, Plan, children
 from segmentation.compile.problems import Refused
@@ -50,6 +51,11 @@ class Sets:
             case tree.SetOp(_, args):
                 first, *others = (self.truth(arg) for arg in args)
                 return self._gates.gate(True, [first, *map(negated, others)])
+            case tree.Segment(name, query=query):
+                try:
+                    return self.truth(query)
+                except Refused:  # the place of that is in another file
+                    raise refused_itself(name, relation.at) from None
         assert isinstance(relation, tree.Select)
         return self._select(relation, _Budget())
 

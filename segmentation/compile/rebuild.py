@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from segmentation.compile.tree import Expr, Literal, Member, Node
+from segmentation.compile.tree import Expr, Literal, Member, Node, Segment
 from segmentation.types import BOOLEAN
 
 
@@ -53,6 +53,17 @@ def members(node: Any) -> Iterator[Member]:
             yield from members(getattr(node, name))
 
 
+def segments_in(node: Any) -> set[str]:
+    """The names of the segments that a query reads, not of those that these read."""
+    if isinstance(node, Segment):
+        return {node.name}
+    if isinstance(node, tuple):
+        return set().union(*map(segments_in, node))
+    if isinstance(node, Node):
+        return set().union(*(segments_in(getattr(node, name)) for name in node.__dataclass_fields__))
+    return set()
+
+
 def size(node: Any, known: dict[int, int] | None = None) -> int:
     """How many nodes there are, one that is in several places counted in each: what walking over them costs."""
     known = {} if known is None else known
@@ -60,6 +71,8 @@ def size(node: Any, known: dict[int, int] | None = None) -> int:
         return sum(size(part, known) for part in node)
     if not isinstance(node, Node):
         return 0
+    if isinstance(node, Segment):  # whatever it is made of, it is evaluated once
+        return 1
     if id(node) not in known:
         known[id(node)] = 1 + sum(size(getattr(node, name), known) for name in node.__dataclass_fields__)
     return known[id(node)]

@@ -193,7 +193,16 @@ class SetOp(Node):
     args: tuple["Relation", ...]
 
 
-Relation = Select | SetOp
+@dataclass(frozen=True, slots=True)
+class Segment(Node):
+    """Those who are in another segment; `query` is that one's, and `meaning` a digest of what it means."""
+
+    name: str
+    meaning: str
+    query: "Relation" = field(compare=False, repr=False)
+
+
+Relation = Select | SetOp | Segment
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ def definition(one: tree.Definition) -> str:
 def relation(query: tree.Relation, between: str = " ") -> str:
     if isinstance(query, tree.SetOp):
         return f"{between}{query.op.upper()}{between}".join(f"({relation(arg)})" for arg in query.args)
+    if isinstance(query, tree.Segment):
+        return f'SELECT user_id FROM segments."{query.name}"'
     parts = ["SELECT user_id FROM events"]
     if query.where is not None:
         parts.append(f"WHERE {expression(query.where)}")

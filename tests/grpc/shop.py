@@ -15,7 +15,8 @@ FROM events
 WHERE channel <> 'store'
 GROUP BY user_id
 HAVING arg_max(region, event_time) = 'California'
-   AND count(*) FILTER (WHERE event_type = 'purchase' AND event_time > now() - INTERVAL '30 days') = 0"""
+   AND count(*) FILTER (WHERE event_type = 'purchase' AND event_time > now() - INTERVAL '30 days') = 0
+   AND user_id NOT IN (SELECT user_id FROM segments.big_spenders)"""
 SPENDERS = "SELECT user_id FROM events GROUP BY user_id HAVING sum(amount) > 100"
 
 ANYBODY = Select(None, None)  # nothing is evaluated here

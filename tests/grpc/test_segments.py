@@ -22,7 +22,7 @@ def test_one_segment_with_everything_about_it(shop: Shop, server: Serving) -> No
     assert (segment.definition.version, segment.definition.state) == (1, definition_pb2.SEGMENT_STATE_COMPLETE)
     assert (segment.members, micros(segment.last_change), micros(answer.as_of)) == (1, START + 7, START + 1)
     assert list(segment.columns) == ["channel", "event_time", "event_type", "region", "user_id"]
-    assert list(segment.depends_on) == []
+    assert list(segment.depends_on) == ["big_spenders"]
     assert abs(time.time() - segment.defined_at.seconds) < 600
 
 

@@ -6,6 +6,7 @@ the events carry, so that conditions turn often. Windows are multiples of the un
 
 import datetime
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hypothesis import strategies as st
@@ -331,8 +332,8 @@ SLOT = re.compile(r"{(\w+)}")
 
 
 @st.composite
-def definition(draw: st.DrawFn, unit: Unit, depth: int = 2) -> str:
-    """The SQL text of one definition."""
+def definition(draw: st.DrawFn, unit: Unit, segments: Sequence[str] = (), depth: int = 2) -> str:
+    """The SQL text of one definition, which may read `segments`."""
 
     def expand(rule: str, left: int) -> str:
         if rule == "unit":
@@ -347,4 +348,4 @@ def definition(draw: st.DrawFn, unit: Unit, depth: int = 2) -> str:
 
     if draw(st.integers(0, 2)):
         return expand("query", depth)
-    return Sets(draw, lambda rule: expand(rule, draw(st.integers(0, 1)))).query(draw(st.integers(1, 3)))
+    return Sets(draw, lambda rule: expand(rule, draw(st.integers(0, 1))), segments).query(draw(st.integers(1, 3)))

@@ -5,7 +5,7 @@ inside refers to has a name of its own, t1, t2, ...; all texts are what DuckDB r
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 
 from hypothesis import strategies as st
@@ -20,8 +20,9 @@ _USER = re.compile(r"(?<![.\w])user_id\b")
 
 
 class Sets:
-    def __init__(self, draw: Draw, expand: Expand) -> None:
-        self._draw, self._expand = draw, expand
+    def __init__(self, draw: Draw, expand: Expand, segments: Sequence[str] = ()) -> None:
+        """segments: names of those that may be read."""
+        self._draw, self._expand, self._segments = draw, expand, list(segments)
         self._numbers = count(1)
 
     def query(self, depth: int) -> str:
@@ -42,6 +43,12 @@ class Sets:
         return f"t{next(self._numbers)}"
 
     def _leaf(self) -> str:
+        if self._segments and self._text("events", "segments") == "segments":
+            return self._text(
+                "SELECT user_id FROM segments.{name}", 'SELECT s.user_id FROM "segments"."{name}" AS s WHERE {member}',
+                "SELECT {name}.user_id FROM segments.{name}", "SELECT * FROM segments.{name}",
+                name=self._draw(st.sampled_from(self._segments)), member=lambda: self.member("s", 0),
+            )  # fmt: skip
         return self._text(
             *["{query}"] * 4, "SELECT user_id FROM events WHERE {rows}",
             "SELECT DISTINCT user_id FROM events WHERE {rows}", "SELECT e.user_id FROM events e WHERE {kind}",

@@ -11,7 +11,7 @@ import duckdb
 
 from segmentation.reference import Known
 from segmentation.types import TEXT, TIMESTAMPTZ, Kind, Type
-from tests.oracle.rewrites import NOW, for_judge
+from tests.oracle.rewrites import NOW, for_judge, segment_table, segments_read
 
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 FIXED: dict[str, Type] = {"user_id": TEXT, "event_id": TEXT, "event_time": TIMESTAMPTZ}
@@ -56,9 +56,19 @@ class Judge:
         each = " UNION ALL ".join(
             f"SELECT user_id, '{name}' FROM ({self._text(sql)})" for name, sql in definitions.items()
         )
-        events = f"SELECT * EXCLUDE (known_at) FROM log WHERE known_at <= {t}"
-        text = f"WITH events AS MATERIALIZED ({events}) {each}".replace(NOW, f"({instant(t)})")
+        tables = {"events": f"SELECT * EXCLUDE (known_at) FROM log WHERE known_at <= {t}"}
+        for name in definitions:
+            self._add(name, definitions, tables)
+        with_ = ", ".join(f'"{name}" AS MATERIALIZED ({text})' for name, text in tables.items())
+        text = f"WITH {with_} {each}".replace(NOW, f"({instant(t)})")
         return set(self.connection.execute(text).fetchall())
+
+    def _add(self, name: str, definitions: Mapping[str, str], tables: dict[str, str]) -> None:
+        """The tables that a definition reads, each after those that it reads itself."""
+        for other in segments_read(definitions[name]):
+            if segment_table(other) not in tables:
+                self._add(other, definitions, tables)
+                tables[segment_table(other)] = self._text(definitions[other])
 
     def _text(self, sql: str) -> str:
         if sql not in self._rewritten:

@@ -3,7 +3,8 @@
 - `now()` becomes the instant asked about;
 - `arg_min`, `arg_max` order by (event_time, event_id), so that ties have one answer;
 - a comparison with `avg` or a quotient of exact numbers, which DuckDB would round to double, is
-  cross-multiplied with the divisor's sign, and so exact.
+  cross-multiplied with the divisor's sign, and so exact;
+- a segment as a table is a table of the judge's, with the same rows.
 
 Each is tested by itself on small tables in test_rewrites.py.
 """
@@ -30,7 +31,7 @@ COMPARISONS: dict[type[exp.Expr], str] = {
 
 def for_judge(sql: str, columns: Mapping[str, Type]) -> str:
     """The definition as DuckDB runs it, with NOW in place of the instant."""
-    tree = parse(sql).transform(_instant).transform(_tie)
+    tree = parse(sql).transform(_instant).transform(_tie).transform(_segment)
     deepest_first = reversed(list(tree.find_all(exp.Between, exp.In, *COMPARISONS)))
     for node in deepest_first:
         node.replace(exact(node, columns))
@@ -51,6 +52,23 @@ def _tie(node: exp.Expr) -> exp.Expr:
         assert isinstance(node.expression, exp.Column) and node.expression.name == "event_time", node
         return type(node)(this=node.this, expression=parse("(event_time, event_id)"))
     return node
+
+
+def _segment(node: exp.Expr) -> exp.Expr:
+    if not isinstance(node, exp.Table) or node.db != "segments":
+        return node
+    table = exp.to_table(f'"{segment_table(node.name)}"')
+    table.set("alias", node.args.get("alias") or exp.TableAlias(this=exp.to_identifier(node.name, quoted=True)))
+    return table
+
+
+def segment_table(name: str) -> str:
+    return f"segment {name}"
+
+
+def segments_read(sql: str) -> list[str]:
+    """The names of the segments that a definition reads as tables."""
+    return [table.name for table in parse(sql).find_all(exp.Table) if table.db == "segments"]
 
 
 def exact(node: exp.Expr, columns: Mapping[str, Type]) -> exp.Expr:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from segmentation.compile.bind import bind
+from segmentation.compile.bind import bind_each
 from segmentation.compile.lower import lower
 from segmentation.compile.plan import Plan
 from segmentation.compile.problems import DefinitionErrors
@@ -60,13 +60,10 @@ class Tally:
 
 def bound(scenario: Scenario, tally: Tally) -> list[Definition]:
     """The definitions that the front end takes."""
-    definitions = []
-    for name, sql in scenario.definitions.items():
-        try:
-            definitions.append(bind(name, f"{name}.sql", sql, SCHEMA))
-            tally.taken += 1
-        except DefinitionErrors as errors:
-            tally.refuse(errors.problems[0].reason, sql)
+    definitions, problems = bind_each({f"{name}.sql": sql for name, sql in scenario.definitions.items()}, SCHEMA)
+    tally.taken += len(definitions)
+    for file, problem in {problem.file: problem for problem in reversed(problems)}.items():
+        tally.refuse(problem.reason, scenario.definitions[file.removesuffix(".sql")])
     return definitions
 
 

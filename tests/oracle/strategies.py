@@ -60,7 +60,9 @@ def scenarios(
     draw: st.DrawFn, definitions: int = 7, events: int = 14, values: dict[str, st.SearchStrategy[Value]] = VALUES
 ) -> Scenario:
     unit = draw(st.sampled_from(UNITS))
-    texts = draw(st.lists(definition(unit), min_size=definitions // 2, max_size=definitions, unique=True))
+    texts: list[str] = []
+    for _ in range(draw(st.integers(definitions // 2, definitions))):
+        texts.append(draw(definition(unit, [f"s{number}" for number in range(len(texts))])))
     live = draw(st.booleans())
     lateness = draw(st.sampled_from([0, 0, 1, unit.micros, 2 * unit.micros]))
     reads = draw(_reads(unit, live, lateness, events, values))
