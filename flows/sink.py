@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
@@ -18,8 +19,8 @@ from flows.engine import Engine
 from flows.items import Work
 from flows.late_messages import late_letters
 from flows.steps import count_rejects
+from flows.storing import store
 from storage import reservoir
-from storage.commits import CheckpointRecord
 from storage.postgres import DatabaseAway, address
 from storage.writer import ShardWriter
 
@@ -134,24 +135,14 @@ class Writer:
 
     def _write(self, works: Sequence[Work]) -> None:
         engine = self._engine
-        saved: list[tuple[CheckpointRecord, Work]] = []
-        for work in works:
-            commit = work.commit
-            if work.state is not None:
-                commit.checkpoint = engine.checkpoints.save(commit.shard, commit.number, work.offsets, work.state)
-                saved.append((commit.checkpoint, work))
-                work.state = None
-            if work.too_late:
-                commit.dead_letters = [*commit.dead_letters, *late_letters(engine, work.too_late)]
         began = time.perf_counter()
         self._writing_since = time.monotonic()
-        self._database.write([work.commit for work in works])
+        store(
+            works, engine.checkpoints, self._database,
+            partial(reservoir.clean, engine.settings.storage_url), partial(late_letters, engine),
+        )  # fmt: skip
         self._writing_since = None
         metrics.commit_seconds.observe(time.perf_counter() - began)
-        for record, work in saved:
-            engine.checkpoints.clean(record.shard, record)
-            until, keep = work.files
-            reservoir.clean(engine.settings.storage_url, record.shard, work.token, keep, until)
         now = clock.now_us()
         for work in works:
             self._count(work, now)

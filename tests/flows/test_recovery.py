@@ -19,14 +19,14 @@ def test_kills_change_nothing() -> None:
         world = World(scenario, plan, shards, seed)
         world.run_to_the_end(kills)
         flips[0] += 1
-        flips[1] += _check(world) > 0
+        flips[1] += check(world) > 0
         flips[2] += world.kills
 
     property_()
     assert flips[1] * 4 >= flips[0], "fewer than a quarter of the examples flip somebody"
 
 
-def _check(world: World) -> int:
+def check(world: World) -> int:
     refused: list[tuple[int, int]] = []
     flips = 0
     for shard, stored in enumerate(world.stored):

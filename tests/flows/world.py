@@ -100,7 +100,7 @@ class World:
         now = draw.randint(0, 5)
         runners = [ShardRunner(each, self._state(each), rules, now) for each in found]
         waiting: list[list[Work]] = [[] for _ in runners]
-        for batch in self._batched(self._polls(starts, seen, until)):
+        for batch in self._batched(self.polls(starts, seen, until)):
             now += draw.choice([0, 1, 400_000, 1_100_000])
             for shard, runner in enumerate(runners):
                 waiting[shard] += runner.take([poll for polls in batch for poll in polls if poll.shard == shard], now)
@@ -128,7 +128,7 @@ class World:
             self.stored[shard].store(work)
         works.clear()
 
-    def _polls(self, starts: dict[int, int], seen: int, until: int) -> list[list[ShardPoll]]:
+    def polls(self, starts: dict[int, int], seen: int, until: int) -> list[list[ShardPoll]]:
         """Messages that were read before come in other portions and another order, under the latest clock."""
         reached = dict.fromkeys(range(self.partitions), 0)
         for partition, end, _, _ in self.reads[:seen]:
