@@ -134,7 +134,8 @@ class Reservoir:
 
     def open(self, ref: ChunkRef) -> OpenChunk:
         self._verify(ref)
-        return OpenChunk(self._path(ref), self.columns, self.group_rows)
+        with _damage(self._path(ref)):
+            return OpenChunk(self._path(ref), self.columns, self.group_rows)
 
     def check(self, refs: Iterable[ChunkRef]) -> None:
         """Quickly: are all files there, and as long as they were? ReservoirError otherwise."""

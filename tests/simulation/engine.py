@@ -33,7 +33,7 @@ DEFINITIONS = {
     "gone": f"HAVING max(event_time) < now() - {W}",
     "spent": "HAVING sum(amount) FILTER (WHERE event_time > now() - INTERVAL '5 seconds') > 2 AND count(*) > 1",
     "last": "HAVING arg_max(region, event_time) = 'CA'",
-    "middle": f"HAVING count(*) FILTER (WHERE event_time <= now() - {W} AND event_time > now() - INTERVAL '6 seconds') > 0",
+    "middle": f"HAVING count(*) FILTER (WHERE event_time BETWEEN now() - INTERVAL '6 seconds' AND now() - {W}) > 0",
 }
 SECOND = next(unit for unit in UNITS if unit.micros == 1_000_000)
 
@@ -92,6 +92,7 @@ class Simulation:
         self.world = World(scenario(self.draw), self.plan, shards, self.seed)
         self.database = Database([StoredShard() for _ in range(shards)], **self.protections)
         self.schedule = Schedule(self.draw, self.draw.choice([0.0, 0.01, 0.05]))
+        self.kills: list[str] = []
         self.seen = 0
         self.tokens: dict[str, list[int]] = {}
         self.now = 0
@@ -104,7 +105,11 @@ class Simulation:
                 if not self.schedule.turn():
                     break
             self._check_errors()
-        self.schedule = Schedule(self.draw, 0.0) if self.draw.random() < 0.5 else self._without_kills()
+        self.kills = self.schedule.kills
+        # Half of the time those who hang come back while the last one runs.
+        hanging = self.schedule.actors if self.draw.random() < 0.5 else []
+        self.schedule = Schedule(self.draw, 0.0)
+        self.schedule.actors += hanging
         last = self._start(99, len(self.world.reads))
         while not last.ended:
             self.schedule.turn()
@@ -114,12 +119,6 @@ class Simulation:
         for actor in self.schedule.actors:
             if not actor.ended:
                 actor.kill()
-
-    def _without_kills(self) -> Schedule:
-        """Those who hang may come back while the last one runs."""
-        schedule = Schedule(self.draw, 0.0)
-        schedule.actors = self.schedule.actors
-        return schedule
 
     def _check_errors(self) -> None:
         """One that was shut out may miss files that its successor has cleaned away; its successor may not."""
@@ -135,7 +134,7 @@ class Simulation:
         return actor
 
     def _engine(self, actor: Actor, until: int) -> None:
-        draw, world = self.draw, self.world
+        draw = self.draw
         found = self.database.take_over()
         self.tokens[actor.name] = [each.token for each in found]
         disk, pool = Disk(self.folder, actor), Pool(actor, draw)
@@ -149,6 +148,8 @@ class Simulation:
                 store(works, disk, connection, disk.clean_files, lambda _: [])
             works.clear()
 
+        for runner in runners:
+            waiting += runner.take([], self.now)  # as a shard is opened
         for polls in self._polls(found, until):
             self.now += draw.choice([0, 1, 400_000, 1_100_000])
             for shard, runner in enumerate(runners):
@@ -177,5 +178,6 @@ class Simulation:
             each.shard: Progress(each.offsets, each.checkpoint.offsets if each.checkpoint else None) for each in found
         }
         starts = starts_of(progress, dict.fromkeys(range(PARTITIONS), 0))
-        seen, self.seen = self.seen, max(self.seen, until)
-        return self.world.polls(starts, seen, until)
+        seen = self.seen
+        self.seen = max(seen, until)
+        return self.world.polls(starts, seen, self.seen)
