@@ -20,6 +20,8 @@ from segmentation.errors import TidegateError
 from storage.settings import Settings
 
 log = logging.getLogger("tidegate.kafka")
+_UNHEARD = logging.Logger("librdkafka")
+_UNHEARD.addHandler(logging.NullHandler())
 
 REQUEST_SECONDS = 5.0
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.1, 5.0
@@ -109,10 +111,13 @@ def consumer(settings: Settings, **more: Any) -> Consumer:
     return _made(settings, lambda: Consumer(options))
 
 
-def producer(settings: Settings, **more: Any) -> Producer:
+def producer(settings: Settings, transactional_id: str | None = None, /, **more: Any) -> Producer:
     """Idempotent, keyed as Java's clients do it, so that a user's events are in one partition whoever sends them."""
     options = client_options(settings, **{"linger.ms": 5, **more})
     options.update({"enable.idempotence": True, "partitioner": "murmur2_random"})
+    if transactional_id is not None:
+        # Being fenced is nothing that librdkafka need cry out on stderr: the caller is told.
+        options.update({"transactional.id": transactional_id, "logger": _UNHEARD})
     return _made(settings, lambda: Producer(options))
 
 
@@ -121,7 +126,7 @@ def _made(settings: Settings, make: Callable[[], T]) -> T:
         return make()
     except (KafkaException, TypeError, ValueError) as error:
         raise TidegateError(
-            f"Kafka at {settings.kafka}: {_words(error)}. Check `kafka` and `kafka_options`."
+            f"Kafka at {settings.kafka}: {words(error)}. Check `kafka` and `kafka_options`."
         ) from error
 
 
@@ -152,10 +157,11 @@ def partition_count(
 def ensure_topics(
     settings: Settings,
     topics: Mapping[str, int],
+    config: Mapping[str, str] | None = None,
     timeout_s: float | None = None,
     stop: threading.Event | None = None,
 ) -> list[str]:
-    """Create those topics (name -> partitions) that are missing; the names created.
+    """Create those topics (name -> partitions) that are missing, with that configuration; the names created.
 
     TidegateError where the broker does not permit it, with the command that an administrator needs.
     """
@@ -168,7 +174,8 @@ def ensure_topics(
         # -1: the broker's own default; brokers that do not know it get 1.
         for replication in (-1, 1):
             futures = client.create_topics(
-                [NewTopic(name, topics[name], replication) for name in missing], request_timeout=REQUEST_SECONDS
+                [NewTopic(name, topics[name], replication, config=dict(config or {})) for name in missing],
+                request_timeout=REQUEST_SECONDS,
             )
             errors = {name: _error_of(future) for name, future in futures.items()}
             missing = [name for name in missing if _refused(errors[name])]
@@ -177,7 +184,7 @@ def ensure_topics(
         name = missing[0]
         raise TidegateError(
             f"topic {name} does not exist and Kafka at {settings.kafka} does not let us create it "
-            f"({_words(errors[name])}). Have it created: kafka-topics.sh --create --topic {name} "
+            f"({words(errors[name])}). Have it created: kafka-topics.sh --create --topic {name} "
             f"--partitions {topics[name]} --bootstrap-server {settings.kafka}"
         )
 
@@ -226,12 +233,12 @@ def _patiently(
             now = time.monotonic()
             if timeout_s is not None and now - began + wait > timeout_s:
                 raise KafkaUnreachable(
-                    f"cannot reach Kafka at {settings.kafka}: {_words(error)}. "
+                    f"cannot reach Kafka at {settings.kafka}: {words(error)}. "
                     "Start the broker, or set `kafka` (TIDEGATE_KAFKA) to its address."
                 ) from error
             if now - told > 10:
                 told = now
-                log.warning("cannot reach Kafka at %s: %s; trying again", settings.kafka, _words(error))
+                log.warning("cannot reach Kafka at %s: %s; trying again", settings.kafka, words(error))
         if (stop or _NEVER).wait(wait):
             raise Stopped
         wait = min(wait * 2, LONGEST_WAIT_SECONDS)
@@ -252,7 +259,7 @@ def _refused(error: KafkaException | None) -> bool:
     return error is not None and error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS
 
 
-def _words(error: BaseException | None) -> str:
+def words(error: BaseException | None) -> str:
     """What librdkafka says, without its codes."""
     first = error.args[0] if error is not None and error.args else error
     return first.str() if isinstance(first, KafkaError) else str(first)

@@ -47,6 +47,14 @@ commit_seconds = Histogram(
     buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
     registry=REGISTRY,
 )
+publish_seconds = Histogram(
+    "tidegate_publish_seconds",
+    "One batch of messages to Kafka",
+    buckets=(0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
+    registry=REGISTRY,
+)
+published = Counter("tidegate_messages_sent", "Messages sent to Kafka", ["kind"], registry=REGISTRY)
+held = Gauge("tidegate_messages_held", "Messages that Kafka refuses; they wait in the outbox", registry=REGISTRY)
 
 
 class _EventToCommit(Collector):

@@ -1,62 +1,73 @@
-"""The relay: what was committed with the membership goes to its Kafka topics.
+"""The relay: what was committed with the membership goes to its Kafka topics, each message once.
 
-At least once and, per user, in order: messages are deleted from the outbox when Kafka has
-acknowledged them. Whoever holds the outbox's lock is the relay; others wait for their turn.
+Whoever holds the outbox's lock is the relay; others wait for their turn. It works in batches: fix
+which messages one has (PostgreSQL), send it with the record that it was sent (Kafka, one
+transaction), delete its messages (PostgreSQL, together with fixing the next one). Any error ends
+the turn, and a new one begins by finding out what became of the last batch.
+
+| it ends after | what the next one finds | and does |
+|---|---|---|
+| fixing | a batch that Kafka has no record of | frees its messages: they are sent with the next |
+| sending, in part or whole | Kafka aborts the transaction that was left; as above | as above |
+| Kafka's commit | the batch's token in Kafka's record | deletes its messages |
+| deleting | no batch | goes on |
+
+A message that Kafka refuses for itself (too large, say) is held, and with it the user's later ones;
+it is tried again every minute. All others go on.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
 
-from confluent_kafka import KafkaError, Producer
-from confluent_kafka import Message as KafkaMessage
+from confluent_kafka import KafkaError
 
-from flows import kafka
+from flows import kafka, metrics
+from flows.relay_repeats import Repeats
+from flows.relay_sending import NotSent, Publisher, topic_of
+from flows.relay_transactions import TOPIC_CONFIG, Fenced, Transactions, Unfit, topic_of_records
 from segmentation.errors import TidegateError
 from storage import postgres
-from storage.outbox import TRANSITION, Message, Outbox
+from storage.outbox import DEAD_LETTER, Batch, Message, Outbox
 from storage.settings import Settings
 
 log = logging.getLogger("tidegate.relay")
 
-BATCH = 5_000
 #: Between looks into an empty outbox, s.
-PAUSE_SECONDS = 0.02
+PAUSE_SECONDS = 0.01
 TURN_SECONDS = 1.0
-FLUSH_SECONDS = 30.0
 #: After a stop: how long what is there is still sent, s.
 DRAIN_SECONDS = 3.0
+#: Held messages are tried again so often, s.
+HELD_SECONDS = 60.0
+#: Messages of a batch whose refused ones are to be found.
+CAREFUL_ROWS = 1_000
 PARTITIONS = {"transitions": 4, "dead_letters": 1}
 
 
 def relay_forever(settings: Settings, stop: threading.Event) -> None:
     """Returns when `stop` is set and what was in the outbox then is sent, or cannot be sent in time."""
-    pause = 0.1
+    relay, pause = Relay(settings, stop), 0.1
     while not stop.is_set():
         try:
-            _relay(settings, stop)
-            pause = 0.1
+            relay.turn()
+            continue
         except kafka.Stopped:
             return
-        except (TidegateError, BufferError) as error:
-            log.warning("announcing transitions: %s Trying again in %.1f s; nothing is lost.", error, pause)
-            stop.wait(pause)
-            pause = min(pause * 2, 10.0)
-        except Exception:
-            log.exception("announcing transitions failed; trying again in %.1f s, nothing is lost", pause)
-            stop.wait(pause)
-            pause = min(pause * 2, 10.0)
-
-
-def relay_once(settings: Settings, limit: int = BATCH) -> int:
-    """Send what is there, at most `limit`; how many. 0 also where another relay is at work."""
-    url = settings.database_url.get_secret_value()
-    ensure_topics(settings)
-    with closing(postgres.connect(url, application="tidegate relay", autocommit=True)) as connection:
-        outbox = Outbox(connection)
-        return _send(settings, outbox, _producer(settings), limit) if outbox.acquire() else 0
+        except Fenced as error:
+            log.warning("no longer the relay: %s Waiting for the next turn.", error)
+            stop.wait(TURN_SECONDS)
+            continue
+        except Exception as error:
+            pause = 0.1 if relay.sending else pause
+            if isinstance(error, TidegateError):
+                log.warning("announcing transitions: %s Trying again in %.1f s; nothing is lost.", error, pause)
+            else:
+                log.exception("announcing transitions failed; trying again in %.1f s, nothing is lost", pause)
+        stop.wait(pause)
+        pause = min(pause * 2, 10.0)
 
 
 def ensure_topics(settings: Settings, stop: threading.Event | None = None) -> None:
@@ -68,93 +79,141 @@ def ensure_topics(settings: Settings, stop: threading.Event | None = None) -> No
         log.info("created topic %s at %s", name, settings.kafka)
 
 
-def _relay(settings: Settings, stop: threading.Event) -> None:
-    url = settings.database_url.get_secret_value()
-    ensure_topics(settings, stop)
-    with closing(
-        postgres.connect(url, application="tidegate relay", wait=None, stop=stop, autocommit=True)
-    ) as connection:
-        outbox = Outbox(connection)
-        while not outbox.acquire():
-            if stop.wait(TURN_SECONDS):
-                return
-        producer = _producer(settings)
-        while not stop.is_set():
-            if not _send(settings, outbox, producer, BATCH):
-                stop.wait(PAUSE_SECONDS)
-        deadline = time.monotonic() + DRAIN_SECONDS
-        while time.monotonic() < deadline and _send(settings, outbox, producer, BATCH, DRAIN_SECONDS):
-            pass
+class Relay:
+    """One process's relay: turn after turn."""
 
+    def __init__(self, settings: Settings, stop: threading.Event) -> None:
+        self._settings, self._stop = settings, stop
+        #: Whether this turn has sent anything.
+        self.sending = False
+        #: The next turn is to find out which message of a batch Kafka refuses.
+        self._careful = False
+        #: Per topic (dead letters or not) the least size that was refused as too large.
+        self._too_large: dict[bool, int] = {}
+        self._told_unfit = False
+        self._look_at_held = 0.0
 
-def _producer(settings: Settings) -> Producer:
-    return kafka.producer(settings, **{"linger.ms": 2, "compression.type": "lz4", "delivery.timeout.ms": 30_000})
-
-
-def _send(
-    settings: Settings, outbox: Outbox, producer: Producer, limit: int, timeout_s: float = FLUSH_SECONDS
-) -> int:
-    """One batch; raises TidegateError where Kafka refused some of it, which then stays in the outbox."""
-    batch = outbox.claim(limit)
-    if not batch:
-        return 0
-    sent = _Sent(batch)
-    for place, message in enumerate(batch):
-        topic = settings.transitions_topic if message.kind == TRANSITION else settings.dead_letter_topic
-        _produce(producer, topic, message, sent.callback(place))
-    left = producer.flush(timeout_s)
-    outbox.delete(sent.acknowledged())
-    if sent.error is not None or left:
-        # What is still under way must not be overtaken by its repetition.
-        producer.purge()
-        producer.flush(1)
-        words = sent.error.str() if sent.error is not None else f"no answer to {left} messages"
-        raise TidegateError(f"Kafka at {settings.kafka}: {words}.")
-    return len(batch)
-
-
-def _produce(producer: Producer, topic: str, message: Message, callback: "_Callback") -> None:
-    while True:
-        try:
-            producer.produce(
-                topic, message.value, message.key, headers=list(message.headers) or None, on_delivery=callback
+    def turn(self) -> None:
+        """Wait until this is the relay, and be it until `stop`; any error ends the turn."""
+        self.sending = False
+        ensure_topics(self._settings, self._stop)
+        url = self._settings.database_url.get_secret_value()
+        with ExitStack() as stack:
+            connection = stack.enter_context(
+                closing(
+                    postgres.connect(url, application="tidegate relay", wait=None, stop=self._stop, autocommit=True)
+                )
             )
-            return
-        except BufferError:
-            producer.poll(0.05)
+            mine = Outbox(connection)
+            while not mine.acquire():
+                if self._stop.wait(TURN_SECONDS):
+                    return
+            publisher = stack.enter_context(closing(self._publisher(mine)))
+            if self._careful:
+                self._careful = False
+                self._one(mine, publisher, mine.next(rows=CAREFUL_ROWS))
+            else:
+                self._work(mine, publisher)
 
+    def _work(self, mine: Outbox, publisher: Publisher) -> None:
+        sent: Batch | None = None
+        deadline: float | None = None
+        while True:
+            if self._stop.is_set():
+                deadline = deadline or time.monotonic() + DRAIN_SECONDS
+                if time.monotonic() > deadline:
+                    break
+            elif time.monotonic() > self._look_at_held:
+                if sent is not None:
+                    mine.settle(sent.token)
+                sent = None
+                self._again(mine, publisher)
+            for dead_letters, size in self._too_large.items():
+                mine.hold_large(dead_letters, size, "too large, as one before it")
+            batch = mine.next(sent)
+            sent = batch if batch is not None and self._publish(mine, publisher, batch) else None
+            if self._careful:
+                return
+            if batch is None:
+                if self._stop.is_set():
+                    return
+                self._stop.wait(PAUSE_SECONDS)
+        if sent is not None:
+            mine.settle(sent.token)
 
-class _Sent:
-    """Which messages of a batch Kafka has acknowledged."""
+    def _one(self, mine: Outbox, publisher: Publisher, batch: Batch | None) -> bool:
+        if batch is None or not self._publish(mine, publisher, batch):
+            return False
+        mine.settle(batch.token)
+        return True
 
-    def __init__(self, batch: Sequence[Message]) -> None:
-        self._batch = batch
-        self._done: list[bool] = [False] * len(batch)
-        self.error: KafkaError | None = None
+    def _again(self, mine: Outbox, publisher: Publisher) -> None:
+        """Try the held message that has waited longest; if it passes, its limit was raised, so all are free."""
+        self._look_at_held = time.monotonic() + HELD_SECONDS
+        if self._one(mine, publisher, mine.next_held(HELD_SECONDS)):
+            mine.release_held()
+            self._too_large.clear()
+        metrics.held.set(mine.held())
 
-    def callback(self, place: int) -> "_Callback":
-        return _Callback(self, place)
+    def _publish(self, mine: Outbox, publisher: Publisher, batch: Batch) -> bool:
+        """Whether the whole batch was sent. If not, it is dropped, and what Kafka refuses of it is held."""
+        try:
+            with metrics.publish_seconds.time():
+                publisher.publish(batch)
+        except NotSent as error:
+            known = error.refused if error.certain else {}
+            mine.drop(batch.token, error.sent, {id: refused.str() for id, refused in known.items()})
+            if not error.refused:
+                raise
+            self._careful = not error.certain
+            self._hold(mine, [message for message in batch.messages if message.id in known], known)
+            return False
+        self.sending = True
+        for message in batch.messages:
+            metrics.published.labels(message.kind).inc()
+        return True
 
-    def settle(self, place: int, error: KafkaError | None) -> None:
-        if error is None:
-            self._done[place] = True
-        else:
-            self.error = error
+    def _hold(self, mine: Outbox, messages: list[Message], errors: Mapping[int, KafkaError]) -> None:
+        for message in messages:
+            error, dead = errors[message.id], message.kind == DEAD_LETTER
+            log.error(
+                "Kafka at %s refuses a message of %d bytes for topic %s: %s. It waits, and what belongs after it; "
+                "it is tried again every minute. Raise the topic's max.message.bytes, or see docs/operations.md.",
+                self._settings.kafka, len(message.value or b""), topic_of(self._settings, message), error.str(),
+            )
+            if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                size = len(message.value or b"")
+                self._too_large[dead] = min(size, self._too_large.get(dead, size))
+        if messages:
+            metrics.held.set(mine.held())
 
-    def acknowledged(self) -> list[int]:
-        """Ids, up to the first of each key that was not acknowledged: a user's later ones wait for it."""
-        ids, held = [], set()
-        for message, done in zip(self._batch, self._done):
-            if not done:
-                held.add(message.key)
-            elif message.key not in held:
-                ids.append(message.id)
-        return ids
+    def _publisher(self, mine: Outbox) -> Publisher:
+        """The way of sending that settings and broker allow, with the last turn's batch settled."""
+        pending = mine.under_way()
+        if self._settings.relay != "at_least_once":
+            kafka.ensure_topics(self._settings, {topic_of_records(self._settings): 1}, TOPIC_CONFIG, stop=self._stop)
+            publisher = Transactions(self._settings, mine.identity(), self._careful, self._stop)
+            try:
+                publisher.open()
+                if pending is not None:
+                    (mine.settle if publisher.sent() == pending else mine.drop)(pending)
+                    pending = None
+                publisher.check()
+                return publisher
+            except Unfit as reason:
+                publisher.close()
+                self._unfit(reason)
+            except BaseException:
+                publisher.close()
+                raise
+        if pending is not None:
+            mine.drop(pending)
+        return Repeats(self._settings, self._careful, self._stop)
 
-
-class _Callback:
-    def __init__(self, sent: _Sent, place: int) -> None:
-        self._sent, self._place = sent, place
-
-    def __call__(self, error: KafkaError | None, message: KafkaMessage) -> None:
-        self._sent.settle(self._place, error)
+    def _unfit(self, reason: Unfit) -> None:
+        words = f"Kafka at {self._settings.kafka}: {reason}, so messages cannot be sent by transactions"
+        if self._settings.relay == "transactions":
+            raise TidegateError(f"{words}. Use Apache Kafka, or set `relay` to auto.")
+        if not self._told_unfit:
+            self._told_unfit = True
+            log.warning("%s: they are sent at least once, and readers must drop repeats by user_id and seq", words)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from segmentation.evaluate.step import Transitions
 from storage.commits import DeadLetter, StoredSegment
 
-TRANSITION, DEAD_LETTER = "transition", "dead_letter"
+#: An erased user's message has the key only: whoever reads the topic forgets the user.
+TRANSITION, DEAD_LETTER, ERASED = "transition", "dead_letter", "erased"
 
 
 class TransitionMessage(msgspec.Struct):

@@ -28,6 +28,9 @@ class Settings(BaseSettings):
     events_topic: str = "events"
     transitions_topic: str = "segment-transitions"
     dead_letter_topic: str = "events-dead-letter"
+    relay: Literal["auto", "transactions", "at_least_once"] = Field(
+        "auto", description="how messages are sent: each once by Kafka transactions, or repeated after a crash"
+    )
 
     clock: Literal["live", "event"] = Field("live", description="event: nothing follows the wall clock (old files)")
     lateness: float = Field(0.25, ge=0, description="seconds the watermark stays behind the newest event")

@@ -46,12 +46,17 @@ class RefusedStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """now: µs by the database's clock. clock: `live`, `event`, or None where no engine ever ran."""
+    """now: µs by the database's clock. clock: `live`, `event`, or None where no engine ever ran.
+
+    outbox: messages that wait to be sent; held: those of them that Kafka refuses, and why it refused one.
+    """
 
     now: int
     clock: str | None
     users: int
     outbox: int
+    held: int
+    held_reason: str | None
     segments: Sequence[SegmentStatus]
     shards: Sequence[ShardStatus]
     refused: Sequence[RefusedStatus]
@@ -71,10 +76,12 @@ def read_status(url: str) -> Status:
     with closing(postgres.connect(url, application="tidegate status")) as connection, postgres.foreign_errors(where):
         connection.isolation_level, connection.read_only = IsolationLevel.REPEATABLE_READ, True
         check_migrated(connection, where)
-        now, users, outbox = connection.execute(
+        now, users, outbox, held, held_reason = connection.execute(
             """
             SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
-                   (SELECT count(*) FROM tidegate.users WHERE known), (SELECT count(*) FROM tidegate.outbox)
+                   (SELECT count(*) FROM tidegate.users WHERE known), o.waiting, o.held, o.reason
+            FROM (SELECT count(*) AS waiting, count(held_at) AS held, max(held_reason) AS reason
+                  FROM tidegate.outbox) AS o
             """
         ).fetchall()[0]
         options = connection.execute("SELECT options FROM tidegate.engine").fetchone()
@@ -104,6 +111,8 @@ def read_status(url: str) -> Status:
             None if options is None else str(options[0].get("clock", "live")),
             users,
             outbox,
+            held,
+            held_reason,
             [SegmentStatus(*row) for row in segments],
             [
                 ShardStatus(shard, watermark, step, updated_s, {int(part): offset for part, offset in offsets.items()})

@@ -69,6 +69,11 @@ def problems(status: "Status") -> list[str]:
         found.append(
             f"{status.outbox:,} messages wait to be sent to Kafka. Is Kafka reachable for the engine, and fast enough?"
         )
+    if status.held:
+        found.append(
+            f"Kafka refuses {status.held:,} messages ({status.held_reason}). They wait, each with its user's later "
+            "ones. The engine's log names the topic: raise its max.message.bytes."
+        )
     recent = [refused for refused in status.refused if refused.recent]
     if recent:
         worst = max(recent, key=lambda refused: refused.recent)
@@ -124,6 +129,7 @@ def _object(status: "Status", wrong: list[str]) -> dict[str, Any]:
         "clock": status.clock,
         "users": status.users,
         "outbox": status.outbox,
+        "held": status.held,
         "segments": [
             {"segment": one.segment, "members": one.members, "version": one.version, "state": one.state,
              "owner": one.owner, "description": one.description, "last_change": one.last_change}

@@ -14,11 +14,10 @@ from storage import postgres
 from storage.checkpoints import CheckpointStore
 from storage.commits import Fenced
 from storage.engine_state import prepare, take_over
-from storage.outbox import Outbox
 from storage.rebuild import Rebuild
 from storage.writer import ShardWriter
 from tests.fix_postgres import empty
-from tests.storage.world import START, USERS, World, definitions, expected, open_writer, record, stored
+from tests.storage.world import START, USERS, World, definitions, expected, open_writer, record, stored, waiting
 
 pytestmark = pytest.mark.postgres
 OLD, NEW = ["kept", "dropped", "both"], ["added", "both", "kept"]
@@ -66,9 +65,7 @@ def test_only_the_differences(
         }
         assert tables["counts"] == {name: sum(segment == name for _, segment in now) for name in NEW}
         assert {row[0]: row[3] for row in tables["users"]} == {user: user in after for user in {*before, *after}}
-        outbox = Outbox(connection)
-        assert outbox.acquire()
-        sent = [json.loads(message.value or b"") for message in outbox.claim(1_000)]
+        sent = [json.loads(message.value or b"") for message in waiting(connection)]
         told = [
             (message["user_id"], message["seq"], segment, entered)
             for message in sent if message["cause"] == "definition"

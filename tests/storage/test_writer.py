@@ -17,7 +17,6 @@ from storage import postgres, writer
 from storage.arrays import micros_sql
 from storage.commits import CheckpointRecord, Commit, DeadLetter, Disagreement, Fenced, StepGap
 from storage.engine_state import prepare, take_over
-from storage.outbox import Outbox
 from storage.postgres import Connection, DatabaseError, DatabaseLost
 from tests.fix_postgres import empty
 from tests.storage.world import (
@@ -30,6 +29,7 @@ from tests.storage.world import (
     record,
     stored,
     transitions,
+    waiting,
 )
 
 pytestmark = pytest.mark.postgres
@@ -61,9 +61,7 @@ def test_tables_hold_what_the_model_holds(database_url: str, given: Any) -> None
 
 def _outbox(url: str) -> list[dict[str, Any]]:
     with closing(postgres.connect(url, autocommit=True)) as connection:
-        outbox = Outbox(connection)
-        assert outbox.acquire()
-        found = outbox.claim(10_000)
+        found = waiting(connection)
     for message in found:
         assert message.key == json.loads(message.value or b"")["user_id"].encode()
     return sorted((json.loads(message.value or b"") for message in found), key=lambda m: (m["user_id"], m["seq"]))
@@ -255,9 +253,7 @@ def test_dead_letters_are_stored_and_sent_once(database_url: str, connection: Co
     with open_writer(database_url, NAMES, 1) as out:
         out.write([Commit(0, 1, [], 0, dead_letters=[letter(1), letter(2), letter(2)])])
         out.write([Commit(0, 2, [], 0, dead_letters=[letter(2), letter(3)])])
-    outbox = Outbox(connection)
-    assert outbox.acquire()
-    sent = outbox.claim(10)
+    sent = waiting(connection)
     assert [dict(m.headers)["tidegate-offset"] for m in sent] == [b"1", b"2", b"3"]
     assert sent[0].value == b"\x00not json" and sent[0].key is None and sent[0].kind == "dead_letter"
     assert sent[0].headers[:2] == [("trace\ufffd", b"\x00\xff"), ("none", None)]

@@ -11,6 +11,7 @@ from segmentation.evaluate.step import Part, Transitions
 from segmentation.shards import shard_of
 from storage.commits import Commit, StoredSegment
 from storage.engine_state import EngineRecord, prepare, take_over
+from storage.outbox import Message, Outbox
 from storage.postgres import Connection
 from storage.writer import ShardWriter
 
@@ -30,6 +31,14 @@ def definitions(names: Sequence[str]) -> list[Definition]:
 
 def record(names: Sequence[str], shards: int) -> EngineRecord:
     return EngineRecord.of(definitions(names), "plan:" + ",".join(names), "schema", shards, {"clock": "live"})
+
+
+def waiting(connection: Connection) -> list[Message]:
+    """What is in the outbox, as a relay gets it."""
+    outbox = Outbox(connection)
+    assert outbox.acquire()
+    batch = outbox.next()
+    return [] if batch is None else batch.messages
 
 
 @dataclass(frozen=True)

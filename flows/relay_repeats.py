@@ -1,0 +1,36 @@
+"""At least once, for brokers without transactions: what a crash or a take-over leaves open is sent again.
+
+Per user in order, but a repetition may begin anywhere behind what was sent. Readers drop repeats by
+user_id and seq.
+"""
+
+import threading
+
+from flows import kafka
+from flows.relay_sending import CAREFULLY, OPTIONS, Answers
+from storage.outbox import Batch
+from storage.settings import Settings
+
+FLUSH_SECONDS = 30.0
+LAST_SECONDS = 3.0
+
+
+class Repeats:
+    """An idempotent producer of the relay's messages."""
+
+    def __init__(self, settings: Settings, careful: bool, stop: threading.Event) -> None:
+        self._settings, self._careful, self._stop = settings, careful, stop
+        self._producer = kafka.producer(settings, **OPTIONS, **(CAREFULLY if careful else {}))
+
+    def close(self) -> None:
+        # What is still under way must not be overtaken by its repetition.
+        self._producer.purge()
+        self._producer.flush(1)
+
+    def publish(self, batch: Batch) -> None:
+        """Raises NotSent; what it does not name as sent may have been sent all the same."""
+        answers = Answers(batch)
+        answers.produce(self._producer, self._settings)
+        left = self._producer.flush(LAST_SECONDS if self._stop.is_set() else FLUSH_SECONDS)
+        if left or answers.errors:
+            raise answers.not_sent(self._settings, self._careful, answers.acknowledged())

@@ -1,0 +1,114 @@
+"""What both ways of sending a batch have in common: topics, what Kafka answered, and the errors.
+
+A publisher's `publish` returns when the whole batch is sent; NotSent says what became of it
+otherwise. Any other error leaves that open: who gets it begins anew, which finds out.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Protocol
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import Message as KafkaMessage
+
+from segmentation.errors import TidegateError
+from storage.outbox import DEAD_LETTER, Batch, Message
+from storage.settings import Settings
+
+#: Kafka has looked at the message and will not take it, however often it is offered.
+REFUSALS = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.INVALID_MSG_SIZE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.INVALID_TIMESTAMP,
+        KafkaError.POLICY_VIOLATION,
+    }
+)
+OPTIONS = {
+    "linger.ms": 1,
+    "compression.type": "lz4",
+    "delivery.timeout.ms": 30_000,
+    # The broker decides what is too large. Above this it would not even answer (socket.request.max.bytes).
+    "message.max.bytes": 100_000_000,
+}
+#: Stands for an id where a message is none of the outbox.
+RECORD = 0
+#: One message a request, so that it is known which of them was refused.
+CAREFULLY = {"batch.num.messages": 1}
+
+
+class NotSent(TidegateError):
+    """Not all of a batch was sent.
+
+    sent: ids that Kafka has acknowledged and that nobody need send again; refused: ids and why;
+    certain: false where other messages of the same request may have been the reason.
+    """
+
+    def __init__(self, words: str, refused: Mapping[int, KafkaError], certain: bool, sent: Sequence[int] = ()) -> None:
+        super().__init__(words)
+        self.refused, self.certain, self.sent = refused, certain, sent
+
+
+class Publisher(Protocol):
+    def publish(self, batch: Batch) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def topic_of(settings: Settings, message: Message) -> str:
+    return settings.dead_letter_topic if message.kind == DEAD_LETTER else settings.transitions_topic
+
+
+class Answers:
+    """What Kafka answered to the messages of one batch."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self._done: set[int] = set()
+        self.errors: dict[int, KafkaError] = {}
+
+    def produce(self, producer: Producer, settings: Settings) -> None:
+        """Hand the batch to the client, in order; ends early where the client takes nothing any more."""
+        for message in self._batch.messages:
+            if not self.send(producer, topic_of(settings, message), message):
+                return
+
+    def send(self, producer: Producer, topic: str, message: Message, partition: int = -1) -> bool:
+        answered = partial(self._answered, message.id)
+        headers: list[tuple[str, str | bytes | None]] = [*message.headers]
+        while True:
+            try:
+                producer.produce(
+                    topic, message.value, message.key, partition, answered, headers=headers or None
+                )
+                return True
+            except BufferError:
+                producer.poll(0.05)
+            except KafkaException as error:
+                self.errors[message.id] = error.args[0]
+                return error.args[0].code() in REFUSALS
+
+    def _answered(self, id: int, error: KafkaError | None, message: KafkaMessage) -> None:
+        if error is None:
+            self._done.add(id)
+        else:
+            self.errors[id] = error
+
+    def acknowledged(self) -> list[int]:
+        """Ids, up to the first of each key that was not acknowledged: a user's later ones wait for it."""
+        ids, held = [], set()
+        for message in self._batch.messages:
+            if message.id not in self._done:
+                held.add(message.key)
+            elif message.key not in held:
+                ids.append(message.id)
+        return ids
+
+    def not_sent(self, settings: Settings, careful: bool, sent: Sequence[int] = ()) -> NotSent:
+        refused = {id: error for id, error in self.errors.items() if error.code() in REFUSALS and id != RECORD}
+        first = next(iter((refused or self.errors).values()), None)
+        words = "no answer to all messages" if first is None else first.str()
+        certain = careful or len(self._batch.messages) == 1
+        return NotSent(f"Kafka at {settings.kafka}: {words}.", refused, certain, sent)
