@@ -26,7 +26,7 @@ from confluent_kafka import KafkaError
 
 from flows import kafka, metrics
 from flows.relay_repeats import Repeats
-from flows.relay_sending import NotSent, Publisher, topic_of
+from flows.relay_sending import Last, NotSent, Publisher, topic_of
 from flows.relay_transactions import TOPIC_CONFIG, Fenced, Transactions, Unfit, topic_of_records
 from segmentation.errors import TidegateError
 from storage import postgres
@@ -50,24 +50,37 @@ PARTITIONS = {"transitions": 4, "dead_letters": 1}
 def relay_forever(settings: Settings, stop: threading.Event) -> None:
     """Returns when `stop` is set and what was in the outbox then is sent, or cannot be sent in time."""
     relay, pause = Relay(settings, stop), 0.1
-    while not stop.is_set():
+    while True:
         try:
             relay.turn()
+            if stop.is_set():
+                return
             continue
         except kafka.Stopped:
             return
         except Fenced as error:
             log.warning("no longer the relay: %s Waiting for the next turn.", error)
-            stop.wait(TURN_SECONDS)
+            if stop.wait(TURN_SECONDS):
+                return
             continue
         except Exception as error:
-            pause = 0.1 if relay.sending else pause
+            pause = 0.1 if relay.sent else pause
             if isinstance(error, TidegateError):
                 log.warning("announcing transitions: %s Trying again in %.1f s; nothing is lost.", error, pause)
             else:
                 log.exception("announcing transitions failed; trying again in %.1f s, nothing is lost", pause)
-        stop.wait(pause)
+        if stop.wait(pause):
+            return
         pause = min(pause * 2, 10.0)
+
+
+def relay_once(settings: Settings) -> int:
+    """Send all that can be sent; how many messages. 0 also where another relay is at work."""
+    relay = Relay(settings, threading.Event())
+    sent = relay.turn(once=True)
+    while relay.careful:
+        sent += relay.turn(once=True)
+    return sent
 
 
 def ensure_topics(settings: Settings, stop: threading.Event | None = None) -> None:
@@ -83,19 +96,22 @@ class Relay:
     """One process's relay: turn after turn."""
 
     def __init__(self, settings: Settings, stop: threading.Event) -> None:
-        self._settings, self._stop = settings, stop
-        #: Whether this turn has sent anything.
-        self.sending = False
+        self._settings, self._stop, self._last = settings, stop, Last(stop, DRAIN_SECONDS)
+        #: Messages of this turn.
+        self.sent = 0
         #: The next turn is to find out which message of a batch Kafka refuses.
-        self._careful = False
+        self.careful = False
         #: Per topic (dead letters or not) the least size that was refused as too large.
         self._too_large: dict[bool, int] = {}
         self._told_unfit = False
         self._look_at_held = 0.0
 
-    def turn(self) -> None:
-        """Wait until this is the relay, and be it until `stop`; any error ends the turn."""
-        self.sending = False
+    def turn(self, once: bool = False) -> int:
+        """Wait until this is the relay, and be it until `stop`; any error ends the turn. The number of messages sent.
+
+        once: do not wait, and end when nothing is left to be sent.
+        """
+        self.sent = 0
         ensure_topics(self._settings, self._stop)
         url = self._settings.database_url.get_secret_value()
         with ExitStack() as stack:
@@ -106,24 +122,20 @@ class Relay:
             )
             mine = Outbox(connection)
             while not mine.acquire():
-                if self._stop.wait(TURN_SECONDS):
-                    return
+                if once or self._stop.wait(TURN_SECONDS):
+                    return 0
             publisher = stack.enter_context(closing(self._publisher(mine)))
-            if self._careful:
-                self._careful = False
+            if self.careful:
+                self.careful = False
                 self._one(mine, publisher, mine.next(rows=CAREFUL_ROWS))
             else:
-                self._work(mine, publisher)
+                self._work(mine, publisher, once)
+        return self.sent
 
-    def _work(self, mine: Outbox, publisher: Publisher) -> None:
+    def _work(self, mine: Outbox, publisher: Publisher, once: bool) -> None:
         sent: Batch | None = None
-        deadline: float | None = None
-        while True:
-            if self._stop.is_set():
-                deadline = deadline or time.monotonic() + DRAIN_SECONDS
-                if time.monotonic() > deadline:
-                    break
-            elif time.monotonic() > self._look_at_held:
+        while not self._last.over():
+            if time.monotonic() > self._look_at_held:
                 if sent is not None:
                     mine.settle(sent.token)
                 sent = None
@@ -132,10 +144,10 @@ class Relay:
                 mine.hold_large(dead_letters, size, "too large, as one before it")
             batch = mine.next(sent)
             sent = batch if batch is not None and self._publish(mine, publisher, batch) else None
-            if self._careful:
+            if self.careful:
                 return
             if batch is None:
-                if self._stop.is_set():
+                if once or self._stop.is_set():
                     return
                 self._stop.wait(PAUSE_SECONDS)
         if sent is not None:
@@ -165,10 +177,10 @@ class Relay:
             mine.drop(batch.token, error.sent, {id: refused.str() for id, refused in known.items()})
             if not error.refused:
                 raise
-            self._careful = not error.certain
+            self.careful = not error.certain
             self._hold(mine, [message for message in batch.messages if message.id in known], known)
             return False
-        self.sending = True
+        self.sent += len(batch.messages)
         for message in batch.messages:
             metrics.published.labels(message.kind).inc()
         return True
@@ -192,7 +204,7 @@ class Relay:
         pending = mine.under_way()
         if self._settings.relay != "at_least_once":
             kafka.ensure_topics(self._settings, {topic_of_records(self._settings): 1}, TOPIC_CONFIG, stop=self._stop)
-            publisher = Transactions(self._settings, mine.identity(), self._careful, self._stop)
+            publisher = Transactions(self._settings, mine.identity(), self.careful, self._last)
             try:
                 publisher.open()
                 if pending is not None:
@@ -208,7 +220,7 @@ class Relay:
                 raise
         if pending is not None:
             mine.drop(pending)
-        return Repeats(self._settings, self._careful, self._stop)
+        return Repeats(self._settings, self.careful, self._last)
 
     def _unfit(self, reason: Unfit) -> None:
         words = f"Kafka at {self._settings.kafka}: {reason}, so messages cannot be sent by transactions"

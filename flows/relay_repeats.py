@@ -4,10 +4,8 @@ Per user in order, but a repetition may begin anywhere behind what was sent. Rea
 user_id and seq.
 """
 
-import threading
-
 from flows import kafka
-from flows.relay_sending import CAREFULLY, OPTIONS, Answers
+from flows.relay_sending import CAREFULLY, OPTIONS, Answers, Last
 from storage.outbox import Batch
 from storage.settings import Settings
 
@@ -18,8 +16,8 @@ LAST_SECONDS = 3.0
 class Repeats:
     """An idempotent producer of the relay's messages."""
 
-    def __init__(self, settings: Settings, careful: bool, stop: threading.Event) -> None:
-        self._settings, self._careful, self._stop = settings, careful, stop
+    def __init__(self, settings: Settings, careful: bool, last: Last) -> None:
+        self._settings, self._careful, self._last = settings, careful, last
         self._producer = kafka.producer(settings, **OPTIONS, **(CAREFULLY if careful else {}))
 
     def close(self) -> None:
@@ -31,6 +29,6 @@ class Repeats:
         """Raises NotSent; what it does not name as sent may have been sent all the same."""
         answers = Answers(batch)
         answers.produce(self._producer, self._settings)
-        left = self._producer.flush(LAST_SECONDS if self._stop.is_set() else FLUSH_SECONDS)
+        left = self._producer.flush(LAST_SECONDS if self._last.stop.is_set() else FLUSH_SECONDS)
         if left or answers.errors:
             raise answers.not_sent(self._settings, self._careful, answers.acknowledged())

@@ -4,6 +4,8 @@ A publisher's `publish` returns when the whole batch is sent; NotSent says what 
 otherwise. Any other error leaves that open: who gets it begins anew, which finds out.
 """
 
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Protocol
@@ -37,6 +39,20 @@ OPTIONS = {
 RECORD = 0
 #: One message a request, so that it is known which of them was refused.
 CAREFULLY = {"batch.num.messages": 1}
+
+
+class Last:
+    """A stop, and how long after it what waits is still sent, `seconds`."""
+
+    def __init__(self, stop: threading.Event, seconds: float) -> None:
+        self.stop, self._seconds = stop, seconds
+        self._end: float | None = None
+
+    def over(self) -> bool:
+        if not self.stop.is_set():
+            return False
+        self._end = self._end or time.monotonic() + self._seconds
+        return time.monotonic() > self._end
 
 
 class NotSent(TidegateError):

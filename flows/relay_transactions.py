@@ -24,7 +24,7 @@ from typing import TypeVar
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from flows import kafka
-from flows.relay_sending import CAREFULLY, OPTIONS, RECORD, Answers
+from flows.relay_sending import CAREFULLY, OPTIONS, RECORD, Answers, Last
 from segmentation.errors import TidegateError
 from storage.outbox import Batch, Message
 from storage.settings import Settings
@@ -77,8 +77,9 @@ def topic_of_records(settings: Settings) -> str:
 class Transactions:
     """A producer of the relay's messages. `name`: the database's, the same for all of its relays."""
 
-    def __init__(self, settings: Settings, name: str, careful: bool, stop: threading.Event) -> None:
-        self._settings, self._careful, self._stop = settings, careful, stop
+    def __init__(self, settings: Settings, name: str, careful: bool, last: Last) -> None:
+        self._settings, self._careful, self._last = settings, careful, last
+        self._never = threading.Event()
         self._key, self._topic = name.encode(), topic_of_records(settings)
         # With the topic's name: a copy of the database that sends to other topics does not fence the original.
         self._id = f"tidegate-relay-{name}-{settings.transitions_topic}"
@@ -196,7 +197,7 @@ class Transactions:
                     raise self._translated(error)
                 if time.monotonic() > deadline:
                     raise TidegateError(f"Kafka at {self._settings.kafka}: topic {self._topic} cannot be read.")
-                if self._stop.is_set():
+                if self._last.over():
                     raise kafka.Stopped
         finally:
             self._consumer.unassign()
@@ -212,8 +213,9 @@ class Transactions:
                 again = error.retriable() or error.code() in _NOT_YET
                 if not again or time.monotonic() > deadline:
                     raise self._translated(error) from failure
-                if self._stop.wait(PAUSE_SECONDS):
+                if self._last.over():
                     raise kafka.Stopped from failure
+                self._never.wait(PAUSE_SECONDS)
 
     def _translated(self, error: KafkaError) -> TidegateError:
         words = f"Kafka at {self._settings.kafka}: {error.str()}."

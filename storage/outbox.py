@@ -38,8 +38,8 @@ _BEHIND_HELD = """
     SELECT FROM tidegate.outbox h
     WHERE h.held_at IS NOT NULL AND h.kind <> 'dead_letter' AND h.key = o.key AND h.id < o.id
 """
-#: Mostly nothing is held, which is looked up once, not for every row.
-_FREE = f"""
+#: What can be sent: neither held nor behind what is. Mostly nothing is, which is looked up once, not for every row.
+FREE = f"""
     o.held_at IS NULL AND (
         o.kind = 'dead_letter'
         OR NOT EXISTS (SELECT FROM tidegate.outbox WHERE held_at IS NOT NULL AND kind <> 'dead_letter')
@@ -50,7 +50,7 @@ _FREE = f"""
 _CHOSEN = f"""
     SELECT id, id - row_number() OVER w AS run, sum(size) OVER w - size AS before
     FROM (
-        SELECT o.id, {_SIZE} AS size FROM tidegate.outbox o WHERE {_FREE} ORDER BY o.id LIMIT %(rows)s
+        SELECT o.id, {_SIZE} AS size FROM tidegate.outbox o WHERE {FREE} ORDER BY o.id LIMIT %(rows)s
     ) AS first
     WINDOW w AS (ORDER BY id ROWS UNBOUNDED PRECEDING)
 """

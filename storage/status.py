@@ -9,6 +9,7 @@ from psycopg import IsolationLevel
 
 from storage import postgres
 from storage.migrate import check_migrated
+from storage.outbox import FREE
 
 #: How far back "recently" refused events count, seconds.
 RECENT_S = 3_600
@@ -63,10 +64,10 @@ class Status:
 
 
 def outbox_size(url: str) -> int:
-    """How many messages await the relay."""
+    """How many messages the relay can send; what is held, and what waits behind that, does not count."""
     where = postgres.address(url)
     with closing(postgres.connect(url, application="tidegate status")) as connection, postgres.foreign_errors(where):
-        row = connection.execute("SELECT count(*) FROM tidegate.outbox").fetchone()
+        row = connection.execute(f"SELECT count(*) FROM tidegate.outbox o WHERE {FREE}".encode()).fetchone()
     return int(row[0]) if row else 0
 
 

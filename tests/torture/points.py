@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from flows.relay_transactions import Transactions
 from storage import outbox, postgres, writer
 from tests.torture.wrapping import wrap
 
@@ -112,29 +113,27 @@ def _after_commit(reached: Reached) -> None:
 
 
 def _before_publish(reached: Reached) -> None:
-    def around(claim: Function) -> Function:
-        def claimed(self: outbox.Outbox, limit: int) -> list[outbox.Message]:
-            messages: list[outbox.Message] = claim(self, limit)
-            if messages:
+    def around(next_: Function) -> Function:
+        def fixed(self: outbox.Outbox, *given: Any) -> outbox.Batch | None:
+            batch: outbox.Batch | None = next_(self, *given)
+            if batch is not None:
                 reached()
-            return messages
+            return batch
 
-        return claimed
+        return fixed
 
-    wrap(outbox.Outbox, "claim", around)
+    wrap(outbox.Outbox, "next", around)
 
 
 def _after_publish(reached: Reached) -> None:
-    def around(delete: Function) -> Function:
-        def deleting(self: outbox.Outbox, ids: Any) -> int:
-            if ids:
-                reached()
-            deleted: int = delete(self, ids)
-            return deleted
+    def around(publish: Function) -> Function:
+        def published(self: Transactions, batch: outbox.Batch) -> None:
+            publish(self, batch)
+            reached()
 
-        return deleting
+        return published
 
-    wrap(outbox.Outbox, "delete", around)
+    wrap(Transactions, "publish", around)
 
 
 def _clean(reached: Reached) -> None:
