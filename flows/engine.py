@@ -23,7 +23,7 @@ from segmentation.errors import TidegateError
 from segmentation.evaluate.shard import Shard
 from segmentation.events.decode import Decoder
 from segmentation.types import Type
-from storage import disk, postgres
+from storage import disk, postgres, reservoir
 from storage.checkpoints import CheckpointStore
 from storage.commits import StoredSegment
 from storage.definitions_folder import read_definitions
@@ -135,6 +135,8 @@ class Engine:
         wait_for_database(url, stop)
         segments = prepare(url, record, plan.segments)
         takeovers = take_over(url, placement.shards_here(), settings.shards)
+        if placement.process == 0:
+            clean_beyond(settings, settings.shards)
         progress = progress_of(url)
         earliest = {partition: first for partition, (first, _) in enumerate(found)}
         pace = Pace(range(settings.shards), POLLS_IN_FLIGHT * settings.poll_rows, share_of_bytes(partitions))
@@ -225,6 +227,13 @@ class Engine:
             call()
         except Exception as error:
             self.fail(error)
+
+
+def clean_beyond(settings: Settings, shards: int) -> None:
+    """Deletes what is left of shards that do not exist. For who has taken some over, and so shut out a reshard
+    that is under way."""
+    CheckpointStore(settings.storage_url).clean_beyond(shards)
+    reservoir.clean_beyond(settings.storage_url, shards)
 
 
 def wait_for_database(url: str, stop: threading.Event) -> None:

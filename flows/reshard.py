@@ -19,7 +19,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 from flows import clock, kafka, relay
-from flows.engine import NEW_SHARDS_FILES, Engine, Goal
+from flows.engine import NEW_SHARDS_FILES, Engine, Goal, clean_beyond
 from flows.items import RawPoll, ShardPoll, Work
 from flows.pace import Pace
 from flows.placement import Placement
@@ -30,9 +30,9 @@ from flows.steps import decode, to_shards
 from segmentation.errors import TidegateError
 from segmentation.evaluate.redistribute import level, redistribute
 from segmentation.evaluate.shard import Shard
-from storage import reservoir
+from storage import postgres, reservoir
 from storage import reshard as storage
-from storage.commits import CheckpointRecord
+from storage.commits import CheckpointRecord, Fenced
 from storage.settings import Settings
 from storage.status import outbox_size
 
@@ -65,23 +65,25 @@ def reshard(settings: Settings, count: int, stop: threading.Event) -> Outcome:
     settings = settings.model_copy(update={"shards": found.shards})
     with closing(Engine.open(settings, Placement(found.shards), Goal(), stop)) as engine:
         log.info("took over %d shards; an engine that still runs is shut out now", found.shards)
-        _clean_beyond(engine, found.shards)
         engine.pace = Pace(range(found.shards), 2**62, 2**62)  # the writer holds us back
         runners = [engine.runner(shard) for shard in range(found.shards)]
         shards = [runner.shard for runner in runners if isinstance(runner.shard, Shard)]
         _to_one_place(engine, runners, shards)
         _announce(settings, stop)
         new = _New(engine, count, 1 + max(runner.takeover.token for runner in runners))
+        new.save(shards, 1 + max(runner.number for runner in runners))
+        before = {runner.number_of_shard: (runner.takeover.token, runner.number) for runner in runners}
         try:
-            new.save(shards, 1 + max(runner.number for runner in runners))
-            before = {runner.number_of_shard: (runner.takeover.token, runner.number) for runner in runners}
             moved = storage.store(url, before, new.saved, new.token, shards[0].watermark)
-        except TidegateError:
+        except Fenced:
             new.discard()
             raise
+        except postgres.DatabaseLost as error:
+            # It may have been committed. The files that turn out not to be needed are deleted by whoever comes next.
+            words = f"{error} Run `tidegate reshard {count}` again: it goes on, or says that it is done."
+            raise TidegateError(words) from error
     log.info("%d users have moved; there are %d shards now", moved, count)
     new.clean()
-    _clean_beyond(engine, count)
     return Outcome(found.shards, new.users, moved, True)
 
 
@@ -97,7 +99,14 @@ class _New:
     files: list[tuple[int, frozenset[str]]] = field(default_factory=list)
 
     def save(self, shards: Sequence[Shard], step: int) -> None:
-        """Redistributes and writes the states, one after the other."""
+        """Redistributes and writes the states, one after the other; all or none."""
+        try:
+            self._save(shards, step)
+        except BaseException:
+            self.discard()
+            raise
+
+    def _save(self, shards: Sequence[Shard], step: int) -> None:
         made = redistribute(shards, self.count, lambda number: self.engine.new_shard(number, self.token, 0))
         for number, shard in enumerate(made):
             self.saved.append(self.engine.checkpoints.save(number, step, dict(shard.next_offset), shard.dump()))
@@ -117,11 +126,7 @@ class _New:
         for record, (until, keep) in zip(self.saved, self.files):
             self.engine.checkpoints.clean(record.shard, record)
             reservoir.clean(self.engine.settings.storage_url, record.shard, self.token, keep, until)
-
-
-def _clean_beyond(engine: Engine, shards: int) -> None:
-    engine.checkpoints.clean_beyond(shards)
-    reservoir.clean_beyond(engine.settings.storage_url, shards)
+        clean_beyond(self.engine.settings, self.count)
 
 
 def _to_one_place(engine: Engine, runners: Sequence[ShardRunner], shards: Sequence[Shard]) -> None:
