@@ -3,9 +3,9 @@
 All shards are taken over, which shuts an engine that still runs out, and brought to one place as a
 restarted engine would do it: each runs its recorded steps again, silently; what some have counted
 and others have not is counted by those too; then all get the watermarks of those that are furthest.
-What that makes known is committed in the old layout, and announced. Only then their users are dealt
-out anew (segmentation.evaluate.redistribute), the new states are saved, and one transaction
-(storage.reshard) makes the new layout the valid one.
+What that makes known is committed in the old layout. Only then their users are dealt out anew
+(segmentation.evaluate.redistribute), the new states are saved, and one transaction (storage.reshard)
+makes the new layout the valid one.
 
 A refused message is stored by the shard that its partition's number points to. All shards stand at
 the same offsets when that changes, so what lies before has been stored by the old one, and what
@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from flows import clock, kafka, relay
+from flows import clock, kafka
 from flows.engine import NEW_SHARDS_FILES, Engine, Goal, clean_beyond
 from flows.items import RawPoll, ShardPoll, Work
 from flows.pace import Pace
@@ -34,11 +34,8 @@ from storage import postgres, reservoir
 from storage import reshard as storage
 from storage.commits import CheckpointRecord, Fenced
 from storage.settings import Settings
-from storage.status import outbox_size
 
 log = logging.getLogger("tidegate.reshard")
-
-OUTBOX_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +66,6 @@ def reshard(settings: Settings, count: int, stop: threading.Event) -> Outcome:
         runners = [engine.runner(shard) for shard in range(found.shards)]
         shards = [runner.shard for runner in runners if isinstance(runner.shard, Shard)]
         _to_one_place(engine, runners, shards)
-        _announce(settings, stop)
         new = _New(engine, count, 1 + max(runner.takeover.token for runner in runners))
         new.save(shards, 1 + max(runner.number for runner in runners))
         before = {runner.number_of_shard: (runner.takeover.token, runner.number) for runner in runners}
@@ -181,16 +177,3 @@ def _put(writer: Writer, engine: Engine, works: Sequence[Work]) -> None:
     writer.put(works)
     if engine.fatal is not None:
         raise engine.fatal
-
-
-def _announce(settings: Settings, stop: threading.Event) -> None:
-    """Sends what is in the outbox, so that a user's old messages do not wait beside new ones of another shard."""
-    url = settings.database_url.get_secret_value()
-    waiting = outbox_size(url)
-    if waiting:
-        log.info("sending the %s messages that wait in the outbox", f"{waiting:,}")
-    while waiting:
-        # 0 where the relay of an ending engine is still at it.
-        if not relay.relay_once(settings) and stop.wait(OUTBOX_SECONDS):
-            raise kafka.Stopped
-        waiting = outbox_size(url)

@@ -8,7 +8,8 @@ was fixed last; whether it was sent, Kafka says, to which its token was given wi
 Which rows a batch has is stored as their ids, not as a bound: ids are allotted before a transaction
 commits, so a smaller id may become visible after a greater one. That does not matter within a user,
 whose messages all come from one shard, whose next transaction begins after its last one was
-committed: a user's ids become visible in their order.
+committed: a user's ids become visible in their order. (So it is when the number of shards changes: the
+new one's first transaction begins after the last of the old one.)
 
 A message that Kafka refuses is held. It stays in the outbox, and a user's later ones behind it.
 """
@@ -39,7 +40,7 @@ _BEHIND_HELD = """
     WHERE h.held_at IS NOT NULL AND h.kind <> 'dead_letter' AND h.key = o.key AND h.id < o.id
 """
 #: What can be sent: neither held nor behind what is. Mostly nothing is, which is looked up once, not for every row.
-FREE = f"""
+_FREE = f"""
     o.held_at IS NULL AND (
         o.kind = 'dead_letter'
         OR NOT EXISTS (SELECT FROM tidegate.outbox WHERE held_at IS NOT NULL AND kind <> 'dead_letter')
@@ -50,7 +51,7 @@ FREE = f"""
 _CHOSEN = f"""
     SELECT id, id - row_number() OVER w AS run, sum(size) OVER w - size AS before
     FROM (
-        SELECT o.id, {_SIZE} AS size FROM tidegate.outbox o WHERE {FREE} ORDER BY o.id LIMIT %(rows)s
+        SELECT o.id, {_SIZE} AS size FROM tidegate.outbox o WHERE {_FREE} ORDER BY o.id LIMIT %(rows)s
     ) AS first
     WINDOW w AS (ORDER BY id ROWS UNBOUNDED PRECEDING)
 """

@@ -9,7 +9,6 @@ from psycopg import IsolationLevel
 
 from storage import postgres
 from storage.migrate import check_migrated
-from storage.outbox import FREE
 
 #: How far back "recently" refused events count, seconds.
 RECENT_S = 3_600
@@ -61,14 +60,6 @@ class Status:
     segments: Sequence[SegmentStatus]
     shards: Sequence[ShardStatus]
     refused: Sequence[RefusedStatus]
-
-
-def outbox_size(url: str) -> int:
-    """How many messages the relay can send; what is held, and what waits behind that, does not count."""
-    where = postgres.address(url)
-    with closing(postgres.connect(url, application="tidegate status")) as connection, postgres.foreign_errors(where):
-        row = connection.execute(f"SELECT count(*) FROM tidegate.outbox o WHERE {FREE}".encode()).fetchone()
-    return int(row[0]) if row else 0
 
 
 def read_status(url: str) -> Status:

@@ -85,6 +85,14 @@ def check_log(world: World, end: int, messages: Messages) -> None:
     assert world.query("SELECT reason, count(*) FROM tidegate.dead_letters GROUP BY 1") == [("not_json", broken)]
     while relay.relay_once(world.settings()):
         pass
+    told: dict[bytes | None, list[int]] = {}
+    for message in consume_all(world.bootstrap, world.settings().transitions_topic, 4):
+        told.setdefault(message.key(), []).append(json.loads(message.value() or b"")["seq"])
+    for user, seqs in told.items():
+        assert list(dict.fromkeys(seqs)) == list(range(1, max(seqs) + 1)), f"{user!r}: {seqs}"
+    assert {(user.decode(), max(seqs)) for user, seqs in told.items() if user} == {
+        (user, seq) for user, seq in world.query("SELECT user_id, seq FROM tidegate.users WHERE seq > 0")
+    }
     # A relay that was killed may have sent some twice.
     letters = {str(letter.headers()) for letter in consume_all(world.bootstrap, world.settings().dead_letter_topic, 1)}
     assert len(letters) == broken
