@@ -34,6 +34,7 @@ class CatchUp:
         self._shard = shard
         self._parts = deque(parts)
         self._positions = positions
+        self._ends = {part.partition: part.next_offset for part in self._parts}
         self._held: dict[int, deque[tuple[int, ShardPoll]]] = {}
         self._arrivals = 0
 
@@ -48,6 +49,8 @@ class CatchUp:
         """
         for item in items:
             assert item.poll is not None
+            if item.poll.next_offset <= self._ends.get(item.poll.partition, NEVER):
+                item.rejects = []  # stored long ago; they are not to fill the memory until other partitions are here
             self._held.setdefault(item.poll.partition, deque()).append((self._arrivals, item))
             self._arrivals += 1
         polls: list[Poll] = []

@@ -39,6 +39,8 @@ NEW_TOPIC_PARTITIONS = 4
 POLLS_IN_FLIGHT = 4
 #: Bytes of all partitions that may await their commit; each has its share of it, but not less than the least.
 BYTES_IN_FLIGHT, LEAST_BYTES = 128 << 20, 1 << 20
+#: Reads without messages, of each partition, that may be sent while a shard commits nothing: some ten seconds' worth.
+TICKS_IN_FLIGHT = 100
 
 #: More files than an engine writes in its life.
 NEW_SHARDS_FILES = 1_000_000_000
@@ -139,9 +141,12 @@ class Engine:
             clean_beyond(settings, settings.shards)
         progress = progress_of(url)
         earliest = {partition: first for partition, (first, _) in enumerate(found)}
-        pace = Pace(range(settings.shards), POLLS_IN_FLIGHT * settings.poll_rows, share_of_bytes(partitions))
+        pace = Pace(
+            range(settings.shards), POLLS_IN_FLIGHT * settings.poll_rows, share_of_bytes(partitions),
+            TICKS_IN_FLIGHT * partitions,
+        )  # fmt: skip
         for shard, each in progress.items():
-            pace.reached(shard, each.committed)
+            pace.reached(shard, each.committed, each.step)
         return Engine(
             settings,
             placement,

@@ -15,7 +15,8 @@ class RawPoll:
     """One read of one partition. It stays in the process and thread that read it.
 
     Messages have offsets first_offset <= offset < next_offset. clock: wall time of the read, µs;
-    watermark: see segmentation.events.rows.Poll. at_end: the partition's end was seen.
+    watermark: see segmentation.events.rows.Poll. at_end: the partition's end was seen. size: of the
+    messages' values, bytes.
     """
 
     partition: int
@@ -25,6 +26,7 @@ class RawPoll:
     messages: list[Message] = field(default_factory=list)
     watermark: int | None = None
     at_end: bool = False
+    size: int = 0
 
 
 @dataclass(slots=True)
@@ -49,7 +51,7 @@ class ShardPoll:
     """The same read as one shard sees it; pickled where the shard lives in another process.
 
     poll None: nothing was read, the shard is only to be opened. rejects: those that this shard
-    is to store.
+    is to store. size: bytes of the whole read.
     """
 
     shard: int
@@ -58,6 +60,7 @@ class ShardPoll:
     stamps: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
     rejects: list[DeadLetter] = field(default_factory=list)
     at_end: bool = False
+    size: int = 0
 
 
 @dataclass(slots=True)
@@ -66,7 +69,7 @@ class Work:
 
     state: Shard.dump() after this step, to be saved before the commit; offsets: what it holds.
     files: what that state needs of the reservoir (Shard.files). stamps: Kafka timestamps of the accepted
-    events, µs.
+    events, µs. size: bytes of the reads.
     """
 
     commit: Commit
@@ -76,7 +79,18 @@ class Work:
     offsets: dict[int, int]
     stamps: Int64
     files: tuple[int, frozenset[str]] = (0, frozenset())
+    size: int = 0
 
     @property
     def transitions(self) -> Transitions:
         return self.commit.transitions
+
+    @property
+    def rows(self) -> int:
+        """Of messages and of entries and exits: what it costs the database, about."""
+        return len(self.transitions) + len(self.transitions.segment)
+
+    @property
+    def letter_bytes(self) -> int:
+        """Of its dead letters, at most."""
+        return self.size if self.too_late else sum(len(letter.value or b"") for letter in self.commit.dead_letters)

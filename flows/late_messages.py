@@ -37,7 +37,7 @@ def late_letters(engine: Engine, found: Sequence[tuple[int, int]]) -> list[DeadL
     client = kafka.consumer(
         engine.settings,
         **{"auto.offset.reset": "error", "enable.partition.eof": True, "isolation.level": "read_committed",
-           "fetch.wait.max.ms": 20},
+           "fetch.wait.max.ms": 20, "queued.max.messages.kbytes": 16_384},
     )  # fmt: skip
     letters = []
     try:

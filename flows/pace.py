@@ -3,7 +3,8 @@
 Timely's queues have no bound, so the source holds back: per partition, what was read and is not
 yet committed by every shard stays below a number of messages and of bytes. The recorded steps
 that a restarted shard runs again do not count: they end, and shards wait for each other's
-partitions there.
+partitions there. Reads without messages, which only tell the time, are bounded by the commits that
+they lead to: each shard makes one a second.
 """
 
 import threading
@@ -14,26 +15,44 @@ from collections.abc import Iterable, Mapping
 class Pace:
     """Shared by the source and the sinks of one process; positions are first offsets not committed yet.
 
-    rows_in_flight, bytes_in_flight: of each partition.
+    rows_in_flight, bytes_in_flight: of each partition. ticks_in_flight: reads without messages, of all.
     """
 
-    def __init__(self, shards: Iterable[int], rows_in_flight: int, bytes_in_flight: int) -> None:
-        self._rows, self._bytes = rows_in_flight, bytes_in_flight
+    def __init__(
+        self, shards: Iterable[int], rows_in_flight: int, bytes_in_flight: int, ticks_in_flight: int = 1_000
+    ) -> None:
+        self._rows, self._bytes, self._ticks_in_flight = rows_in_flight, bytes_in_flight, ticks_in_flight
         self._lock = threading.Lock()
         self._positions: dict[int, dict[int, int]] = {shard: {} for shard in shards}
         self._handed: dict[int, dict[int, int]] = {shard: {} for shard in self._positions}
         self._flying: dict[int, deque[tuple[int, int]]] = {}
         self._flying_bytes: dict[int, int] = {}
+        self._ticks = 0
+        self._steps = dict.fromkeys(self._positions, -1)
+        self._ticks_then = dict.fromkeys(self._positions, 0)  # at the shard's last commit
 
     def emitted(self, partition: int, next_offset: int, size: int) -> None:
         with self._lock:
             self._flying.setdefault(partition, deque()).append((next_offset, size))
             self._flying_bytes[partition] = self._flying_bytes.get(partition, 0) + size
 
-    def reached(self, shard: int, positions: Mapping[int, int]) -> None:
-        """The shard has committed below these offsets; never goes back."""
+    def may_tick(self) -> bool:
+        """May one more read without messages be sent? If so, it is counted.
+
+        Not while some shard has committed nothing since very many of them: they wait in its queue.
+        """
+        with self._lock:
+            if self._ticks - min(self._ticks_then.values(), default=self._ticks) >= self._ticks_in_flight:
+                return False
+            self._ticks += 1
+            return True
+
+    def reached(self, shard: int, positions: Mapping[int, int], step: int) -> None:
+        """With `step` the shard has committed below these offsets; never goes back."""
         with self._lock:
             _raise(self._positions[shard], positions)
+            if step > self._steps[shard]:
+                self._steps[shard], self._ticks_then[shard] = step, self._ticks
 
     def handed(self, shard: int, positions: Mapping[int, int]) -> None:
         """The shard has given something to the database that is not committed yet below these offsets."""

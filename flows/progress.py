@@ -24,20 +24,23 @@ TO_THE_END = 1 << 62
 class Progress:
     """committed: first offset not committed yet, per partition. saved: that of the saved state; None: no state.
 
-    token: of the shard's writer.
+    token: of the shard's writer; step: the last one committed.
     """
 
     committed: dict[int, int]
     saved: dict[int, int] | None
     token: int = 0
+    step: int = 0
 
 
 def read_progress(connection: Connection) -> dict[int, Progress]:
     """By shard."""
-    rows = connection.execute("SELECT shard, offsets, checkpoint -> 'offsets', token FROM tidegate.shards").fetchall()
+    rows = connection.execute(
+        "SELECT shard, offsets, checkpoint -> 'offsets', token, step FROM tidegate.shards"
+    ).fetchall()
     return {
-        shard: Progress(_offsets(offsets), None if saved is None else _offsets(saved), token)
-        for shard, offsets, saved, token in rows
+        shard: Progress(_offsets(offsets), None if saved is None else _offsets(saved), token, step)
+        for shard, offsets, saved, token, step in rows
     }
 
 
@@ -69,7 +72,7 @@ def follow(url: str, pace: Pace, renewed: Callable[[Mapping[int, Progress]], boo
                     if renewed(found):
                         return
                     for shard, each in found.items():
-                        pace.reached(shard, each.committed)
+                        pace.reached(shard, each.committed, each.step)
         except TidegateError as error:
             if not stop.is_set():
                 log.warning("%s", error)

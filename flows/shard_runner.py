@@ -23,8 +23,9 @@ from segmentation.types import NEVER
 from storage.commits import Commit, DeadLetter
 from storage.engine_state import Takeover
 
-#: Messages of one evaluation, about: more would only make the commits of the first wait for the last.
-STEP_MESSAGES = 50_000
+#: Messages of one evaluation, and bytes of the reads that they came in, about: more would only make the commits of
+#: the first wait for the last.
+STEP_MESSAGES, STEP_BYTES = 50_000, 32 << 20
 #: Longest time without a commit while reads arrive that change nothing, µs.
 QUIET_US = 1_000_000
 #: A shard without new events is saved this many times more rarely.
@@ -81,6 +82,7 @@ class ShardRunner:
     _committed_us: int = 0
     _checkpoint_us: int = 0
     _ended: bool = False
+    _last_save: Work | None = None
 
     def __post_init__(self) -> None:
         found = self.takeover
@@ -192,7 +194,8 @@ class ShardRunner:
             metrics.repeated.inc(step.repeated)
             metrics.late.inc(step.late)
         if rows or rejects or len(step.transitions) or step.new_users:
-            return [self._work(step, rejects, [item.stamps for item in items], now_us)]
+            stamps, size = [item.stamps for item in items], sum(item.size for item in items)
+            return [self._work(step, rejects, stamps, now_us, size=size)]
         for part in step.parts:
             # The last of each partition, in the order of these, under the latest clock so far: the shard
             # lets nothing take effect that is ahead of it.
@@ -204,8 +207,9 @@ class ShardRunner:
         return []
 
     def _work(
-        self, step: Step | None, rejects: list[DeadLetter], stamps: list[Int64], now_us: int, save: bool = False
-    ) -> Work:
+        self, step: Step | None, rejects: list[DeadLetter], stamps: list[Int64], now_us: int, save: bool = False,
+        size: int = 0,
+    ) -> Work:  # fmt: skip
         """The next step: what changed nothing before, then `step`."""
         self.number += 1
         parts = [*self._quiet.values(), *(step.parts if step is not None else ())]
@@ -231,14 +235,20 @@ class ShardRunner:
             dict(self._positions),
             np.concatenate(stamps) if stamps else np.zeros(0, np.int64),
             self.shard.files() if save else (0, frozenset()),
+            size,
         )
         if save:
+            self._last_save = work
             self._saved, self._saved_step = set(self._positions), self.number
             self._changed = self._save_next = False
             self._checkpoint_us = now_us + self.rules.checkpoint_every_us
         return work
 
     def _is_save_due(self, parts: Sequence[Part], now_us: int) -> bool:
+        # A state is as large as the shard. While the database is away, one of them waits, not one a minute.
+        if self._last_save is not None and self._last_save.state is not None:
+            return False
+        self._last_save = None
         # A partition's first messages are saved at once: without an offset in a saved state nobody could
         # tell later whether the topic still reaches back to them.
         if self._save_next or any(part.partition not in self._saved for part in parts):
@@ -250,12 +260,13 @@ class ShardRunner:
 def _portions(items: Sequence[ShardPoll]) -> Iterator[list[ShardPoll]]:
     """In order, so many reads together as an evaluation takes."""
     portion: list[ShardPoll] = []
-    size = 0
+    messages = size = 0
     for item in items:
         portion.append(item)
-        size += 0 if item.poll is None or item.poll.rows is None else len(item.poll.rows)
-        if size >= STEP_MESSAGES:
+        messages += 0 if item.poll is None or item.poll.rows is None else len(item.poll.rows)
+        size += item.size
+        if messages >= STEP_MESSAGES or size >= STEP_BYTES:
             yield portion
-            portion, size = [], 0
+            portion, messages, size = [], 0, 0
     if portion:
         yield portion

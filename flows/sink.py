@@ -28,10 +28,10 @@ log = logging.getLogger("tidegate.sink")
 
 Keyed = tuple[str, Work]
 
-#: What may gather: transitions, and steps.
-WAITING_TRANSITIONS, WAITING_STEPS = 200_000, 512
-#: Transitions of one transaction, about.
-COMMIT_TRANSITIONS = 50_000
+#: What may gather: rows (see Work.rows), and steps.
+WAITING_ROWS, WAITING_STEPS = 400_000, 512
+#: Rows of one transaction, and bytes of its dead letters, about.
+COMMIT_ROWS, COMMIT_BYTES = 100_000, 16 << 20
 #: When the flow ends: how long a database that is away is waited for, and one that does not answer, s; what it has
 #: not taken then is read again at the next start.
 AWAY_SECONDS, SILENT_SECONDS = 4.0, 7.0
@@ -64,7 +64,7 @@ class Writer:
         self._engine = engine
         self._changed = threading.Condition()
         self._waiting: list[Work] = []
-        self._size = 0
+        self._rows = 0
         self._closing = False
         self._give_up = threading.Event()  # ends the waiting for a database that is away
         self._writing_since: float | None = None
@@ -77,7 +77,7 @@ class Writer:
     def put(self, works: Sequence[Work]) -> None:
         """Waits while too much is waiting already."""
         with self._changed:
-            while self._waiting and (self._size >= WAITING_TRANSITIONS or len(self._waiting) >= WAITING_STEPS):
+            while self._waiting and (self._rows >= WAITING_ROWS or len(self._waiting) >= WAITING_STEPS):
                 if self._engine.fatal is not None:
                     return
                 if self._engine.ending_seconds() > AWAY_SECONDS:
@@ -85,7 +85,7 @@ class Writer:
                 self._give_up_hanging()
                 self._changed.wait(0.1)
             self._waiting.extend(works)
-            self._size += sum(len(work.transitions) for work in works)
+            self._rows += sum(work.rows for work in works)
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -125,11 +125,12 @@ class Writer:
                 self._changed.wait()
             if self._engine.fatal is not None:
                 return []
-            works, size = [], 0
-            while self._waiting and size < COMMIT_TRANSITIONS:
+            works: list[Work] = []
+            rows = size = 0
+            while self._waiting and rows < COMMIT_ROWS and size < COMMIT_BYTES:
                 works.append(self._waiting.pop(0))
-                size += len(works[-1].transitions)
-            self._size -= size
+                rows, size = rows + works[-1].rows, size + works[-1].letter_bytes
+            self._rows -= rows
             self._changed.notify_all()
             return works
 
@@ -146,7 +147,10 @@ class Writer:
         now = clock.now_us()
         for work in works:
             self._count(work, now)
-            engine.pace.reached(work.commit.shard, {part.partition: part.next_offset for part in work.commit.parts})
+            commit = work.commit
+            engine.pace.reached(
+                commit.shard, {part.partition: part.next_offset for part in commit.parts}, commit.number
+            )
 
     def _count(self, work: Work, now: int) -> None:
         metrics.watermark_age.set(work.commit.shard, work.commit.watermark)

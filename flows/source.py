@@ -7,7 +7,7 @@ reads without messages, whose watermark is the clock less the lateness, so that 
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -30,6 +30,8 @@ PAUSE_EACH_US = 250
 #: Between reads of a partition that has been idle, µs: a read without messages costs every shard a call.
 IDLE_US = 100_000
 LAG_SECONDS = 1.0
+#: Values of one item, about: what is made of it, dead letters say, is several times as large for a moment.
+POLL_BYTES = 8 << 20
 
 READ_AHEAD: dict[str, Any] = {
     "enable.partition.eof": True,
@@ -150,7 +152,7 @@ class KafkaPartition(StatefulSourcePartition[Item, None]):
         self._awake_us = 0 if len(messages) >= self._settings.poll_rows // 2 else now + self._pause_us
         if messages or self._position > first or (not self._begun and self._at_end):
             self._begun = True
-            return [self._sent(RawPoll(self._partition, first, self._position, now, messages, None, self._at_end))]
+            return self._sent(first, now, messages)
         return self._idle(now)
 
     def _idle(self, now: int) -> list[Item]:
@@ -161,7 +163,7 @@ class KafkaPartition(StatefulSourcePartition[Item, None]):
         tick = now // IDLE_US
         if now - self._newest_us < self._settings.idle_after * 1_000_000 or tick == self._idle_tick:
             return []
-        if self._unsure and not self._answers():
+        if (self._unsure and not self._answers()) or not self._engine.pace.may_tick():
             return []
         self._idle_tick = tick
         watermark = now - self._settings.lateness_us
@@ -185,10 +187,15 @@ class KafkaPartition(StatefulSourcePartition[Item, None]):
         self._unsure = True
         self._complaints(error)
 
-    def _sent(self, poll: RawPoll) -> RawPoll:
-        size = sum(len(message) for message in poll.messages)
-        self._engine.pace.emitted(self._partition, self._position, size + 100 * len(poll.messages))
-        return poll
+    def _sent(self, first: int, now: int, messages: list[Message]) -> list[Item]:
+        """What was read from offset `first` up to the position, as items of some POLL_BYTES."""
+        items: list[Item] = []
+        for some, size, last in _portions(messages):
+            end = self._position if last else (some[-1].offset() or 0) + 1
+            items.append(RawPoll(self._partition, first, end, now, some, None, last and self._at_end, size))
+            self._engine.pace.emitted(self._partition, end, size + 100 * len(some))
+            first = end
+        return items
 
     def _assigned(self) -> Consumer:
         ahead_kb = share_of_bytes(self._engine.partitions) // 2_048
@@ -238,3 +245,14 @@ class KafkaPartition(StatefulSourcePartition[Item, None]):
             # Those that are read and wait for the database lag too. Before the first commit nothing is done.
             done = max(self._engine.pace.done(self._partition), self._engine.starts[self._partition])
             metrics.lag.labels(str(self._partition)).set(max(0, end - done))
+
+
+def _portions(messages: list[Message]) -> Iterator[tuple[list[Message], int, bool]]:
+    """(messages, bytes of their values, are these the last?); one portion at least."""
+    start = size = 0
+    for place, message in enumerate(messages):
+        if size and size + len(message) > POLL_BYTES:
+            yield messages[start:place], size, False
+            start, size = place, 0
+        size += len(message)
+    yield messages[start:], size, True

@@ -59,7 +59,7 @@ def to_shards(engine: Engine, item: DecodedPoll | Control) -> Iterable[tuple[str
             stamps = stamps[:0]
         elif len(mine) < len(rows):
             stamps = stamps[np.searchsorted(rows.offset, mine.offset)]
-        out.append((key, ShardPoll(shard, raw.first_offset, poll, stamps, at_end=raw.at_end)))
+        out.append((key, ShardPoll(shard, raw.first_offset, poll, stamps, at_end=raw.at_end, size=raw.size)))
     # Each refused message is stored by exactly one shard, the same one whenever it is read again.
     out[raw.partition % shards][1].rejects.extend(item.rejects)
     return out

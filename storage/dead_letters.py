@@ -149,7 +149,7 @@ class DeadLetters:
             if after is not None:
                 self.one(after)
             query = f"{_LETTERS} WHERE {_WHERE} {'' if after is None else _OLDER} {_NEWEST}"
-            return [_letter(row) for row in self._connection.execute(query.encode(), parameters)]
+            return [_letter(row) for row in self._connection.execute(query.encode(), parameters, binary=True)]
 
     def counts(self, selection: Selection) -> dict[str, int]:
         """How many of each reason, most first."""
@@ -175,7 +175,7 @@ class DeadLetters:
         }  # fmt: skip
         with postgres.foreign_errors(self._where):
             query = f'{_LETTERS} WHERE {_WHERE} ORDER BY d.topic, d.partition, d."offset"'
-            return [_letter(row) for row in self._connection.execute(query.encode(), parameters)]
+            return [_letter(row) for row in self._connection.execute(query.encode(), parameters, binary=True)]
 
     def pages(self, selection: Selection) -> Iterator[list[Letter]]:
         """All of them, in order of arrival; not those that are refused after this was called."""

@@ -12,7 +12,7 @@ temporary table and a merge from there, for one table: 20 rows 0.5 ms instead of
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -105,6 +105,9 @@ SHARDS = """
     WHERE s.shard = f.shard
 """
 
+
+#: Values of dead letters in one statement.
+LETTER_BYTES = 4 << 20
 
 _MUST_BE_NEW = ("members_pkey", "transitions_pkey")
 
@@ -201,7 +204,8 @@ class ShardWriter:
             pairs = rows.pairs_of(flips)
             deleted = _members(connection, flips, pairs)
             _log(connection, sent, flips, rows.users_of(new))
-            _dead_letters(connection, [(commit.shard, letter) for commit in new for letter in commit.dead_letters])
+            for letters in _portions([(commit.shard, letter) for commit in new for letter in commit.dead_letters]):
+                _dead_letters(connection, letters)
             _progress(connection, new, positions)
             pipeline.sync()
             for cursor, expected in deleted:
@@ -286,9 +290,19 @@ def _log(connection: Connection, sent: rows.Messages, flips: rows.Flips, users: 
     )
 
 
+def _portions(letters: Sequence[tuple[int, DeadLetter]]) -> Iterator[Sequence[tuple[int, DeadLetter]]]:
+    """Of so many bytes, about: on its way to the server a statement is in memory several times."""
+    start = size = 0
+    for place, (_, letter) in enumerate(letters):
+        if size > LETTER_BYTES:
+            yield letters[start:place]
+            start, size = place, 0
+        size += len(letter.value or b"")
+    if start < len(letters):
+        yield letters[start:]
+
+
 def _dead_letters(connection: Connection, letters: Sequence[tuple[int, DeadLetter]]) -> None:
-    if not letters:
-        return
     by_origin = {(messages.clean(x.topic), x.partition, x.offset): (shard, x) for shard, x in letters}
     each = [letter for _, letter in by_origin.values()]
     stored = connection.execute(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from segmentation.compile.plan import Plan, structure
 from segmentation.errors import TidegateError
+from segmentation.evaluate.ahead import split
 from segmentation.evaluate.arrivals import known_at, repeats
 from segmentation.evaluate.columns import Columnar
 from segmentation.evaluate.deltas import Deltas
@@ -102,14 +103,7 @@ class Shard:
         """The rows that take effect by now; live ones that are ahead of the clock go on waiting."""
         if not self._live:
             return arrived
-        due = []
-        for rows in arrived:
-            ahead = rows["known"] > clock
-            if ahead.any():
-                self._waiting.append({name: column[ahead] for name, column in rows.items()})
-                rows = {name: column[~ahead] for name, column in rows.items()}
-            if len(rows["time"]):
-                due.append(rows)
+        due, self._waiting = split(arrived, clock)
         return due
 
     def _arrive(self, poll: Poll, step: Step) -> Columns | None:

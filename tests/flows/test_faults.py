@@ -138,21 +138,21 @@ def test_pace() -> None:
     assert pace.may_read(0, 8)
     pace.emitted(0, 16, 100)
     assert not pace.may_read(0, 16) and pace.may_read(1, 0)
-    pace.reached(0, {0: 16})
+    pace.reached(0, {0: 16}, 1)
     assert not pace.may_read(0, 16), "the other shard has not"
-    pace.reached(1, {0: 8})
+    pace.reached(1, {0: 8}, 1)
     assert pace.may_read(0, 16)
     pace.emitted(0, 17, 2_000)
     assert not pace.may_read(0, 17), "too many bytes"
-    pace.reached(0, {0: 17})
-    pace.reached(1, {0: 17})
+    pace.reached(0, {0: 17}, 1)
+    pace.reached(1, {0: 17}, 1)
     assert pace.may_read(0, 17)
     pace.emitted(0, 40, 100)
     pace.handed(0, {0: 40})
     pace.quiet(1, {0: 40})
     pace.quiet(0, {0: 41})
     assert pace.done(0) == 17 and not pace.may_read(0, 40), "the end of the input does not commit what came before"
-    pace.reached(0, {0: 40})
+    pace.reached(0, {0: 40}, 1)
     pace.quiet(0, {0: 41})
     assert pace.done(0) == 40 and pace.may_read(0, 40)
 
