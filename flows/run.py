@@ -12,6 +12,7 @@ from datetime import timedelta
 from bytewax.run import cli_main
 
 from flows import kafka, metrics, relay
+from flows.backlog import watch_outbox
 from flows.dataflow import build
 from flows.engine import Engine, Goal, StartAgain
 from flows.placement import Placement, bytewax_placement
@@ -171,11 +172,12 @@ def _metrics(settings: Settings, placement: Placement) -> Iterator[None]:
 
 @contextmanager
 def _around(engine: Engine) -> Iterator[None]:
-    """What runs beside the flow: in the first process the relay; in a cluster the others' progress."""
+    """What runs beside the flow: in the first process relay and watches; in a cluster the others' progress."""
     end = threading.Event()
     beside = []
     if engine.placement.process == 0:
         beside.append(threading.Thread(target=relay.relay_forever, args=(engine.settings, end), name="relay"))
+        beside.append(threading.Thread(target=watch_outbox, args=(engine.settings, end), name="outbox"))
         if not engine.goal.until_end:
             beside.append(threading.Thread(target=watch_partitions, args=(engine, end), name="partitions"))
     if engine.placement.processes > 1:

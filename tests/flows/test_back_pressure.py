@@ -10,8 +10,8 @@ import numpy as np
 import psutil
 import pytest
 
+from flows import backlog, metrics, sink, source
 from flows import engine as engine_module
-from flows import sink, source
 from flows.clock import now_us
 from flows.items import ShardPoll, Work
 from flows.pace import Pace
@@ -46,22 +46,24 @@ def test_the_memory_does_not_follow_what_waits(make_world: Make, spawn: Spawn, e
         process = spawn(world.environment(database_url=proxy.url, kafka_options=options))
         until(lambda: world.taken() == 1_000, "the first taken", alive=[process])
         memory = psutil.Process(process.pid).memory_info
-        before = memory().rss
+        before, grown = memory().rss, 0
+
+        def grow() -> bool:
+            nonlocal grown
+            before_that, grown = grown, max(grown, memory().rss - before)
+            return grown > before_that
+
         proxy.freeze()
         end = now_us()
         produce(world.bootstrap, world.topic, some_events(WAITING, 2_000, end))
-        grown, still = 0, 0
+        still = 0
         while still < 20:  # two seconds without growing
             threading.Event().wait(0.1)
-            still = still + 1 if memory().rss - before <= grown else 0
-            grown = max(grown, memory().rss - before)
+            still = 0 if grow() else still + 1
         assert process.poll() is None and world.taken() == 1_000
         stalled = grown
         proxy.thaw()
-        while world.taken() < WAITING + 1_000:
-            grown = max(grown, memory().rss - before)
-            assert process.poll() is None
-            threading.Event().wait(0.05)
+        until(lambda: (grow(), world.taken() == WAITING + 1_000)[1], "all counted", 180, alive=[process])
         print(f"grown by {stalled >> 20} MB while {WAITING:,} events waited, by {grown >> 20} MB when all were counted")
         assert stalled < STALLED_MB << 20 and grown < COUNTED_MB << 20
         until(lambda: watermark(world) > end, "time goes on", alive=[process])
@@ -98,6 +100,21 @@ def test_reads_without_messages_do_not_pile_up(
         assert ticks > 0, "there were some"
     until(lambda: watermark(world) > stalled, "time goes on", alive=[engine])
     engine.end()
+
+
+def test_what_waits_for_kafka_is_counted(make_world: Make, embedded_broker: str) -> None:
+    world = make_world(embedded_broker)
+    end = threading.Event()
+    watch = threading.Thread(target=backlog.watch_outbox, args=(world.settings(), end))
+    world.execute(
+        "INSERT INTO tidegate.outbox (shard, kind, key) SELECT 0, 'transition', 'u' FROM generate_series(1, 1234)"
+    )
+    watch.start()
+    try:
+        until(lambda: ({}, 1234.0) in metrics.values("tidegate_outbox_messages"), "they are counted")
+    finally:
+        end.set()
+        watch.join()
 
 
 def test_ticks_wait_for_the_slowest_shard() -> None:
