@@ -3,29 +3,28 @@
 import os
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 POINTS = ("state_write", "chunk_write", "in_transaction", "after_commit", "before_publish", "after_publish", "clean")
-#: How often the other faults happen in a whole torture.
 OTHERS = {
     "lost_answer": 6, "drop_database": 4, "cut_database": 4, "freeze_database": 3, "drop_kafka": 2, "cut_kafka": 2,
     "freeze_kafka": 2, "restart_database": 3, "crash_database": 3, "restart_kafka": 2, "crash_kafka": 2, "revive": 4,
     "terminate": 4, "rescale": 2,
 }  # fmt: skip
+#: Faults that need nothing but time to go on; some of them happen when the stream has ended.
+ALWAYS = ("kill", "terminate", "cut_database", "crash_database", "restart_database", "drop_kafka")
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """From TORTURE_* variables. others: how often each fault that is no kill; seconds: all of the faults' time."""
+    """From TORTURE_* variables. faults: how often each; seconds: the most time for all of them; rate: happenings
+    a second; off: the protection that is taken away."""
 
     seed: int
-    kills: int = 50
-    points: int = 10
-    others: Mapping[str, int] = field(default_factory=lambda: OTHERS)
+    faults: Mapping[str, int]
     seconds: float = 1500.0
-    rate: float = 150.0
+    rate: float = 100.0
     users: int = 500
-    checkpoint_every: float = 1.0
     off: str | None = None
 
     @staticmethod
@@ -33,16 +32,16 @@ class Options:
         def given(name: str, default: float) -> float:
             return float(os.environ.get(f"TORTURE_{name}") or default)
 
-        share = given("OTHERS", 1.0)
+        faults = {"kill": int(given("KILLS", 50)), **dict.fromkeys(POINTS, int(given("POINTS", 10))), **OTHERS}
+        if named := os.environ.get("TORTURE_FAULTS"):
+            faults = {name: int(times) for name, times in (each.split("=") for each in named.split())}
         return Options(
             int(os.environ.get("TORTURE_SEED") or random.SystemRandom().randrange(1 << 32)),
-            int(given("KILLS", 50)),
-            int(given("POINTS", 10)),
-            {name: round(count * share) for name, count in OTHERS.items()},
+            faults,
             given("SECONDS", 1500),
-            given("RATE", 150),
+            given("RATE", 100),
             int(given("USERS", 500)),
-            off=os.environ.get("TORTURE_OFF"),
+            os.environ.get("TORTURE_OFF"),
         )
 
 
@@ -61,18 +60,15 @@ class Fault:
     length: float
 
 
-def plan(options: Options) -> list[Fault]:
+def plan(options: Options) -> tuple[list[Fault], list[Fault]]:
+    """Those that happen while events come, and those that happen afterwards."""
     draw = random.Random(options.seed)
-    kinds = ["kill"] * options.kills
-    for point in POINTS:
-        kinds += [point] * options.points
-    for kind, times in options.others.items():
-        kinds += [kind] * times
+    kinds = [kind for kind, times in options.faults.items() for _ in range(times)]
     draw.shuffle(kinds)
-    return [
+    faults = [
         Fault(
             kind,
-            draw.choices((1, 2, 4), (60, 25, 15))[0],
+            draw.choices((1, 2, 4), (65, 25, 10))[0],
             draw.random() < 0.7,
             draw.choice((0.3, 1.5, 4.0)) * draw.random(),
             draw.random(),
@@ -80,3 +76,6 @@ def plan(options: Options) -> list[Fault]:
         )
         for kind in kinds
     ]
+    some = len(faults) // 20
+    after = [fault for fault in faults if fault.kind in ALWAYS][-some:] if some else []
+    return [fault for fault in faults if fault not in after], after

@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from tests.torture.cluster import ROOT, Cluster, Unwell, until
@@ -18,12 +17,10 @@ from tests.torture.plan import POINTS, Fault, Options, plan
 from tests.torture.stream import AHEAD, Events, Stream
 from tests.torture.world import HORIZON, WINDOW_SECONDS, World
 
-#: Faults that still happen when the stream has ended and only time goes on.
-AFTER_THE_STREAM = 4
 #: An armed process that has not come to its fail-point by then will not.
 POINT_SECONDS = 60.0
 #: A replaced engine that writes all the time is told so with its next commit.
-REVIVED_SECONDS = 30.0
+REVIVED_SECONDS, UNPROTECTED_SECONDS = 30.0, 5.0
 VERIFIED = re.compile(r"^verified: (\d+) transitions, (\d+) missing, (\d+) extra, (\d+) repeated$", re.M)
 
 
@@ -44,8 +41,7 @@ class Torture:
 
     def run(self) -> None:
         """Raises Unwell where the engine does not recover, or the time is up."""
-        faults = plan(self.options)
-        live, after = faults[: -AFTER_THE_STREAM or None], faults[-AFTER_THE_STREAM:]
+        live, after = plan(self.options)
         events = Events(self.options.seed, self.options.users, HORIZON)
         stream = Stream(self.world.kafka.bootstrap, "events", events, self.options.rate)
         try:
@@ -171,16 +167,16 @@ class Torture:
         old = self._engine(1)
         self._progress(old)
         time_passes(fault.moment)
-        old.signal(signal.SIGSTOP)
+        self._stop_between_commits(old)
         self.cluster = None
         new = self._engine(1)
-        with suppress(Unwell):  # the old one may hold a lock that a new one has to wait for
-            until(lambda: new.begun, "the new one begins", 5)
-            self._progress(new)
+        until(lambda: new.begun, "the new engine begins", cluster=new)
+        self._progress(new)
         time_passes(fault.length)
         old.signal(signal.SIGCONT)
+        patience = REVIVED_SECONDS if self.options.off is None else UNPROTECTED_SECONDS
         try:
-            until(lambda: bool(old.ended), "the old engine sees that it was replaced", REVIVED_SECONDS)
+            until(lambda: bool(old.ended), "the old engine sees that it was replaced", patience)
         except Unwell as unwell:
             # What it does then is for the verifier to say; it alone goes on.
             self.say(str(unwell))
@@ -191,6 +187,19 @@ class Torture:
         if code != 2 or "taken over by another engine" not in old.members[0].said:
             raise Unwell(f"the old engine ended with {code}; see {old.members[0].log}")
         self._progress(new)
+
+    def _stop_between_commits(self, cluster: Cluster) -> None:
+        """In the middle of one it would hold locks, for which a new engine waits."""
+        busy = "SELECT FROM pg_stat_activity WHERE application_name = 'tidegate engine' AND state <> 'idle'"
+
+        def stopped() -> bool:
+            cluster.signal(signal.SIGSTOP)
+            if not self.world.query(busy):
+                return True
+            cluster.signal(signal.SIGCONT)
+            return False
+
+        until(stopped, "a moment without a commit", cluster=cluster)
 
 
 def time_passes(seconds: float) -> None:
@@ -204,7 +213,7 @@ def torture(options: Options, folder: Path) -> int:
     """The exit code; the last line printed is the result."""
     print(f"torture: seed {options.seed} (TORTURE_SEED={options.seed} has the same plan); {folder}", flush=True)
     well = True
-    with World(folder, options.checkpoint_every) as world:
+    with World(folder) as world:
         run = Torture(world, options)
         try:
             run.run()

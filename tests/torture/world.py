@@ -25,9 +25,10 @@ from tests.torture.verifier.arrivals import Rules
 
 DEFINITIONS = Path(__file__).with_name("definitions")
 EVENTS, TRANSITIONS, DEAD_LETTERS = "events", "segment-transitions", "events-dead-letter"
+CHECKPOINT_EVERY = 1.0
 SHARDS, LATENESS, HORIZON, SKEW = 4, 0.25, 60.0, FAR_AHEAD - 10
 #: Longer than the longest window.
-WINDOW_SECONDS = 21.0
+WINDOW_SECONDS = 11.0
 
 #: The processes are killed, not the machine: what the operating system has is safe without a flush.
 OPTIONS = {"fsync": "off", "synchronous_commit": "on", "max_connections": "200"}
@@ -60,10 +61,9 @@ class Database(EmbeddedPostgres):
 class World:
     """Context manager. `environment` is the engine's, by way of the proxies; `url`, `kafka.bootstrap` go straight."""
 
-    def __init__(self, folder: Path, checkpoint_every: float) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._stack = ExitStack()
-        self.checkpoint_every = checkpoint_every
 
     def __enter__(self) -> "World":
         with ExitStack() as stack:
@@ -102,7 +102,7 @@ class World:
             "database_url": make_conninfo(self.url, host="127.0.0.1", port=self.database_proxy.port),
             "kafka": f"127.0.0.1:{self.kafka_proxy.port}", "events_topic": EVENTS, "transitions_topic": TRANSITIONS,
             "dead_letter_topic": DEAD_LETTERS, "shards": SHARDS, "lateness": LATENESS, "dedupe_horizon": HORIZON,
-            "max_skew": SKEW, "checkpoint_every": self.checkpoint_every, "engine_metrics_port": 0,
+            "max_skew": SKEW, "checkpoint_every": CHECKPOINT_EVERY, "engine_metrics_port": 0,
         }  # fmt: skip
         settings = {f"TIDEGATE_{name.upper()}": str(value) for name, value in values.items()}
         return {**os.environ, **settings, **more}

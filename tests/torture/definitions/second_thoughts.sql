@@ -2,5 +2,5 @@
 description: A window with two ends, as the population
 */
 SELECT user_id FROM events
-WHERE event_time BETWEEN now() - INTERVAL '20 seconds' AND now() - INTERVAL '4 seconds'
+WHERE event_time BETWEEN now() - INTERVAL '10 seconds' AND now() - INTERVAL '2 seconds'
 GROUP BY user_id HAVING count(*) >= 2
