@@ -1,4 +1,8 @@
-"""The engine's processes: started as users start them, watched, killed, started again."""
+"""The engine as users run it: one process, several under `--workers`, or several hosts; watched, killed, started again.
+
+Where there is no supervisor of the product's own, this is the service manager: what ends with code 75 is started
+again, anything else that ends by itself is an error.
+"""
 
 import signal
 import socket
@@ -8,13 +12,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+import psutil
 
 from tests.torture.world import World
 
 ROOT = Path(__file__).parents[2]
-#: Survivors of a lost process may take this long to end by themselves, s; then they are ended.
-GRACE_SECONDS = 3.0
-WAIT_SECONDS = 90.0
+WAIT_SECONDS = 120.0
+AGAIN = 75
+#: `supervised`: `tidegate run --workers N`. `hosts`: N times `tidegate run -i I -a ADDRESSES`.
+Manner = Literal["alone", "supervised", "hosts"]
 
 
 class Unwell(Exception):
@@ -23,6 +31,8 @@ class Unwell(Exception):
 
 @dataclass(slots=True)
 class Member:
+    """A process that we started."""
+
     process: "subprocess.Popen[bytes]"
     log: Path
 
@@ -34,35 +44,52 @@ class Member:
     def said(self) -> str:
         return self.log.read_text(errors="replace")
 
+    @property
+    def last_words(self) -> str:
+        lines = self.said.strip().splitlines()
+        return f"ended with {self.process.returncode}, saying {lines[-1] if lines else ''!r} ({self.log})"
+
 
 class Cluster:
-    """`start` gives it processes; afterwards it is a list of them. At most one cluster at a time is `current`."""
-
     count = 0
 
-    def __init__(self, world: World, processes: int, armed: str | None = None, off: str | None = None) -> None:
+    def __init__(
+        self, world: World, processes: int, manner: Manner, armed: str | None = None, off: str | None = None
+    ) -> None:
         """armed: the fail-point of one of them, `name:n`; off: the protection that is taken away."""
-        addresses = ";".join(f"127.0.0.1:{_free_port()}" for _ in range(processes))
-        Cluster.count += 1
-        self.world = world
-        self.members: list[Member] = []
-        self._tokens = world.tokens()
-        logs = world.folder / "logs"
-        logs.mkdir(exist_ok=True)
+        self.world, self.processes, self.manner, self._off = world, processes, manner, off
+        self._armed = armed
+        self._logs = world.folder / "logs"
+        self._logs.mkdir(exist_ok=True)
         #: Is there when the fail-point has been reached.
-        self.mark = logs / f"{Cluster.count:04d}-{armed}"
-        for number in range(processes):
-            more: dict[str, str] = {}
-            if armed and number == _armed_process(armed, processes):
-                more = {"TORTURE_POINT": armed, "TORTURE_MARK": str(self.mark)}
-            if off:
-                more["TORTURE_OFF"] = off
-            place = ["-i", str(number), "-a", addresses] if processes > 1 else []
-            log = logs / f"{Cluster.count:04d}-{number}.log"
+        self.mark = self._logs / f"{Cluster.count + 1:04d}-{armed}"
+        self.members: list[Member] = []
+        self.kills = 0
+        self._start()
+
+    def _start(self) -> None:
+        Cluster.count += 1
+        self._tokens = self.world.tokens()
+        more = {"TORTURE_OFF": self._off} if self._off else {}
+        if self._armed:
+            # The relay runs in the first process; the rest is to be found in every one.
+            number = 0 if "publish" in self._armed else self.processes - 1
+            more |= {
+                "TORTURE_POINT": self._armed, "TORTURE_MARK": str(self.mark), "TORTURE_PROCESS": str(number),
+            }  # fmt: skip
+        arguments: list[list[str]] = [[]]
+        if self.manner == "supervised":
+            arguments = [["--workers", str(self.processes)]]
+        elif self.manner == "hosts":
+            addresses = ";".join(f"127.0.0.1:{_free_port()}" for _ in range(self.processes))
+            arguments = [["-i", str(number), "-a", addresses] for number in range(self.processes)]
+        self.members = []
+        for number, given in enumerate(arguments):
+            log = self._logs / f"{Cluster.count:04d}-{number}.log"
             with log.open("wb") as output:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "tests.torture.worker", "run", *place], cwd=ROOT,
-                    env=world.environment(**more), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                    [sys.executable, "-m", "tests.torture.worker", "run", *given], cwd=ROOT,
+                    env=self.world.environment(**more), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 )  # fmt: skip
             self.members.append(Member(process, log))
 
@@ -70,38 +97,68 @@ class Cluster:
     def ended(self) -> list[Member]:
         return [member for member in self.members if not member.alive]
 
-    def kill(self, number: int) -> bool:
-        """SIGKILL to one of them; False where it had ended before."""
-        member = self.members[number]
-        alive = member.alive
-        member.process.kill()
-        member.process.wait()
-        return alive
-
-    def clear(self, grace: float = GRACE_SECONDS) -> None:
-        """After one was lost: the others end by themselves, or are ended."""
-        deadline = time.monotonic() + grace
-        while len(self.ended) < len(self.members) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        for member in self.members:
-            member.process.kill()
-            member.process.wait()
-
-    def terminate(self) -> None:
-        """SIGTERM to the first ends all of them in order, each with code 0; before they began, to each."""
-        begun = self.begun
-        for member in self.members[: 1 if begun else None]:
-            member.process.send_signal(signal.SIGTERM)
-        until(lambda: len(self.ended) == len(self.members), "all processes end after SIGTERM")
-        codes = [member.process.returncode for member in self.members]
-        if begun and any(codes):
-            raise Unwell(f"after SIGTERM the processes ended with {codes}; see {self.members[0].log}")
-
     @property
     def begun(self) -> bool:
         """Have all shards been taken over, which comes after everything that may fail at a start?"""
         tokens = self.world.tokens()
         return bool(tokens) and (not self._tokens or all(now > then for now, then in zip(tokens, self._tokens)))
+
+    def tend(self) -> None:
+        """The service manager's round: starts again what ended for a reason that passes; Unwell for any other."""
+        if not self.ended:
+            return
+        if any(member.process.returncode != AGAIN for member in self.ended):
+            raise Unwell(f"a process {self.ended[0].last_words}")
+        until(lambda: len(self.ended) == len(self.members), "the other processes of the cluster end too")
+        print(f"            a process {self.ended[0].last_words}; starting it again", flush=True)
+        self._start()
+
+    def kill(self, place: float) -> None:
+        """SIGKILL to one of the processes that do the work; place in [0, 1) says which."""
+        pids: list[int] = []
+
+        def found() -> bool:
+            pids[:] = self._workers()
+            return bool(pids)
+
+        until(found, "there is a process to kill", cluster=self)
+        psutil.Process(pids[int(place * len(pids))]).kill()
+        self.kills += 1
+
+    def _workers(self) -> list[int]:
+        if self.manner == "supervised":
+            return [child.pid for child in psutil.Process(self.members[0].process.pid).children()]
+        return [member.process.pid for member in self.members if member.alive]
+
+    def lost(self, patient: bool) -> None:
+        """After a process was killed: a supervisor goes on by itself, hosts break off and are started again.
+
+        patient: or else all of them are killed before they know.
+        """
+        if self.manner == "supervised":
+            return
+        if patient:
+            until(lambda: len(self.ended) == len(self.members), "those that are left over end by themselves")
+            codes = {member.process.returncode for member in self.members}
+            if not codes <= {-signal.SIGKILL, AGAIN}:
+                raise Unwell(f"after one was killed, the processes ended with {codes}; see {self.members[0].log}")
+        self.clear()
+
+    def clear(self) -> None:
+        """SIGKILL to all that is left."""
+        for member in self.members:
+            member.process.kill()
+            member.process.wait()
+
+    def terminate(self) -> None:
+        """SIGTERM to those that we started: all end in order. Before they have begun they may just end."""
+        begun = self.begun
+        for member in self.members:
+            member.process.send_signal(signal.SIGTERM)
+        until(lambda: len(self.ended) == len(self.members), "all processes end after SIGTERM")
+        codes = [member.process.returncode for member in self.members]
+        if (begun and not set(codes) <= {0, AGAIN}) or (AGAIN in codes and self.manner != "hosts"):
+            raise Unwell(f"after SIGTERM the processes ended with {codes}; see {self.members[0].log}")
 
     def signal(self, number: signal.Signals) -> None:
         for member in self.members:
@@ -111,21 +168,14 @@ class Cluster:
 def until(
     condition: Callable[[], bool], what: str, seconds: float = WAIT_SECONDS, cluster: Cluster | None = None
 ) -> None:
-    """Waits; Unwell after that time, or when a process of the cluster ends meanwhile."""
+    """Waits, and tends the cluster meanwhile; Unwell after that time."""
     deadline = time.monotonic() + seconds
     while not condition():
-        if cluster is not None and cluster.ended:
-            member = cluster.ended[0]
-            last = member.said.strip().splitlines()[-1:] or ["nothing"]
-            raise Unwell(f"a process ended with {member.process.returncode}, saying {last[0]!r} ({member.log})")
+        if cluster is not None:
+            cluster.tend()
         if time.monotonic() > deadline:
             raise Unwell(f"not within {seconds:g} s: {what}")
         time.sleep(0.02)
-
-
-def _armed_process(point: str, processes: int) -> int:
-    """The relay runs in the first process; the rest is to be found in every one."""
-    return 0 if "publish" in point else processes - 1
 
 
 def _free_port() -> int:

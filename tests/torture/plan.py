@@ -5,6 +5,8 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tests.torture.cluster import Manner
+
 POINTS = ("state_write", "chunk_write", "in_transaction", "after_commit", "before_publish", "after_publish", "clean")
 OTHERS = {
     "lost_answer": 6, "drop_database": 4, "cut_database": 4, "freeze_database": 3, "drop_kafka": 2, "cut_kafka": 2,
@@ -47,13 +49,13 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """processes: of the engine that it hits. moment: s after which; first: does the engine get something done before?
-
-    place: in [0, 1), which process, or which passing of a fail-point; length: s, of what lasts.
+    """processes, manner: of the engine that it hits. moment: s after which; first: does the engine get something done
+    before? place: in [0, 1), which process, or which passing of a fail-point; length: s, of what lasts.
     """
 
     kind: str
     processes: int
+    manner: Manner
     first: bool
     moment: float
     place: float
@@ -65,17 +67,19 @@ def plan(options: Options) -> tuple[list[Fault], list[Fault]]:
     draw = random.Random(options.seed)
     kinds = [kind for kind, times in options.faults.items() for _ in range(times)]
     draw.shuffle(kinds)
-    faults = [
-        Fault(
+    faults = []
+    for kind in kinds:
+        processes = 1 if kind == "revive" else draw.choices((1, 2, 4), (65, 25, 10))[0]
+        fault = Fault(
             kind,
-            draw.choices((1, 2, 4), (65, 25, 10))[0],
+            processes,
+            "alone" if processes == 1 else draw.choices(("supervised", "hosts"), (70, 30))[0],
             draw.random() < 0.7,
             draw.choice((0.3, 1.5, 4.0)) * draw.random(),
             draw.random(),
             2.5 * draw.random(),
         )
-        for kind in kinds
-    ]
+        faults.append(fault)
     some = len(faults) // 20
     after = [fault for fault in faults if fault.kind in ALWAYS][-some:] if some else []
     return [fault for fault in faults if fault not in after], after

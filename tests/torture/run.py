@@ -12,13 +12,15 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.torture.cluster import ROOT, Cluster, Unwell, until
+from tests.torture.cluster import ROOT, Cluster, Manner, Unwell, until
 from tests.torture.plan import POINTS, Fault, Options, plan
 from tests.torture.stream import AHEAD, Events, Stream
 from tests.torture.world import HORIZON, WINDOW_SECONDS, World
 
 #: An armed process that has not come to its fail-point by then will not.
-POINT_SECONDS = 60.0
+POINT_SECONDS = 90.0
+#: Of one supervisor's processes.
+SUPERVISOR_KILLS = 4
 #: A replaced engine that writes all the time is told so with its next commit.
 REVIVED_SECONDS, UNPROTECTED_SECONDS = 30.0, 5.0
 VERIFIED = re.compile(r"^verified: (\d+) transitions, (\d+) missing, (\d+) extra, (\d+) repeated$", re.M)
@@ -45,7 +47,7 @@ class Torture:
         events = Events(self.options.seed, self.options.users, HORIZON)
         stream = Stream(self.world.kafka.bootstrap, "events", events, self.options.rate)
         try:
-            self._progress(self._engine(1))
+            self._progress(self._engine())
             for fault in live:
                 self._strike(fault)
         finally:
@@ -54,7 +56,7 @@ class Torture:
         settled_us = (time.time() + AHEAD + WINDOW_SECONDS) * 1e6
         for fault in after:
             self._strike(fault)
-        cluster = self._engine(1)
+        cluster = self._engine()
         until(lambda: (self.world.watermark_us() or 0) > settled_us, "every window settles", cluster=cluster)
         until(lambda: not self.world.unsent(), "the outbox is empty", cluster=cluster)
         cluster.terminate()
@@ -62,7 +64,7 @@ class Torture:
 
     def end(self) -> None:
         if self.cluster is not None:
-            self.cluster.clear(0)
+            self.cluster.clear()
 
     def say(self, words: str) -> None:
         print(f"{time.monotonic() - self._began:7.1f} s  {words}", flush=True)
@@ -76,22 +78,24 @@ class Torture:
             raise Unwell(f"the time is up ({self.options.seconds:g} s) after {sum(self.done.values())} faults")
         self._special[fault.kind](fault)
         self.done[fault.kind] += 1
-        self.say(
-            f"{fault.kind} {self.done[fault.kind]}, {fault.processes} process{'es' if fault.processes > 1 else ''}; "
-            f"{self.world.committed()} messages taken"
-        )
+        engine = fault.manner if fault.processes == 1 else f"{fault.processes} {fault.manner}"
+        self.say(f"{fault.kind} {self.done[fault.kind]} ({engine}); {self.world.committed()} messages taken")
 
-    def _engine(self, processes: int, armed: str | None = None) -> Cluster:
+    def _engine(self, processes: int = 1, manner: Manner = "alone", armed: str | None = None) -> Cluster:
         """The one that runs if it is like that, else a new one."""
         running = self.cluster
-        if running is not None and not running.ended:
-            if not armed and len(running.members) == processes:
+        if running is not None and len(running.ended) < len(running.members):
+            like = (running.processes, running.manner) == (processes, manner)
+            # A supervisor waits longer before each new start: it is not to be killed for ever.
+            if like and not armed and running.kills < SUPERVISOR_KILLS:
                 return running
             running.terminate()
-        elif running is not None:
-            running.clear(0)
-        self.cluster = Cluster(self.world, processes, armed, self.options.off)
+        self.cluster = Cluster(self.world, processes, manner, armed, self.options.off)
         return self.cluster
+
+    def _hit(self, fault: Fault, armed: bool = False, times: int = 4) -> Cluster:
+        point = f"{fault.kind}:{1 + int(fault.place * times)}" if armed else None
+        return self._engine(fault.processes, fault.manner, point)
 
     def _progress(self, cluster: Cluster | None) -> None:
         """Every shard stores a step more than now."""
@@ -105,27 +109,32 @@ class Torture:
         return [step for (step,) in self.world.query("SELECT step FROM tidegate.shards ORDER BY shard")]
 
     def _kill(self, fault: Fault) -> None:
-        cluster = self._engine(fault.processes)
+        cluster = self._hit(fault)
         if fault.first:
             self._progress(cluster)
         time_passes(fault.moment)
-        if not cluster.kill(int(fault.place * fault.processes)):
-            raise Unwell(f"a process had ended before it was killed; see {cluster.members[0].log}")
-        cluster.clear(fault.length)
+        cluster.kill(fault.place)
+        self._after_loss(fault, cluster)
 
     def _point(self, fault: Fault) -> None:
-        cluster = self._engine(fault.processes, f"{fault.kind}:{1 + int(fault.place * 4)}")
+        cluster = self._hit(fault, armed=True)
         until(cluster.mark.exists, f"a process dies by {fault.kind}", POINT_SECONDS)
-        until(lambda: any(m.process.poll() == -signal.SIGKILL for m in cluster.members), "the process is gone")
-        cluster.clear(fault.length)
+        cluster.kills += 1
+        self._after_loss(fault, cluster)
+
+    def _after_loss(self, fault: Fault, cluster: Cluster) -> None:
+        # Hosts that have not found each other yet wait for a minute.
+        cluster.lost(patient=fault.first and fault.length < 1)
+        if cluster.manner == "supervised" and fault.first:
+            self._progress(cluster)  # nobody but the supervisor does anything for it
 
     def _lost_answer(self, fault: Fault) -> None:
-        cluster = self._engine(fault.processes, f"{fault.kind}:{1 + int(fault.place * 20)}")
+        cluster = self._hit(fault, armed=True, times=20)
         until(cluster.mark.exists, "a commit's answer is lost", POINT_SECONDS, cluster)
         self._progress(cluster)
 
     def _cut_off(self, fault: Fault) -> None:
-        cluster = self._engine(fault.processes)
+        cluster = self._hit(fault)
         self._progress(cluster)
         verb, what = fault.kind.split("_")
         proxy = self.world.database_proxy if what == "database" else self.world.kafka_proxy
@@ -142,7 +151,7 @@ class Torture:
         self._progress(cluster)
 
     def _restart(self, fault: Fault) -> None:
-        cluster = self._engine(fault.processes)
+        cluster = self._hit(fault)
         self._progress(cluster)
         verb, what = fault.kind.split("_")
         if what == "database":
@@ -152,7 +161,7 @@ class Torture:
         self._progress(cluster)
 
     def _terminate(self, fault: Fault) -> None:
-        cluster = self._engine(fault.processes)
+        cluster = self._hit(fault)
         if fault.first:
             self._progress(cluster)
         time_passes(fault.moment)
@@ -160,16 +169,16 @@ class Torture:
 
     def _rescale(self, fault: Fault) -> None:
         for processes in (1, 2, 4, 1):
-            self._progress(self._engine(processes))
+            self._progress(self._engine(processes, "alone" if processes == 1 else "supervised"))
 
     def _revive(self, fault: Fault) -> None:
         """A stopped engine is replaced by another, and comes back."""
-        old = self._engine(1)
+        old = self._engine()
         self._progress(old)
         time_passes(fault.moment)
         self._stop_between_commits(old)
         self.cluster = None
-        new = self._engine(1)
+        new = self._engine()
         until(lambda: new.begun, "the new engine begins", cluster=new)
         self._progress(new)
         time_passes(fault.length)
@@ -180,7 +189,7 @@ class Torture:
         except Unwell as unwell:
             # What it does then is for the verifier to say; it alone goes on.
             self.say(str(unwell))
-            new.clear(0)
+            new.clear()
             self.cluster = old
             return
         code = old.members[0].process.returncode
@@ -194,6 +203,7 @@ class Torture:
 
         def stopped() -> bool:
             cluster.signal(signal.SIGSTOP)
+            time_passes(0.2)  # what is on its way arrives
             if not self.world.query(busy):
                 return True
             cluster.signal(signal.SIGCONT)

@@ -4,6 +4,7 @@ The product knows nothing of this. Here its functions are wrapped before its own
 
 TORTURE_POINT=name:n   at the n-th time (from 1) that the point of this name is passed, the process kills itself
 TORTURE_MARK=file      is made just before, and keeps a process that is started later from doing the same
+TORTURE_PROCESS=i      which process of a cluster does that
 TORTURE_OFF=name       takes a protection away (tests.torture.unprotected), to show that it is missed
 
 Always on: the reservoir's chunks are small, so that there are some; and every step that is committed is copied
@@ -13,9 +14,11 @@ and does not store those that the same commit saves.
 
 import json
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from flows import supervisor
 from segmentation.state import log
 from storage import writer
 from storage.commits import Commit
@@ -48,13 +51,27 @@ def make_small_chunks() -> None:
     log.CHUNK_ROWS, log.LATE_ROWS, log.LONG_ROWS = CHUNK_ROWS, CHUNK_ROWS // 4, 4 * CHUNK_ROWS
 
 
+def _ours(command: list[str]) -> list[str]:
+    """A supervisor's command for its processes: this program again."""
+    assert command.count("console.main") == 1
+    return [word.replace("console.main", __spec__.name) for word in command]
+
+
+def _process() -> str:
+    """This process's number in its cluster; 0 without a cluster, none for a supervisor."""
+    if "--workers" in sys.argv:
+        return "none"
+    return sys.argv[sys.argv.index("-i") + 1] if "-i" in sys.argv else "0"
+
+
 def main() -> None:
     make_small_chunks()
     record_steps()
     if off := os.environ.get("TORTURE_OFF"):
         unprotected.OFF[off]()
+    wrap(supervisor, "child_command", lambda command: lambda arguments: _ours(command(arguments)))
     mark = os.environ.get("TORTURE_MARK")
-    if mark and not os.path.exists(mark):
+    if mark and not os.path.exists(mark) and os.environ["TORTURE_PROCESS"] == _process():
         name, _, count = os.environ["TORTURE_POINT"].partition(":")
         points.arm(name, int(count), mark)
     from console.main import main as tidegate
