@@ -165,6 +165,21 @@ class Cluster:
             member.process.send_signal(number)
 
 
+def command(world: World, arguments: list[str], armed: str | None = None) -> Member:
+    """Another command of the product's, started; armed: a fail-point of it."""
+    Cluster.count += 1
+    log = world.folder / "logs" / f"{Cluster.count:04d}-{arguments[0]}.log"
+    more = {} if armed is None else {
+        "TORTURE_POINT": armed, "TORTURE_MARK": str(log.with_suffix(".mark")), "TORTURE_PROCESS": "0",
+    }  # fmt: skip
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.torture.worker", *arguments], cwd=ROOT, env=world.environment(**more),
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+        )  # fmt: skip
+    return Member(process, log)
+
+
 def until(
     condition: Callable[[], bool], what: str, seconds: float = WAIT_SECONDS, cluster: Cluster | None = None
 ) -> None:

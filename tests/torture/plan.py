@@ -11,8 +11,10 @@ POINTS = ("state_write", "chunk_write", "in_transaction", "after_commit", "befor
 OTHERS = {
     "lost_answer": 6, "drop_database": 4, "cut_database": 4, "freeze_database": 3, "drop_kafka": 2, "cut_kafka": 2,
     "freeze_kafka": 2, "restart_database": 3, "crash_database": 3, "restart_kafka": 2, "crash_kafka": 2, "revive": 4,
-    "terminate": 4, "rescale": 2,
+    "terminate": 4, "rescale": 2, "reshard": 2, "killed_reshard": 5,
 }  # fmt: skip
+#: Where a reshard is killed; None: after a random time.
+RESHARD_POINTS = (None, "state_write", "chunk_write", "dealt", "clean")
 #: Faults that need nothing but time to go on; some of them happen when the stream has ended.
 ALWAYS = ("kill", "terminate", "cut_database", "crash_database", "restart_database", "drop_kafka")
 

@@ -10,6 +10,7 @@
 | before_publish | when the relay has its messages from the outbox, and none is sent |
 | after_publish | when Kafka has them, and the outbox does not know |
 | clean | when one of the old files is deleted |
+| dealt | when `tidegate reshard` has made the new shards valid, and the old ones' files are still there |
 """
 
 import os
@@ -20,7 +21,7 @@ from types import TracebackType
 from typing import Any
 
 from flows.relay_transactions import Transactions
-from storage import outbox, postgres, writer
+from storage import outbox, postgres, reshard, writer
 from tests.torture.wrapping import wrap
 
 FILES = (".state", ".parquet", ".index")
@@ -148,6 +149,18 @@ def _clean(reached: Reached) -> None:
     wrap(Path, "unlink", around)
 
 
+def _dealt(reached: Reached) -> None:
+    def around(store: Function) -> Function:
+        def stored(*given: Any) -> int:
+            moved: int = store(*given)
+            reached()
+            return moved
+
+        return stored
+
+    wrap(reshard, "store", around)
+
+
 POINTS: dict[str, Callable[[Reached], None]] = {
     "state_write": _writing((".state.",)),
     "chunk_write": _writing((".parquet.", ".index.")),
@@ -157,4 +170,5 @@ POINTS: dict[str, Callable[[Reached], None]] = {
     "before_publish": _before_publish,
     "after_publish": _after_publish,
     "clean": _clean,
+    "dealt": _dealt,
 }

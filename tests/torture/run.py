@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.torture.cluster import ROOT, Cluster, Manner, Unwell, until
-from tests.torture.plan import POINTS, Fault, Options, plan
+from tests.torture.cluster import ROOT, Cluster, Manner, Unwell, command, until
+from tests.torture.plan import POINTS, RESHARD_POINTS, Fault, Options, plan
 from tests.torture.stream import AHEAD, Events, Stream
 from tests.torture.world import HORIZON, WINDOW_SECONDS, World
 
@@ -35,7 +35,7 @@ class Torture:
         self._draw = random.Random(options.seed + 1)
         self._special: dict[str, Callable[[Fault], None]] = {
             "kill": self._kill, "lost_answer": self._lost_answer, "revive": self._revive, "rescale": self._rescale,
-            "terminate": self._terminate,
+            "terminate": self._terminate, "reshard": self._reshard, "killed_reshard": self._reshard,
             **{f"{verb}_{what}": self._cut_off for verb in ("drop", "cut", "freeze") for what in ("database", "kafka")},
             **{f"{verb}_{what}": self._restart for verb in ("restart", "crash") for what in ("database", "kafka")},
             **{point: self._point for point in POINTS},
@@ -71,7 +71,7 @@ class Torture:
 
     @property
     def kills(self) -> int:
-        return sum(self.done[kind] for kind in ("kill", *POINTS))
+        return sum(self.done[kind] for kind in ("kill", "killed_reshard", *POINTS))
 
     def _strike(self, fault: Fault) -> None:
         if time.monotonic() - self._began > self.options.seconds:
@@ -170,6 +170,28 @@ class Torture:
     def _rescale(self, fault: Fault) -> None:
         for processes in (1, 2, 4, 1):
             self._progress(self._engine(processes, "alone" if processes == 1 else "supervised"))
+
+    def _reshard(self, fault: Fault) -> None:
+        """With an engine that has ended, or was killed; the first one may be killed itself, the second one is not."""
+        if self.cluster is not None:
+            self.cluster.terminate() if fault.first and not self.cluster.ended else self.cluster.clear()
+            self.cluster = None
+        there = self.world.shards()
+        count = str(next(n for n in (8, 4, 6)[int(fault.place * 2) :] if n != there))
+        if fault.kind == "killed_reshard":
+            point = RESHARD_POINTS[self.done[fault.kind] % len(RESHARD_POINTS)]
+            first = command(self.world, ["reshard", count], point and f"{point}:{1 + int(fault.length)}")
+            if point is None:
+                time_passes(fault.moment)
+                first.process.kill()
+            until(lambda: not first.alive, "the reshard is killed")
+            if first.process.returncode != -signal.SIGKILL:
+                raise Unwell(f"the reshard was not killed by {point}: it {first.last_words}")
+        second = command(self.world, ["reshard", count])
+        until(lambda: not second.alive, "the shards are dealt out anew")
+        if second.process.returncode or self.world.shards() != int(count):
+            raise Unwell(f"the reshard {second.last_words}")
+        self._progress(self._engine(fault.processes, fault.manner))
 
     def _revive(self, fault: Fault) -> None:
         """A stopped engine is replaced by another, and comes back."""

@@ -14,14 +14,15 @@ from segmentation.events.split import split
 from segmentation.types import NEVER
 from storage.definitions_folder import read_definitions
 from tests.torture.stream import DELAYS, Events, Sending
-from tests.torture.verifier.arrivals import Part, Rules
+from tests.torture.verifier.arrivals import Epoch, Part, Rules
 from tests.torture.verifier.decode import Message
 from tests.torture.verifier.found import Letter, Transition
 
 DEFINITIONS = Path(__file__).with_name("definitions")
-RULES = Rules(shards=4, partitions=len(DELAYS), lateness_us=250_000, horizon_us=30_000_000)
+RULES = Rules(partitions=len(DELAYS), lateness_us=250_000, horizon_us=30_000_000)
 SKEW_US = 20_000_000
 IDLE_US = 250_000
+SHARDS = 4
 START = 1_767_225_600.0
 SHARD_RULES = RULES.partitions, RULES.lateness_us, RULES.horizon_us, True
 
@@ -31,7 +32,7 @@ class Simulated:
     """What would be in Kafka, in Postgres' record, and in the log."""
 
     messages: list[Message] = field(default_factory=list)
-    steps: dict[int, list[tuple[int, list[Part]]]] = field(default_factory=dict)
+    epochs: list[Epoch] = field(default_factory=list)
     transitions: list[Transition] = field(default_factory=list)
     letters: list[Letter] = field(default_factory=list)
 
@@ -39,7 +40,7 @@ class Simulated:
 def simulate(seed: int, happenings: int, users: int, per_second: float) -> Simulated:
     """Some `happenings` of the stream, then quiet until every window has settled; read in polls of any size."""
     draw = random.Random(seed)
-    out = Simulated(steps={shard: [] for shard in range(RULES.shards)})
+    out = Simulated()
     logs = _logs(seed, happenings, users, per_second, out)
     engine = _Engine(logs, out)
     now = START
@@ -75,8 +76,10 @@ class _Engine:
         folder = read_definitions(DEFINITIONS)
         self.plan = compile_files(folder.files, folder.schema)
         self.decoder = Decoder(folder.schema, SKEW_US)
-        self.shards = [Shard(self.plan, *SHARD_RULES) for _ in range(RULES.shards)]
+        self.shards = [Shard(self.plan, *SHARD_RULES) for _ in range(SHARDS)]
         self.logs, self.out = logs, out
+        self.steps: dict[int, list[tuple[int, list[Part]]]] = {shard: [] for shard in range(SHARDS)}
+        out.epochs.append(Epoch(SHARDS, self.steps))
         self.position = [0] * len(logs)
         self.newest = [0] * len(logs)
 
@@ -94,13 +97,13 @@ class _Engine:
         offsets = np.arange(first, end, dtype=np.int64)
         decoded = self.decoder.decode([m.value for m in messages], offsets, stamps) if messages else None
         rows = decoded.rows if decoded is not None and len(decoded.rows) else None
-        parts = [None] * RULES.shards if rows is None else split(rows, RULES.shards)
+        parts = [None] * SHARDS if rows is None else split(rows, SHARDS)
         high = NEVER if rows is None else int(rows.high[-1])
         for reject in decoded.rejects if decoded is not None else ():
             self._letter(messages[reject.index], str(reject.reason))
         for number, (shard, mine) in enumerate(zip(self.shards, parts)):
             step = shard.run([Poll(partition, end, clock, high, watermark, mine)])
-            record = self.out.steps[number]
+            record = self.steps[number]
             taken = [Part(part.partition, part.next_offset, part.clock, part.watermark) for part in step.parts]
             record.append((len(record) + 1, taken))
             for late_partition, offset in step.too_late:

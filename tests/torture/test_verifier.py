@@ -4,14 +4,15 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from tests.torture.cluster import ROOT
-from tests.torture.simulated import DEFINITIONS, RULES, SKEW_US, Simulated, simulate
+from tests.torture.simulated import DEFINITIONS, RULES, SHARDS, SKEW_US, Simulated, simulate
 from tests.torture.verifier.__main__ import ENGINE
-from tests.torture.verifier.arrivals import account, by_partition
+from tests.torture.verifier.arrivals import Epoch, Part, Rules, Steps, account, by_partition
 from tests.torture.verifier.compare import Figures
 from tests.torture.verifier.decode import Decoder, Message, Refused
 from tests.torture.verifier.expected import Expected, expected
@@ -19,7 +20,7 @@ from tests.torture.verifier.found import transitions_of
 
 
 def judged(found: Simulated) -> Expected:
-    return expected(found.messages, found.steps, DEFINITIONS, RULES, SKEW_US)
+    return expected(found.messages, found.epochs, DEFINITIONS, RULES, SKEW_US)
 
 
 def figures(wanted: Expected, found: Simulated) -> Figures:
@@ -84,14 +85,32 @@ def test_the_record_is_not_believed_blindly() -> None:
             events.append(decoder.read(message))
         except Refused:
             continue
-    log, steps = by_partition(events), found.steps[0]
-    assert account(0, steps, log, RULES).complaints == []
-    assert len(account(0, steps[:5] + steps[6:], log, RULES).complaints) >= 1, "a step is missing"
-    assert len(account(0, [*steps[:5], steps[4], *steps[5:]], log, RULES).complaints) >= 1, "a step is there twice"
-    number, parts = steps[20]
-    early = [replace(parts[0], watermark=parts[0].clock + 1)]
-    found_early = account(0, [*steps[:20], (number, early), *steps[21:]], log, RULES)
-    assert any("watermark" in words for words in found_early.complaints)
+    log, steps = by_partition(events), found.epochs[0].steps
+
+    def complaints(*first: tuple[int, Sequence[Part]], rest: Steps) -> list[str]:
+        epoch = Epoch(SHARDS, {**steps, 0: [*first, *rest]})
+        return account([epoch], log, RULES).complaints
+
+    mine = steps[0]
+    assert complaints(rest=mine) == []
+    assert any("follows step" in words for words in complaints(*mine[:5], rest=mine[6:])), "a step is missing"
+    assert any("follows step" in words for words in complaints(*mine[:5], rest=mine[4:])), "a step is there twice"
+    number, parts = mine[20]
+    early = replace(parts[0], watermark=parts[0].clock + 1)
+    assert any("is not within" in words for words in complaints(*mine[:20], (number, [early]), rest=mine[21:]))
+    back = replace(parts[0], next_offset=0)
+    assert any("goes back" in words for words in complaints(*mine[:20], (number, [back]), rest=mine[21:]))
+
+
+def test_shards_are_dealt_out_anew_only_where_they_stand_together() -> None:
+    part = Part(0, 1, 10_000_000, 5_000_000)
+    rules = Rules(1, 250_000, 1_000_000)
+    together = [Epoch(2, {0: [(1, [part])], 1: [(1, [part])]}), Epoch(4, {3: [(3, [part])]})]
+    made = account(together, {}, rules)
+    assert made.complaints == []
+    assert made.watermarks == [5_000_000] * 4
+    apart = [Epoch(2, {0: [(1, [part])]}), Epoch(4, {})]
+    assert "different places" in account(apart, {}, rules).complaints[0]
 
 
 def test_the_order_in_the_topic_counts() -> None:

@@ -26,17 +26,25 @@ from tests.torture.verifier.arrivals import Rules
 DEFINITIONS = Path(__file__).with_name("definitions")
 EVENTS, TRANSITIONS, DEAD_LETTERS = "events", "segment-transitions", "events-dead-letter"
 CHECKPOINT_EVERY = 1.0
-SHARDS, LATENESS, HORIZON, SKEW = 4, 0.25, 60.0, FAR_AHEAD - 10
+FIRST_SHARDS, LATENESS, HORIZON, SKEW = 4, 0.25, 60.0, FAR_AHEAD - 10
 #: Longer than the longest window.
 WINDOW_SECONDS = 11.0
 
 #: The processes are killed, not the machine: what the operating system has is safe without a flush.
 OPTIONS = {"fsync": "off", "synchronous_commit": "on", "max_connections": "200"}
-STEPS = """
+#: What is recorded beside the product: every step that was ever committed, and every change of the number of shards.
+RECORD = """
     CREATE SCHEMA torture;
     CREATE TABLE torture.steps (
-        place bigint GENERATED ALWAYS AS IDENTITY, shard integer NOT NULL, number bigint NOT NULL, parts json NOT NULL
+        place bigint GENERATED ALWAYS AS IDENTITY, layout integer, shard integer, number bigint, parts json
     );
+    CREATE FUNCTION torture.new_layout() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN INSERT INTO torture.steps (layout) VALUES (NEW.shards); RETURN NEW; END
+    $$;
+    CREATE TRIGGER first_layout AFTER INSERT ON tidegate.engine
+        FOR EACH ROW EXECUTE FUNCTION torture.new_layout();
+    CREATE TRIGGER new_layout AFTER UPDATE ON tidegate.engine
+        FOR EACH ROW WHEN (OLD.shards <> NEW.shards) EXECUTE FUNCTION torture.new_layout();
 """
 
 
@@ -76,7 +84,7 @@ class World:
             stack.enter_context(self.database)
             self.database_proxy = stack.enter_context(TcpProxy(("127.0.0.1", self.database.port)))
             migrate(self.url)
-            self.query(STEPS)
+            self.query(RECORD)
             self._create_topics()
             self._stack = stack.pop_all()
         return self
@@ -101,7 +109,7 @@ class World:
             "definitions": self.folder / "definitions", "storage_url": self.folder / "storage",
             "database_url": make_conninfo(self.url, host="127.0.0.1", port=self.database_proxy.port),
             "kafka": f"127.0.0.1:{self.kafka_proxy.port}", "events_topic": EVENTS, "transitions_topic": TRANSITIONS,
-            "dead_letter_topic": DEAD_LETTERS, "shards": SHARDS, "lateness": LATENESS, "dedupe_horizon": HORIZON,
+            "dead_letter_topic": DEAD_LETTERS, "shards": self.shards(), "lateness": LATENESS, "dedupe_horizon": HORIZON,
             "max_skew": SKEW, "checkpoint_every": CHECKPOINT_EVERY, "engine_metrics_port": 0,
         }  # fmt: skip
         settings = {f"TIDEGATE_{name.upper()}": str(value) for name, value in values.items()}
@@ -124,6 +132,10 @@ class World:
         found: int | None = self.query("SELECT min(watermark) FROM tidegate.shards")[0][0]
         return found
 
+    def shards(self) -> int:
+        found = self.query("SELECT shards FROM tidegate.engine")
+        return found[0][0] if found else FIRST_SHARDS
+
     def tokens(self) -> list[int]:
         """Of the shards; none before the first start."""
         return [token for (token,) in self.query("SELECT token FROM tidegate.shards ORDER BY shard")]
@@ -144,7 +156,7 @@ class World:
         """What the verifier is to be asked, as a file."""
         question = Question(
             self.kafka.bootstrap, EVENTS, TRANSITIONS, DEAD_LETTERS, str(self.folder / "definitions"),
-            round(SKEW * 1e6), Rules(SHARDS, len(DELAYS), round(LATENESS * 1e6), round(HORIZON * 1e6)),
+            round(SKEW * 1e6), Rules(len(DELAYS), round(LATENESS * 1e6), round(HORIZON * 1e6)),
         )  # fmt: skip
         path = self.folder / "question.json"
         path.write_text(json.dumps(asdict(question)))

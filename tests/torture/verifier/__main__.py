@@ -36,7 +36,7 @@ class Question:
 def verify(question: Question, url: str) -> tuple[Expected, Figures]:
     there = stored(url)
     messages = messages_of(question.kafka, question.events_topic)
-    wanted = expected(messages, there.steps, Path(question.definitions), question.rules, question.max_skew_us)
+    wanted = expected(messages, there.epochs, Path(question.definitions), question.rules, question.max_skew_us)
     figures = Figures()
     figures.wrong(wanted.complaints)
     compare_stored(wanted, there, figures)

@@ -7,11 +7,13 @@ the shard's is the least of all and never goes back; an event is known at the gr
 times of its user's earlier arrivals, and that watermark.
 
 What the record says is not simply believed: a watermark outside of what clock and events allow, an offset that
-goes back, a step that is missing or there twice, is a complaint.
+goes back, a step that is missing or there twice, shards that are dealt out anew while they stand at different
+places, is a complaint.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 from xxhash import xxh3_64_intdigest
@@ -31,6 +33,18 @@ class Part:
     watermark: int
 
 
+#: (number, parts), in order of their commit.
+Steps = Sequence[tuple[int, Sequence[Part]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """As long as there were so many shards: the steps of each."""
+
+    shards: int
+    steps: Mapping[int, Steps]
+
+
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """`index` counts the user's accepted events from 0."""
@@ -42,15 +56,17 @@ class Arrival:
 
 @dataclass(slots=True)
 class Account:
-    """What a shard made of its messages. watermark: the last one, µs; reached: first offset not taken."""
+    """What was made of all messages. watermarks: of each shard at the end, µs."""
 
     arrivals: list[Arrival] = field(default_factory=list)
     too_late: list[Event] = field(default_factory=list)
     repeated: int = 0
     late: int = 0
-    watermark: int = NEVER
-    reached: dict[int, int] = field(default_factory=dict)
+    watermarks: list[int] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
+
+    def watermark_of(self, user_id: str) -> int:
+        return self.watermarks[shard_of(user_id, len(self.watermarks))]
 
 
 def shard_of(user_id: str, shards: int) -> int:
@@ -59,46 +75,99 @@ def shard_of(user_id: str, shards: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    shards: int
     partitions: int
     lateness_us: int
     horizon_us: int
 
 
-def account(
-    shard: int, steps: Sequence[tuple[int, Sequence[Part]]], log: Mapping[int, Sequence[Event]], rules: Rules
-) -> Account:
-    """steps: (number, parts) in order; log: per partition all accepted events of all users, by offset."""
-    return _Shard(shard, log, rules).run(steps)
+def account(epochs: Sequence[Epoch], log: Mapping[int, Sequence[Event]], rules: Rules) -> Account:
+    """log: per partition all accepted events of all users, by offset."""
+    book = _Book(log, rules)
+    shards = [_Shard(book, shard, epochs[0].shards) for shard in range(epochs[0].shards)]
+    number = 0
+    for epoch in epochs:
+        if len(shards) != epoch.shards:
+            if any(shard.standing() != shards[0].standing() for shard in shards):
+                book.out.complaints.append(f"record: the {len(shards)} shards stand at different places when dealt out")
+            shards = [shards[0].heir(shard, epoch.shards) for shard in range(epoch.shards)]
+        numbers = [shard.run(epoch.steps.get(shard.number, ()), number + 1) for shard in shards]
+        # New shards are saved as the step after the furthest of the old ones.
+        number = max(numbers) + 1
+    for shard in shards:
+        shard.take_the_rest()
+    book.out.watermarks = [shard.watermark for shard in shards]
+    return book.out
+
+
+class _Book:
+    """What belongs to users, whose shard may become another one, and what comes out."""
+
+    def __init__(self, log: Mapping[int, Sequence[Event]], rules: Rules) -> None:
+        self.log, self.rules = log, rules
+        self.out = Account()
+        self._seen: set[tuple[str, str, int]] = set()
+        self._newest: dict[str, int] = {}
+        self._count: Counter[str] = Counter()
+
+    def arrive(self, event: Event, watermark: int) -> None:
+        user = event.user_id
+        if event.time < watermark - self.rules.horizon_us:
+            self.out.too_late.append(event)
+            return
+        identity = (user, event.event_id, event.time)
+        if identity in self._seen:
+            self.out.repeated += 1
+            return
+        self._seen.add(identity)
+        self.out.late += event.time < watermark
+        known_at = max(event.time, self._newest.get(user, NEVER), watermark)
+        self._newest[user] = max(self._newest.get(user, NEVER), event.time)
+        self.out.arrivals.append(Arrival(event, self._count[user], known_at))
+        self._count[user] += 1
 
 
 class _Shard:
-    def __init__(self, shard: int, log: Mapping[int, Sequence[Event]], rules: Rules) -> None:
-        self.shard, self.log, self.rules = shard, log, rules
-        self.out = Account(reached=dict.fromkeys(range(rules.partitions), 0))
-        self.next = dict.fromkeys(range(rules.partitions), 0)  # place in the log
-        self.high = dict.fromkeys(range(rules.partitions), NEVER)
-        self.behind = dict.fromkeys(range(rules.partitions), NEVER)  # watermarks
-        self.clock = NEVER
-        self.seen: set[tuple[str, str, int]] = set()
-        self.newest: dict[str, int] = {}
-        self.count: Counter[str] = Counter()
+    """reached: first offset not taken; next: its place in the log; high: largest event time; behind: watermark.
 
-    def run(self, steps: Iterable[tuple[int, Sequence[Part]]]) -> Account:
-        expected = 1
+    All by partition, µs.
+    """
+
+    def __init__(self, book: _Book, number: int, shards: int) -> None:
+        self.book, self.number, self.shards = book, number, shards
+        partitions = range(book.rules.partitions)
+        self.reached, self.next = dict.fromkeys(partitions, 0), dict.fromkeys(partitions, 0)
+        self.high, self.behind = dict.fromkeys(partitions, NEVER), dict.fromkeys(partitions, NEVER)
+        self.clock = self.watermark = NEVER
+
+    def standing(self) -> tuple[object, ...]:
+        return self.reached, self.behind, self.clock, self.watermark
+
+    def heir(self, number: int, shards: int) -> "_Shard":
+        """One of `shards` new ones, which stand where this one does."""
+        new = _Shard(self.book, number, shards)
+        new.reached, new.next, new.high, new.behind = deepcopy((self.reached, self.next, self.high, self.behind))
+        new.clock, new.watermark = self.clock, self.watermark
+        return new
+
+    def run(self, steps: Steps, first: int) -> int:
+        """first: the number that the first step ought to have; returns that of the last one."""
+        last = first - 1
         for number, parts in steps:
-            if number != expected:
-                self._complain(f"step {number} follows step {expected - 1}")
-            expected = number + 1
+            if number != last + 1:
+                self._complain(f"step {number} follows step {last}")
+            last = number
             for part in parts:
                 self._part(part)
-        for partition in range(self.rules.partitions):  # what nobody took is missing from the log, so it is expected
+        return last
+
+    def take_the_rest(self) -> None:
+        """What nobody took is not in the engine's log, so it is to be missed there."""
+        for partition in self.reached:
             for event in self._events(partition, 1 << 62):
-                self._arrive(event, self.out.watermark)
-        return self.out
+                self._arrive(event)
 
     def _events(self, partition: int, end: int) -> Iterable[Event]:
-        events, at = self.log.get(partition, ()), self.next[partition]
+        events, at = self.book.log.get(partition, ()), self.next[partition]
         first = at
         while at < len(events) and events[at].offset < end:
             at += 1
@@ -112,42 +181,28 @@ class _Shard:
         for event in self._events(partition, part.next_offset):
             self.high[partition] = max(self.high[partition], event.time)
             own = max(self.behind[partition], self._allowed(partition))
-            self.out.watermark = max(self.out.watermark, min(own, others))
-            self._arrive(event, self.out.watermark)
-        if part.next_offset < self.out.reached[partition]:
-            self._complain(f"partition {partition} goes back from {self.out.reached[partition]} to {part.next_offset}")
-        self.out.reached[partition] = max(self.out.reached[partition], part.next_offset)
+            self.watermark = max(self.watermark, min(own, others))
+            self._arrive(event)
+        if part.next_offset < self.reached[partition]:
+            self._complain(f"partition {partition} goes back from {self.reached[partition]} to {part.next_offset}")
+        self.reached[partition] = max(self.reached[partition], part.next_offset)
         least = max(self.behind[partition], self._allowed(partition))
-        most = max(least, self.clock - self.rules.lateness_us)
+        most = max(least, self.clock - self.book.rules.lateness_us)
         if not least <= part.watermark <= most:
             self._complain(f"partition {partition}: watermark {part.watermark} is not within {least} and {most}")
         self.behind[partition] = max(self.behind[partition], part.watermark)
-        self.out.watermark = max(self.out.watermark, min(self.behind.values()))
+        self.watermark = max(self.watermark, min(self.behind.values()))
 
     def _allowed(self, partition: int) -> int:
         high = self.high[partition]
-        return min(high, self.clock) - self.rules.lateness_us if high > NEVER else NEVER
+        return min(high, self.clock) - self.book.rules.lateness_us if high > NEVER else NEVER
 
-    def _arrive(self, event: Event, watermark: int) -> None:
-        user = event.user_id
-        if shard_of(user, self.rules.shards) != self.shard:
-            return
-        if event.time < watermark - self.rules.horizon_us:
-            self.out.too_late.append(event)
-            return
-        identity = (user, event.event_id, event.time)
-        if identity in self.seen:
-            self.out.repeated += 1
-            return
-        self.seen.add(identity)
-        self.out.late += event.time < watermark
-        known_at = max(event.time, self.newest.get(user, NEVER), watermark)
-        self.newest[user] = max(self.newest.get(user, NEVER), event.time)
-        self.out.arrivals.append(Arrival(event, self.count[user], known_at))
-        self.count[user] += 1
+    def _arrive(self, event: Event) -> None:
+        if shard_of(event.user_id, self.shards) == self.number:
+            self.book.arrive(event, self.watermark)
 
     def _complain(self, words: str) -> None:
-        self.out.complaints.append(f"record of shard {self.shard}: {words}")
+        self.book.out.complaints.append(f"record of shard {self.number} of {self.shards}: {words}")
 
 
 def by_partition(events: Iterable[Event]) -> dict[int, list[Event]]:

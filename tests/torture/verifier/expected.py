@@ -2,12 +2,12 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from tests.torture.verifier.arrivals import Account, Part, Rules, account, by_partition, shard_of
+from tests.torture.verifier.arrivals import Account, Epoch, Rules, account, by_partition
 from tests.torture.verifier.decode import Decoder, Event, Message, Refused
 from tests.torture.verifier.found import Letter, Transition
 from tests.torture.verifier.judge import Flip, Judge
@@ -34,7 +34,7 @@ def definitions_in(folder: Path) -> dict[str, str]:
 
 def expected(
     messages: Sequence[Message],
-    steps: Mapping[int, Sequence[tuple[int, Sequence[Part]]]],
+    epochs: Sequence[Epoch],
     folder: Path,
     rules: Rules,
     max_skew_us: int,
@@ -48,24 +48,22 @@ def expected(
         except Refused as refused:
             letters.append(_letter(message, str(refused)))
     log = by_partition(accepted)
-    accounts = [account(shard, steps.get(shard, ()), log, rules) for shard in range(rules.shards)]
+    made = account(epochs, log, rules)
     places = {(message.partition, message.offset): message for message in messages}
-    late = [event for each in accounts for event in each.too_late]
-    letters += [_letter(places[event.partition, event.offset], "event_too_late") for event in late]
+    letters += [_letter(places[event.partition, event.offset], "event_too_late") for event in made.too_late]
 
-    arrivals = [arrival for each in accounts for arrival in each.arrivals]
-    users = {arrival.event.user_id for arrival in arrivals}
+    users = {arrival.event.user_id for arrival in made.arrivals}
     judge = Judge(decoder.columns, definitions_in(folder))
-    judge.load(arrivals, {user: accounts[shard_of(user, rules.shards)].watermark for user in users})
+    judge.load(made.arrivals, {user: made.watermark_of(user) for user in users})
     transitions = numbered(judge.flips())
-    members_at = min(each.watermark for each in accounts) - 1
-    complaints = [words for each in accounts for words in each.complaints] + _unsettled(accounts, members_at)
+    members_at = min(made.watermarks) - 1
+    complaints = [*made.complaints, *_unsettled(made, members_at)]
     members = folded(transitions)
     if judge.members(members_at) != set(members):
         complaints.append("the verifier contradicts itself: its log does not lead to the members that SQL gives")
     seen = Counter(
-        {"messages": len(messages), "events": len(arrivals), "late": sum(each.late for each in accounts),
-         "repeats": sum(each.repeated for each in accounts), "refused": len(letters), "users": len(users)}
+        {"messages": len(messages), "events": len(made.arrivals), "late": made.late, "repeats": made.repeated,
+         "refused": len(letters), "users": len(users), "layouts of shards": len(epochs)}
     )  # fmt: skip
     return Expected(transitions, members, users, letters, members_at, seen, complaints)
 
@@ -95,7 +93,7 @@ def _letter(message: Message, reason: str) -> Letter:
     return message.partition, message.offset, reason, message.key, message.value
 
 
-def _unsettled(accounts: Sequence[Account], members_at: int) -> list[str]:
+def _unsettled(made: Account, members_at: int) -> list[str]:
     """Membership by SQL alone means something only once every event is known."""
-    last = max((arrival.known_at for each in accounts for arrival in each.arrivals), default=members_at)
+    last = max((arrival.known_at for arrival in made.arrivals), default=members_at)
     return [f"the run ended {(last - members_at) / 1e6:.1f} s too early"] if last > members_at else []

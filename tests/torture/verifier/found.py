@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from tests.torture.verifier.arrivals import Part
+from tests.torture.verifier.arrivals import Epoch, Part
 from tests.torture.verifier.decode import Message
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -58,7 +58,7 @@ def messages_of(bootstrap: str, topic: str) -> list[Message]:
 @dataclass(slots=True)
 class Stored:
     """What Postgres holds. members: (segment, user) -> since, µs; counted: per segment, as view `segments` says;
-    steps: per shard, in order of their commit."""
+    epochs: the recorded steps."""
 
     transitions: list[Transition]
     members: dict[tuple[str, str], int]
@@ -66,8 +66,7 @@ class Stored:
     users: set[str]
     letters: list[Letter]
     unsent: int
-    steps: dict[int, list[tuple[int, list[Part]]]]
-    watermarks: dict[int, int]
+    epochs: list[Epoch]
     offsets: dict[int, dict[int, int]]
 
 
@@ -78,10 +77,7 @@ def stored(url: str) -> Stored:
         def rows(sql: str) -> list[tuple[Any, ...]]:
             return connection.execute(sql.encode()).fetchall()
 
-        steps: dict[int, list[tuple[int, list[Part]]]] = {}
-        for shard, number, parts in rows("SELECT shard, number, parts FROM torture.steps ORDER BY place"):
-            steps.setdefault(shard, []).append((number, [Part(*part) for part in parts]))
-        shards = rows("SELECT shard, watermark, offsets FROM tidegate.shards")
+        shards = rows("SELECT shard, offsets FROM tidegate.shards")
         return Stored(
             [
                 (user, seq, segment, entered, micros(at), cause)
@@ -94,10 +90,22 @@ def stored(url: str) -> Stored:
             {user for (user,) in rows("SELECT user_id FROM tidegate.users WHERE known")},
             rows('SELECT partition, "offset", reason, key, value FROM tidegate.dead_letters'),
             int(rows("SELECT count(*) FROM tidegate.outbox")[0][0]),
-            steps,
-            {shard: watermark for shard, watermark, _ in shards},
-            {shard: {int(p): offset for p, offset in offsets.items()} for shard, _, offsets in shards},
+            _epochs(rows("SELECT layout, shard, number, parts FROM torture.steps ORDER BY place")),
+            {shard: {int(p): offset for p, offset in offsets.items()} for shard, offsets in shards},
         )
+
+
+def _epochs(rows: list[tuple[Any, ...]]) -> list[Epoch]:
+    """Rows of (shards that there are from here on, or None; shard; number; parts)."""
+    epochs: list[Epoch] = []
+    steps: dict[int, list[tuple[int, list[Part]]]] = {}
+    for layout, shard, number, parts in rows:
+        if layout is not None:
+            steps = {}
+            epochs.append(Epoch(layout, steps))
+        else:
+            steps.setdefault(shard, []).append((number, [Part(*part) for part in parts]))
+    return epochs
 
 
 def transitions_of(messages: list[Message]) -> tuple[list[Transition], list[str]]:
