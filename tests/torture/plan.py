@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from tests.torture.cluster import Manner
 
-POINTS = ("state_write", "chunk_write", "in_transaction", "after_commit", "before_publish", "after_publish", "clean")
+POINTS = (
+    "state_write", "chunk_write", "in_transaction", "after_commit", "before_publish", "in_publish", "after_publish",
+    "clean",
+)  # fmt: skip
 OTHERS = {
     "lost_answer": 6, "drop_database": 4, "cut_database": 4, "freeze_database": 3, "drop_kafka": 2, "cut_kafka": 2,
     "freeze_kafka": 2, "restart_database": 3, "crash_database": 3, "restart_kafka": 2, "crash_kafka": 2, "revive": 4,

@@ -8,7 +8,8 @@
 | after_commit | when the database has committed, and nobody in the engine knows |
 | lost_answer | not at all: the answer to a COMMIT that was done is lost |
 | before_publish | when the relay has its messages from the outbox, and none is sent |
-| after_publish | when Kafka has them, and the outbox does not know |
+| in_publish | when Kafka has them, and its transaction is not committed |
+| after_publish | when it is, and the outbox does not know |
 | clean | when one of the old files is deleted |
 | dealt | when `tidegate reshard` has made the new shards valid, and the old ones' files are still there |
 """
@@ -126,6 +127,17 @@ def _before_publish(reached: Reached) -> None:
     wrap(outbox.Outbox, "next", around)
 
 
+def _in_publish(reached: Reached) -> None:
+    def around(commit: Function) -> Function:
+        def committing(self: Transactions) -> None:
+            reached()
+            commit(self)
+
+        return committing
+
+    wrap(Transactions, "_commit", around)
+
+
 def _after_publish(reached: Reached) -> None:
     def around(publish: Function) -> Function:
         def published(self: Transactions, batch: outbox.Batch) -> None:
@@ -168,6 +180,7 @@ POINTS: dict[str, Callable[[Reached], None]] = {
     "after_commit": _after_commit,
     "lost_answer": _after_commit,
     "before_publish": _before_publish,
+    "in_publish": _in_publish,
     "after_publish": _after_publish,
     "clean": _clean,
     "dealt": _dealt,

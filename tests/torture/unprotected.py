@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from flows import engine
+from flows.relay_transactions import Transactions
 from storage import writer
 from storage.commits import Commit
 from storage.engine_state import Takeover
@@ -55,6 +56,11 @@ def without_replay() -> None:
     wrap(engine, "take_over", around)
 
 
+def without_relay_record() -> None:
+    """A relay that starts does not look in Kafka whether the last batch was sent."""
+    wrap(Transactions, "sent", lambda sent: lambda self: None)
+
+
 def _hurried(found: Takeover) -> Takeover:
     if found.checkpoint is None:
         return found
@@ -73,4 +79,5 @@ def _before_admission(change: Callable[[writer.ShardWriter, Sequence[Commit], Lo
 
 OFF: dict[str, Callable[[], None]] = {
     "fencing": without_fencing, "idempotence": without_idempotence, "replay": without_replay,
+    "relay_record": without_relay_record,
 }  # fmt: skip
