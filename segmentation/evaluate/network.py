@@ -142,8 +142,10 @@ class Network:
         self.gates.load(state["gates"])
         self.registers.event_ids = state["event_ids"]
 
-    def adopt(self, other: "Network", theirs: Int64, ours: Int64, texts: Translation) -> None:
-        """What `other`, of the same plan, holds of its users `theirs`, for our new users `ours` (int64[n] both)."""
+    def adopt(self, other: "Network", numbers: Int64, texts: Translation) -> None:
+        """What `other`, of the same plan, holds of its users u with numbers[u] >= 0, under these new numbers."""
+        theirs = np.flatnonzero(numbers >= 0)
+        ours = numbers[theirs]
         self.cells.adopt(other.cells, theirs, ours)
         self.register_arena.adopt(other.register_arena, theirs, ours)
         self.registers.adopt(other.registers, ours, texts)

@@ -120,9 +120,9 @@ def _adopt(new: Shard, others: Sequence[tuple[Shard, Int64, Int64]]) -> None:
         new._make_room()
         new._newest[ours], new._applied[ours] = other._newest[theirs], other._applied[theirs]
         new._seq[ours] = other._seq[theirs]
-        new._network.adopt(other._network, theirs, ours, texts)
         here = np.full(len(numbers), -1, np.int64)
         here[theirs] = ours
+        new._network.adopt(other._network, here, texts)
         rows += [new._columnar.adopted(part, here, texts) for part in other._log.in_memory()]
         new._waiting += [new._columnar.adopted(part, here, texts) for part in other._waiting]
     new._log.adopt([other._log for other, _, _ in others], rows)
