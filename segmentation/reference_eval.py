@@ -133,6 +133,8 @@ def _aggregate(expr: Aggregate, rows: Sequence[Event], t: int) -> Result:
     pairs = [(_row(expr.arg, event, t), event) for event in counted]
     pairs = [(value, event) for value, event in pairs if value is not None]
     values = [value for value, _ in pairs]
+    if expr.distinct:
+        values = list(dict.fromkeys(values))
     if expr.function == "count":
         return len(values)
     if not values:
@@ -146,6 +148,12 @@ def _aggregate(expr: Aggregate, rows: Sequence[Event], t: int) -> Result:
             return min(pairs, key=_place)[0]
         case "arg_max":
             return max(pairs, key=_place)[0]
+        case "bool_or":
+            return any(values)
+        case "bool_and":
+            return all(values)
+        case "mode":
+            return _mode(sorted(pairs, key=_place))
     if not expr.arg.type.exact:
         raise TypeError(f"{expr.function} over {expr.arg.type} depends on the order of addition")
     if expr.function == "sum":
@@ -157,6 +165,14 @@ def _aggregate(expr: Aggregate, rows: Sequence[Event], t: int) -> Result:
 
 def _place(pair: tuple[Result, Event]) -> tuple[int, str]:
     return pair[1].time, pair[1].event_id
+
+
+def _mode(pairs: Sequence[tuple[Result, Event]]) -> Result:
+    """Of rows in order: the most frequent value; the first of several to occur."""
+    times: dict[Result, int] = {}
+    for value, _ in pairs:
+        times[value] = times.get(value, 0) + 1
+    return max(times, key=times.__getitem__)  # dicts keep their order, max takes the first
 
 
 def _scalar(expr: Expr, of: Callable[[Expr], Result]) -> Result:

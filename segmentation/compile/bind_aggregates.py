@@ -1,4 +1,4 @@
-"""Aggregates: count, sum, avg, min, max, arg_min and arg_max, each with its FILTER."""
+"""Aggregates, each with its DISTINCT and FILTER: what they take, and of which type they are."""
 
 from typing import TYPE_CHECKING
 
@@ -7,14 +7,19 @@ from sqlglot import exp
 from segmentation.compile import tree
 from segmentation.compile.bind_shape import Place, Reported, place_of
 from segmentation.compile.bind_types import DIGITS_MAX, WORDS
-from segmentation.compile.parse_expressions import FUNCTIONS
+from segmentation.compile.parse_expressions import arguments_of, function_of
 from segmentation.compile.problems import Position, Refused
 from segmentation.types import BIGINT, RATIO, Kind, Type, numeric
 
 if TYPE_CHECKING:
     from segmentation.compile.bind_expr import Binder
 
-_AGGREGATES = {"count", "sum", "avg", "min", "max", "arg_min", "arg_max"}
+_AGGREGATES = {
+    "count", "sum", "avg", "min", "max", "arg_min", "arg_max", "bool_or", "bool_and", "every", "mode",
+}  # fmt: skip
+_TRUTHS = ("bool_or", "bool_and", "every")
+#: Where DISTINCT makes a difference.
+_DISTINCT = ("count", "sum", "avg")
 _ORDERED = (Kind.TEXT, Kind.BIGINT, Kind.NUMERIC, Kind.DOUBLE, Kind.TIMESTAMPTZ, Kind.INTERVAL)
 
 
@@ -23,9 +28,13 @@ def aggregate(binder: "Binder", call: exp.Expr, filtered: exp.Filter | None) -> 
     at = place_of(call)
     if "name" in call.meta:  # FILTER behind a function that does not exist
         binder.bind(call)
-    function = FUNCTIONS.get(type(call), "")
+    function = function_of(call)
     if function not in _AGGREGATES:
         raise Refused(at, "FILTER belongs to an aggregate.", "Write count(*) FILTER (WHERE ...).")
+    given = arguments_of(call)
+    distinct = bool(given) and isinstance(given[0], exp.Distinct)
+    if distinct:
+        given[:1] = given[0].expressions
     if binder.place is Place.WHERE:
         raise Refused(at, f"WHERE looks at one event, and {function} at many.", "Put the condition into HAVING.")
     if binder.place is Place.SELECT:
@@ -41,7 +50,7 @@ def aggregate(binder: "Binder", call: exp.Expr, filtered: exp.Filter | None) -> 
     arg = condition = None
     try:
         binder.place = Place.ARGUMENT
-        arg = _argument(binder, function, call, at)
+        arg = _argument(binder, function, given, distinct, at)
     except Reported:
         failed = True
     except Refused as refused:
@@ -59,32 +68,42 @@ def aggregate(binder: "Binder", call: exp.Expr, filtered: exp.Filter | None) -> 
             binder.place = Place.HAVING
     if failed:
         raise Reported
-    if isinstance(arg, tree.Literal) and arg.value is not None and function == "count":
+    if isinstance(arg, tree.Literal) and arg.value is not None and function == "count" and not distinct:
         arg = None  # count(1) is count(*)
-    return tree.Aggregate(function, arg, condition, _type(function, arg, call), at=at)
+    if function == "every":
+        function = "bool_and"  # PostgreSQL's other name for it
+    if function in ("arg_min", "arg_max") and isinstance(arg, tree.Column) and arg.name == "event_time":
+        function = function.removeprefix("arg_")  # the first time is the smallest
+    distinct = distinct and function in _DISTINCT
+    return tree.Aggregate(function, arg, condition, _type(function, arg), distinct, at=at)
 
 
-def _argument(binder: "Binder", function: str, call: exp.Expr, at: Position) -> tree.Expr | None:
-    given = [call.args.get("this"), call.args.get("expression"), *call.expressions]
-    nodes = [each for each in given if each is not None]
-    if function == "count" and len(nodes) == 1 and isinstance(nodes[0], exp.Star):
+def _argument(
+    binder: "Binder", function: str, given: list[exp.Expr], distinct: bool, at: Position
+) -> tree.Expr | None:
+    if function == "count" and len(given) == 1 and isinstance(given[0], exp.Star) and not distinct:
         return None
     wanted = 2 if function.startswith("arg_") else 1
-    if len(nodes) != wanted:
+    if distinct and len(given) > 1 and wanted == 1:
+        remedy = "Count one column, or send the pair as a column of its own."
+        raise Refused(place_of(given[1]), f"{function}(DISTINCT ...) takes one argument.", remedy)
+    if len(given) != wanted:
         example = {1: f"{function}(x)", 2: f"{function}(x, event_time)"}[wanted]
         raise Refused(
             at,
-            f"{function} takes {wanted} argument{'s' if wanted > 1 else ''}, not {len(nodes)}.",
+            f"{function} takes {wanted} argument{'s' if wanted > 1 else ''}, not {len(given)}.",
             f"Write {'count(*) or ' if function == 'count' else ''}{example}.",
         )
-    arg, *order = (binder.value(node) for node in nodes)
+    arg, *order = (binder.value(node) for node in given)
     if order and not (isinstance(order[0], tree.Column) and order[0].name == "event_time"):
         reason = f"{function} is supported only in the order of event_time."
         raise Refused(order[0].at, reason, f"Write {function}(x, event_time).")
-    if _has_age(arg):
+    if distinct and (order or function == "mode"):
+        raise Refused(at, f"{function} of distinct values is not supported.", "Leave DISTINCT out.")
+    if _has_age(arg) and function not in _TRUTHS:
         reason = "now() in the argument of an aggregate is not supported."
         raise Refused(arg.at, reason, "Put it into FILTER (WHERE ...).")
-    _check(function, arg)
+    _check(function, arg, distinct)
     return arg
 
 
@@ -101,11 +120,11 @@ def _has_age(node: tree.Expr) -> bool:
     return False
 
 
-def _check(function: str, arg: tree.Expr) -> None:
+def _check(function: str, arg: tree.Expr, distinct: bool) -> None:
     kind, at = arg.type.kind, arg.at
     if kind is Kind.NULL:
         raise Refused(at, f"{function} of a constant NULL is always the same.", "Name a column.")
-    if function == "count":
+    if function == "count" and not (distinct and kind is Kind.RATIO):
         return
     if kind is Kind.RATIO:
         raise Refused(
@@ -124,15 +143,18 @@ def _check(function: str, arg: tree.Expr) -> None:
             raise Refused(at, f"{function} needs numbers, and this is {WORDS[kind]}.", _instead(kind))
     elif function in ("min", "max") and kind not in _ORDERED:
         raise Refused(at, f"{function} of {WORDS[kind]} is not supported.", _instead(kind))
+    elif function in _TRUTHS and kind is not Kind.BOOLEAN:
+        reason = f"{function} needs a condition, and this is {WORDS[kind]}."
+        raise Refused(at, reason, f"Write {function}(... > 0).")
 
 
 def _instead(kind: Kind) -> str:
     if kind is Kind.BOOLEAN:
-        return "Write count(*) FILTER (WHERE ...)."
+        return "Write count(*) FILTER (WHERE ...), bool_or(...) or bool_and(...)."
     return "Use count, min or max." if kind is not Kind.TEXT else "Use count, or a column of numbers."
 
 
-def _type(function: str, arg: tree.Expr | None, call: exp.Expr) -> Type:
+def _type(function: str, arg: tree.Expr | None) -> Type:
     if arg is None or function == "count":
         return BIGINT
     if function == "avg":

@@ -18,7 +18,7 @@ from segmentation.compile.bind_shape import Place, Reported, place_of
 from segmentation.compile.bind_tables import USER, Scope, only_users
 from segmentation.compile.bind_time import Operand, Span, is_time, settled
 from segmentation.compile.bind_types import WORDS, arithmetic, is_number
-from segmentation.compile.parse_expressions import FUNCTIONS
+from segmentation.compile.parse_expressions import function_of
 from segmentation.compile.problems import Position, Refused
 from segmentation.text import simple_lower
 from segmentation.types import BOOLEAN, NULL, TEXT, Kind
@@ -97,8 +97,10 @@ class Binder:
                 raise unsupported(node.meta["name"], at)
             if binder:
                 return binder(node)
-            if type(node) in FUNCTIONS:
+            if function_of(node):
                 return aggregate(self, node, None)
+            if isinstance(node, exp.Distinct):
+                raise Refused(place_of(node), "DISTINCT stands only in an aggregate.", "Write count(DISTINCT x).")
             raise Refused(place_of(node), "This is not supported here.", "Use a column, a constant or a function.")
         except Refused as refused:
             self.problems.append(refused)

@@ -1,19 +1,19 @@
 """Functions that definitions do not have: why not, and what to write instead."""
 
-from segmentation.compile.parse_expressions import FUNCTIONS
+from segmentation.compile.parse_expressions import FUNCTIONS, PLAIN_FUNCTIONS
 from segmentation.compile.problems import Position, Refused
 from segmentation.compile.suggest import closest
 
-_KNOWN = sorted({*FUNCTIONS.values(), "now"})
+_KNOWN = sorted({*FUNCTIONS.values(), *PLAIN_FUNCTIONS, "now"})
 _AVAILABLE = f"There are {', '.join(_KNOWN)}."
 _WINDOW = "Use a sliding window: event_time > now() - INTERVAL '30 days'."
 _CHANCE = "Remove it: membership must follow from the events alone."
 
 _UNSUPPORTED: dict[tuple[str, ...], str] = {
     ("date_trunc", "date_part", "extract", "date_bin", "time_bucket"): _WINDOW,
-    ("mode",): "Use arg_max(x, event_time) for the last value.",
-    ("bool_or", "any_value", "some"): "Write count(*) FILTER (WHERE ...) > 0.",
-    ("bool_and", "every"): "Write count(*) FILTER (WHERE NOT ...) = 0.",
+    ("any_value",): "Use arg_max(x, event_time) for the last value, mode(x) for the most frequent one.",
+    ("some", "logical_or", "boolor_agg"): "Use bool_or(...).",
+    ("logical_and", "booland_agg"): "Use bool_and(...).",
     ("first", "first_value"): "Use arg_min(x, event_time).",
     ("last", "last_value", "max_by", "argmax"): "Use arg_max(x, event_time).",
     ("min_by", "argmin"): "Use arg_min(x, event_time).",
@@ -31,9 +31,10 @@ _UNSUPPORTED: dict[tuple[str, ...], str] = {
         "Use now(), or a time with its zone: TIMESTAMPTZ '2026-01-01 00:00:00+00'.",
     ("to_timestamp", "make_timestamp", "make_timestamptz"): "Write TIMESTAMPTZ '2026-01-01 00:00:00+00'.",
     ("make_interval", "to_days", "to_hours", "to_minutes", "to_seconds", "to_weeks"): "Write INTERVAL '7 days'.",
-    ("count_distinct", "approx_count_distinct", "array_agg", "string_agg", "list", "json_agg", "median", "stddev",
-     "variance", "quantile", "percentile_cont", "percentile_disc"):
-        "Use count, sum, avg, min, max, arg_min or arg_max.",
+    ("count_distinct", "approx_count_distinct"): "Use count(DISTINCT x).",
+    ("array_agg", "string_agg", "list", "json_agg", "median", "stddev", "variance", "quantile", "percentile_cont",
+     "percentile_disc"):
+        "Use count, sum, avg, min, max, mode, arg_min or arg_max.",
     ("pow", "power", "sqrt", "exp", "ln", "log"): "Write products: x * x.",
     ("mod", "div"): "Use + - * / and comparisons.",
     ("abs", "sign"): "Write two comparisons: x > 5 OR x < -5.",

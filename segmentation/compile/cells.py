@@ -1,9 +1,11 @@
 """Aggregates as cells: which terms a count, a sum or a register is made of."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from segmentation.compile import tree
-from segmentation.compile.forms import FALSE, TRUE, by_age, conjunction, form
-from segmentation.compile.plan import Linear, Plan, Register, Term, walk
-from segmentation.compile.problems import Refused
+from segmentation.compile.forms import FALSE, TRUE, by_age, conjunction, form, two_valued
+from segmentation.compile.plan import Bag, Cell, Distinct, Linear, Plan, Register, Term, Values, walk
 from segmentation.types import FOREVER, TEXT, Kind
 
 #: Columns that every accepted event has.
@@ -18,17 +20,34 @@ class Cells:
         self._plan = plan
         self._linear: dict[Linear, int] = {}
         self._register: dict[Register, int] = {}
+        self._bag: dict[Bag, int] = {}
 
-    def linear(self, terms: list[Term]) -> int:
-        cell = Linear(tuple(sorted(terms, key=repr)))
+    def linear(self, terms: Sequence[Term], values: Sequence[Values] = ()) -> int:
+        cell = Linear(tuple(sorted(terms, key=repr)), tuple(sorted(values, key=repr)))
         if cell not in self._linear:
             self._linear[cell] = len(self._plan.linears)
             self._plan.linears.append(cell)
         return self._linear[cell]
 
+    def combined(self, parts: Sequence[tuple[int, int]]) -> int:
+        """The sum of cells, each times a factor."""
+        linears = [(self._plan.linears[number], factor) for number, factor in parts]
+        return self.linear(
+            [replace(term, coefficient=term.coefficient * f) for cell, f in linears for term in cell.terms],
+            [replace(values, coefficient=values.coefficient * f) for cell, f in linears for values in cell.values],
+        )
+
     def is_count(self, cell: int) -> bool:
-        """Never negative: the cell only counts rows."""
-        return all(term.arg is None and term.coefficient > 0 for term in self._plan.linears[cell].terms)
+        """Never negative: the cell only counts rows, or different values."""
+        linear = self._plan.linears[cell]
+        rows = all(term.arg is None and term.coefficient > 0 for term in linear.terms)
+        return rows and all(not values.summed and values.coefficient > 0 for values in linear.values)
+
+    def bag(self, bag: Bag) -> int:
+        if bag not in self._bag:
+            self._bag[bag] = len(self._plan.bags)
+            self._plan.bags.append(bag)
+        return self._bag[bag]
 
     def register(self, register: Register) -> int:
         if register not in self._register:
@@ -44,7 +63,7 @@ def terms_of(
 
     argument: the terms weigh the argument (sum); else they count. `also` narrows the rows further.
     """
-    parts = [form(part) for part in (where, aggregate.filter, also) if part is not None]
+    parts = [two_valued(part) for part in (where, aggregate.filter, also) if part is not None]
     arg = aggregate.arg
     if arg is not None and not argument and not _never_null(arg):
         parts.append(form(tree.Not(tree.IsNull(arg))))
@@ -61,26 +80,31 @@ def _never_null(arg: tree.Expr) -> bool:
     return isinstance(arg, tree.Column) and arg.name in REQUIRED
 
 
-def register_terms(where: tree.Expr | None, aggregate: tree.Aggregate) -> tuple[list[Term], bool]:
+def distinct_of(where: tree.Expr | None, aggregate: tree.Aggregate) -> Distinct | None:
+    """The different values that the aggregate sees; None where it never sees any."""
+    terms = valued_terms(where, aggregate)
+    assert aggregate.arg is not None
+    return Distinct(tuple(terms), aggregate.arg.type) if terms else None
+
+
+def valued_terms(where: tree.Expr | None, aggregate: tree.Aggregate) -> list[Term]:
+    """The rows that the aggregate sees, with its argument; those where it is NULL are left to evaluation."""
+    parts = by_age(conjunction([two_valued(part) for part in (where, aggregate.filter) if part is not None]))
+    return sorted((Term(aggregate.arg, *_indexed(rest), start, end) for rest, start, end in parts), key=repr)
+
+
+def register_terms(where: tree.Expr | None, aggregate: tree.Aggregate) -> tuple[list[Term], bool] | None:
     """The terms of a register over all time, and whether it is valid only while a window holds rows.
 
     The last event of a trailing window is the last event of all while the window is not empty,
-    so a trailing window only decides about NULL. Any other window would need the rows themselves.
+    so a trailing window only decides about NULL. Any other window needs the rows themselves: None.
     """
-    parts = by_age(conjunction([form(part) for part in (where, aggregate.filter) if part is not None]))
-    lasting = all(start == 0 and end == FOREVER for _, start, end in parts)
+    terms = valued_terms(where, aggregate)
+    lasting = all(term.start == 0 and term.end == FOREVER for term in terms)
     last = aggregate.function == "arg_max" or (aggregate.function == "max" and _is_event_time(aggregate.arg))
-    if not lasting and not (last and len(parts) == 1 and parts[0][1] == 0):
-        raise Refused(
-            aggregate.at, f"{aggregate.function} over a sliding window is not kept exactly in this place.",
-            "Compare min or max with a constant, or take the value over all time; "
-            "arg_max over a window that ends now works.",
-        )
-    terms = []
-    for rest, _, _ in parts:
-        codes, residual = _indexed(rest)
-        terms.append(Term(aggregate.arg, codes, residual))
-    return terms, not lasting
+    if not lasting and not (last and len(terms) == 1 and terms[0].start == 0):
+        return None
+    return [replace(term, start=0, end=FOREVER) for term in terms], not lasting
 
 
 def _is_event_time(arg: tree.Expr | None) -> bool:
@@ -134,11 +158,15 @@ def index_codes(plan: Plan) -> None:
         if size * (len(values[name]) + 1) <= _CODES_MAX:
             size *= len(values[name]) + 1
             plan.code_columns[name] = tuple(sorted(values[name]))
-    plan.linears[:] = [Linear(tuple(_outside(term, plan) for term in cell.terms)) for cell in plan.linears]
-    plan.registers[:] = [
-        Register(cell.function, tuple(_outside(term, plan) for term in cell.terms), cell.type)
-        for cell in plan.registers
+    plan.linears[:] = [
+        Linear(
+            _all_outside(cell.terms, plan),
+            tuple(replace(each, of=Distinct(_all_outside(each.of.terms, plan), each.of.type)) for each in cell.values),
+        )
+        for cell in plan.linears
     ]
+    plan.registers[:] = [replace(cell, terms=_all_outside(cell.terms, plan)) for cell in plan.registers]
+    plan.bags[:] = [replace(cell, terms=_all_outside(cell.terms, plan)) for cell in plan.bags]
     for term in _terms(plan):
         for node in [*walk(term.arg or FALSE), *walk(term.residual or FALSE)]:
             if isinstance(node, tree.Column):
@@ -147,8 +175,12 @@ def index_codes(plan: Plan) -> None:
 
 
 def _terms(plan: Plan) -> list[Term]:
-    linear = [term for cell in plan.linears for term in cell.terms]
-    return linear + [term for register in plan.registers for term in register.terms]
+    cells: tuple[Cell, ...] = (*plan.linears, *plan.distincts, *plan.registers, *plan.bags)
+    return [term for cell in cells for term in cell.terms]
+
+
+def _all_outside(terms: tuple[Term, ...], plan: Plan) -> tuple[Term, ...]:
+    return tuple(_outside(term, plan) for term in terms)
 
 
 def _outside(term: Term, plan: Plan) -> Term:

@@ -14,7 +14,19 @@ from segmentation.types import BOOLEAN, FOREVER, Kind
 TRUE = tree.Literal(True, BOOLEAN)
 FALSE = tree.Literal(False, BOOLEAN)
 OPPOSITE = {"=": "<>", "<>": "=", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}
+#: How many atoms a condition may come to; each condition compared with a condition doubles its parts.
+_SIZE_MAX = 20_000
 SWAPPED = {"=": "=", "<>": "<>", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+
+
+def two_valued(node: tree.Expr) -> tree.Expr:
+    """`form` of a whole condition, refused where it would grow beyond all use."""
+    if _size(node) > _SIZE_MAX:
+        raise Refused(
+            node.at, "Conditions are compared with conditions, one inside the other, too many times.",
+            "Split the definition, or write the cases with AND and OR.",
+        )
+    return form(node)
 
 
 def form(node: tree.Expr, *, true: bool = True, complement: bool = False) -> tree.Expr:
@@ -29,6 +41,13 @@ def form(node: tree.Expr, *, true: bool = True, complement: bool = False) -> tre
         case tree.IsTrue():
             # Never NULL: "is false" is "is not true".
             return form(node.arg, true=True, complement=complement == true)
+        case tree.Compare() if node.left.type.kind is Kind.BOOLEAN and _turns(node):
+            return _equal((node.left, node.right), (node.op == "=") == true, complement)
+        case tree.Coalesce() if node.type.kind is Kind.BOOLEAN and _turns(node):
+            return _first(node.args, true, complement)
+        case tree.In() if node.arg.type.kind is Kind.BOOLEAN and _turns(node):
+            one_of = tree.Or(tuple(tree.Compare("=", node.arg, value, at=node.at) for value in node.values), at=node.at)
+            return form(one_of, true=true, complement=complement)
         case tree.IsNull() if node.arg.type.kind is Kind.BOOLEAN and _compound(node.arg):
             unknown = [form(node.arg, true=True, complement=True), form(node.arg, true=False, complement=True)]
             known = [form(node.arg, true=True), form(node.arg, true=False)]
@@ -48,8 +67,54 @@ def form(node: tree.Expr, *, true: bool = True, complement: bool = False) -> tre
     return tree.Not(tree.IsTrue(atom, at=node.at), at=node.at) if complement else atom
 
 
+def _turns(node: tree.Expr) -> bool:
+    """Whether the truth depends on time or on aggregates, so that its parts must be seen one by one."""
+    return any(isinstance(part, tree.Aggregate | tree.Now | tree.Age) for part in walk(node))
+
+
+def _equal(sides: tuple[tree.Expr, tree.Expr], same: bool, complement: bool) -> tree.Expr:
+    """Both sides true or both false; unless `same`, one true and the other false. Or the complement of that."""
+    inner, outer = (disjunction, conjunction) if complement else (conjunction, disjunction)
+    left, right = sides
+    return outer([
+        inner([form(left, true=truth, complement=complement), form(right, true=truth == same, complement=complement)])
+        for truth in (True, False)
+    ])
+
+
+def _first(args: tuple[tree.Expr, ...], true: bool, complement: bool) -> tree.Expr:
+    """The first argument that is not NULL is true (false), or the complement of that."""
+    inner, outer = (disjunction, conjunction) if complement else (conjunction, disjunction)
+    arg, rest = args[0], args[1:]
+    here = form(arg, true=true, complement=complement)
+    if not rest:
+        return here
+    unknown = form(tree.IsNull(arg, at=arg.at), complement=complement)
+    return outer([here, inner([unknown, _first(rest, true, complement)])])
+
+
 def _compound(node: tree.Expr) -> bool:
+    if isinstance(node, tree.Compare | tree.Coalesce | tree.In):
+        return _turns(node)
     return isinstance(node, tree.And | tree.Or | tree.Not | tree.IsTrue | tree.Age | tree.IsNull)
+
+
+def _size(node: tree.Expr) -> int:
+    """How many atoms `form` makes of a condition, at most."""
+    match node:
+        case tree.And() | tree.Or():
+            return sum(map(_size, node.args))
+        case tree.Not() | tree.IsTrue():
+            return _size(node.arg)
+        case tree.IsNull() if node.arg.type.kind is Kind.BOOLEAN:
+            return 2 * _size(node.arg)
+        case tree.Compare() if node.left.type.kind is Kind.BOOLEAN:
+            return 2 * (_size(node.left) + _size(node.right))
+        case tree.Coalesce() if node.type.kind is Kind.BOOLEAN:
+            return 3 * sum(map(_size, node.args))
+        case tree.In() if node.arg.type.kind is Kind.BOOLEAN:
+            return 2 * len(node.values) * (_size(node.arg) + 1)
+    return 1
 
 
 def conjunction(parts: list[tree.Expr]) -> tree.Expr:

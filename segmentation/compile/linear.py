@@ -5,7 +5,8 @@ from decimal import Decimal
 from fractions import Fraction
 
 from segmentation.compile import tree
-from segmentation.compile.cells import Cells, terms_of
+from segmentation.compile.cells import Cells, distinct_of, terms_of
+from segmentation.compile.plan import Values
 from segmentation.types import Kind
 
 
@@ -78,14 +79,21 @@ def linear(node: tree.Expr, where: tree.Expr | None, cells: Cells) -> Sum | None
 
 
 def _counted(node: tree.Aggregate, where: tree.Expr | None, cells: Cells) -> Sum:
+    if node.distinct:
+        distinct = distinct_of(where, node)
+        return Sum.of(cells.linear((), [Values(distinct, summed=False)]), 1) if distinct else Sum()
     terms = terms_of(where, node, argument=False)
     return Sum.of(cells.linear(terms), 1) if terms else Sum()
 
 
 def _summed(node: tree.Aggregate, where: tree.Expr | None, cells: Cells) -> Sum:
     assert node.arg is not None
+    unit = Fraction(1, 10**node.arg.type.scale)
+    if node.distinct:
+        distinct = distinct_of(where, node)
+        return Sum({cells.linear((), [Values(distinct, summed=True)]): unit}) if distinct else Sum()
     terms = terms_of(where, node, argument=True)
-    return Sum({cells.linear(terms): Fraction(1, 10**node.arg.type.scale)}) if terms else Sum()
+    return Sum({cells.linear(terms): unit}) if terms else Sum()
 
 
 def _coalesced(args: tuple[tree.Expr, ...], where: tree.Expr | None, cells: Cells) -> Sum | None:

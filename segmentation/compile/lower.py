@@ -6,24 +6,24 @@ constant), one threshold of a linear cell, or a formula. Equal parts get equal n
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from fractions import Fraction
 from math import ceil, floor, gcd, lcm
 
 from segmentation.compile import tree
 from segmentation.compile.bind_segments import in_order
-from segmentation.compile.cells import Cells, index_codes, register_terms, terms_of
-from segmentation.compile.forms import SWAPPED, TRUE, canonical, form
+from segmentation.compile.cells import Cells, index_codes, terms_of
+from segmentation.compile.forms import SWAPPED, TRUE, canonical, form, two_valued
 from segmentation.compile.linear import Sum, linear
 from segmentation.compile.lower_sets import Sets, Truth, negated
-from segmentation.compile.plan import Formula, Gate, Known, Plan, Reach, Register, Signal, Source, children, walk
+from segmentation.compile.plan import Formula, Gate, Known, Plan, Reach, Signal, Source, children, walk
 from segmentation.compile.problems import DefinitionErrors, Problem, Refused
 from segmentation.compile.prune import prune
 from segmentation.compile.rebuild import mapped, segments_in
+from segmentation.compile.sources import source_of
 from segmentation.evaluate.environments import NoEvents
 from segmentation.evaluate.vector import evaluate
 from segmentation.events.schema import Schema
-from segmentation.types import BIGINT, Kind
+from segmentation.types import BIGINT
 
 
 def lower(definitions: Sequence[tree.Definition], schema: Schema) -> Plan:
@@ -65,7 +65,7 @@ class _Lowering:
         """Of a SELECT without queries in its conditions on rows. A user whose events all fail WHERE is out: where
         HAVING holds of no events at all, the population is a condition of its own; else HAVING implies it."""
         outer, self._where = self._where, select.where
-        having = TRUE if select.having is None else form(select.having)
+        having = TRUE if select.having is None else two_valued(select.having)
         condition = least = self._truth(having)
         if select.where is not None:
             # A user without rows may be in another relation. One without events is in none.
@@ -132,6 +132,10 @@ class _Lowering:
                 return negated(self._truth(atom))
             case tree.Member(relation):
                 return self._sets.truth(relation)
+            case tree.Aggregate("bool_or" | "bool_and"):
+                return self._some_or_all(node, true=True)
+            case tree.Not(tree.Aggregate("bool_or" | "bool_and") as aggregate):
+                return self._some_or_all(aggregate, true=False)
         if _of_user(node):  # the same for all rows, so asked of any
             return self._present(tree.Aggregate("count", None, node, BIGINT))
         match node:
@@ -155,6 +159,16 @@ class _Lowering:
         """At least one row with a non-NULL argument (for which `also` holds)."""
         terms = terms_of(self._where, aggregate, argument=False, also=also)
         return self._reach(Sum.of(self._cells.linear(terms), 1), 1) if terms else False
+
+    def _some_or_all(self, aggregate: tree.Aggregate, true: bool) -> Truth:
+        """bool_or or bool_and is true (false): there are rows, and some of them or none are of one truth."""
+        arg = aggregate.arg
+        assert arg is not None
+        decisive = aggregate.function == "bool_or"  # one such row decides, whatever the others are
+        found = self._present(aggregate, also=arg if decisive else tree.Not(arg))
+        if true == decisive:
+            return found
+        return self.gate(True, [self._present(aggregate), negated(found)])
 
     # comparisons
 
@@ -278,10 +292,7 @@ class _Lowering:
         if len(ordered) == 1:
             cell = ordered[0]
         else:
-            cell = self._cells.linear([
-                replace(term, coefficient=term.coefficient * int(weights[number] * factor))
-                for number in ordered for term in self._plan.linears[number].terms
-            ])
+            cell = self._cells.combined([(number, int(weights[number] * factor)) for number in ordered])
         if factor > 0:  # cell >= least, or cell > least
             bound = floor(least) + 1 if strictly else ceil(least)
             return self._signal(Reach(cell, bound), bound <= 0), False
@@ -302,34 +313,10 @@ class _Lowering:
                     "Compare max(event_time) or min(event_time) with now() directly, or put the window into FILTER.",
                 )
             if isinstance(part, tree.Aggregate) and part not in sources:
-                sources[part] = self._source(part)
+                sources[part] = source_of(part, self._where, self._cells)
         if not sources:
             return _constant_truth(node)
         return self._signal(Formula(node, tuple(sources.items())), _constant_truth(node)), False
-
-    def _source(self, aggregate: tree.Aggregate) -> Source:
-        function, arg = aggregate.function, aggregate.arg
-        counted = self._cells.linear(terms_of(self._where, aggregate, argument=False))
-        if function == "count":
-            return Source(linear=counted)
-        assert arg is not None
-        if function in ("sum", "avg"):
-            if arg.type.kind is Kind.RATIO:
-                raise Refused(
-                    aggregate.at, f"{function} over a quotient is not kept exactly.",
-                    "Divide the sums instead: sum(a) / sum(b), or multiply by a constant numeric.",
-                )
-            summed = self._cells.linear(terms_of(self._where, aggregate, argument=True))
-            return Source(linear=summed, present=counted, scale=arg.type.scale)
-        if arg.type.kind is Kind.RATIO or (arg.type.kind is Kind.TEXT and function in ("min", "max")):
-            what = "a quotient" if arg.type.kind is Kind.RATIO else "text"
-            raise Refused(
-                aggregate.at, f"{function} over {what} is only supported in a comparison with a constant.",
-                "Compare it with a constant, or use arg_min or arg_max over event_time for the first or last value.",
-            )
-        terms, windowed = register_terms(self._where, aggregate)
-        register = self._cells.register(Register(function, tuple(terms), arg.type))
-        return Source(register=register, present=counted if windowed else -1)
 
 
 def _whoever_is_in(node: tree.Expr) -> tree.Expr | None:

@@ -38,12 +38,31 @@ FUNCTIONS: dict[type[exp.Expr], str] = {
     exp.Max: "max",
     exp.ArgMin: "arg_min",
     exp.ArgMax: "arg_max",
+    exp.LogicalOr: "bool_or",
+    exp.LogicalAnd: "bool_and",
+    exp.Mode: "mode",
     exp.Lower: "lower",
     exp.Coalesce: "coalesce",
 }
+#: Functions that sqlglot has no class for.
+PLAIN_FUNCTIONS = ("every",)
 _GROUPING = "Put parentheses around the inner condition."
 #: Functions that sqlglot reads as casts.
 _CAST_CALLS = ("date", "time", "timestamp", "datetime", "uuid", "div")
+
+
+def function_of(node: exp.Expr) -> str:
+    """The name of a function that definitions have, "" for anything else."""
+    if isinstance(node, exp.Anonymous):
+        name = str(node.this).lower()
+        return name if name in PLAIN_FUNCTIONS else ""
+    return FUNCTIONS.get(type(node), "")
+
+
+def arguments_of(node: exp.Expr) -> list[exp.Expr]:
+    """What stands between the parentheses of a function, DISTINCT being one of them."""
+    this = None if isinstance(node, exp.Anonymous) else node.args.get("this")
+    return [each for each in (this, node.args.get("expression"), *node.expressions) if each is not None]
 
 
 class Expressions(Cursor):
@@ -83,7 +102,7 @@ class Expressions(Cursor):
         placer = self.placers.get(type(node))
         if placer:
             placer(node)
-        elif type(node) in FUNCTIONS and self.is_call(FUNCTIONS[type(node)]):
+        elif (function := function_of(node)) and self.is_call(function):
             self.call(node)
         elif isinstance(node, exp.Binary) and not self.is_spelled_out(node):
             self.binary(node)
@@ -262,16 +281,24 @@ class Expressions(Cursor):
     def call(self, node: exp.Expr) -> None:
         node.meta["op"] = self.at
         self.index += 1
-        given = [node.args.get("this"), node.args.get("expression"), *node.expressions]
-        self.arguments([each for each in given if each is not None])
+        self.take("(")
+        given = arguments_of(node)
+        if given and isinstance(given[0], exp.Distinct):
+            given[0].meta["at"] = self.take("DISTINCT")
+            given[:1] = given[0].expressions
+        self.listed(given)
+        self.take(")")
 
     def arguments(self, nodes: Sequence[exp.Expr]) -> None:
         self.take("(")
+        self.listed(nodes)
+        self.take(")")
+
+    def listed(self, nodes: Sequence[exp.Expr]) -> None:
         for index, each in enumerate(nodes):
             if index:
                 self.take(",")
             self.expression(each)
-        self.take(")")
 
     def unknown(self, node: exp.Expr) -> None:
         """A function that definitions do not have is passed over, for bind to refuse; the rest is refused now."""

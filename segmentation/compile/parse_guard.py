@@ -28,7 +28,7 @@ _REFUSED: dict[str, tuple[str, str]] = {
     "SOME": ("SOME is not supported.", "Use IN ('a', 'b'), IN (SELECT ...), or several comparisons with OR."),
     "ALL": ("ALL is not supported.", "Leave it out, or write several comparisons with AND."),
     "COLLATE": ("COLLATE is not supported: text is compared by code points.", "Remove it."),
-    "WITHIN": ("WITHIN GROUP is not supported.", "Use count, sum, avg, min, max, arg_min or arg_max."),
+    "WITHIN": ("WITHIN GROUP is not supported.", "Use mode(x), count, sum, avg, min, max, arg_min or arg_max."),
     "VALUES": ("VALUES is not supported.", "Use IN ('a', 'b') with the values in it."),
     "ARRAY": ("Arrays are not supported.", "Use IN ('a', 'b') with the values in it."),
 }
@@ -96,11 +96,8 @@ def _wrong_keyword(word: Word, before: Word, after: Word) -> tuple[str, str] | N
     upper = word.upper
     if upper == "ORDER":
         return "ORDER BY is not supported.", f"Remove it. {_NO_ORDER}"
-    if upper == "DISTINCT":
-        if before.kind is TokenType.L_PAREN:
-            return "count(DISTINCT ...) and its like are not supported yet.", "Count events instead: count(*)."
-        if after.upper == "ON":
-            return "DISTINCT ON is not supported.", "Write GROUP BY user_id."
+    if upper == "DISTINCT" and after.upper == "ON":
+        return "DISTINCT ON is not supported.", "Write GROUP BY user_id."
     if upper == "AT" and after.upper == "TIME":
         return "AT TIME ZONE is not supported yet.", _OFFSET_ZONE
     if upper == "ALL" and before.upper == "BY":

@@ -32,10 +32,28 @@ class Term:
 
 
 @dataclass(frozen=True, slots=True)
-class Linear:
-    """A running integer: the sum of its terms."""
+class Distinct:
+    """The different values of `arg` among the rows of its terms."""
 
     terms: tuple[Term, ...]
+    type: Type
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Adds coefficient for each value of `of`, times the value itself where `summed`."""
+
+    of: Distinct
+    summed: bool
+    coefficient: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A running integer: the sum of its terms, and of what occurs in sets of values."""
+
+    terms: tuple[Term, ...]
+    values: tuple[Values, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +61,15 @@ class Register:
     """The smallest or largest `arg` so far, or that of the first or last event."""
 
     function: str  # min, max, arg_min, arg_max
+    terms: tuple[Term, ...]
+    type: Type
+
+
+@dataclass(frozen=True, slots=True)
+class Bag:
+    """What `function` picks among rows that come and go: those of the terms, while they count."""
+
+    function: str  # min, max, arg_min, arg_max, mode
     terms: tuple[Term, ...]
     type: Type
 
@@ -60,12 +87,14 @@ class Source:
     """What an aggregate inside a formula is made of.
 
     linear: number of the cell with the value (count, sum; the numerator of avg); scale: its unit;
-    register: number of the register (min, max, arg_*); present: linear cell that must be at least
-    1 for the value not to be NULL, -1 for none. avg is linear over present.
+    register: number of the register (min, max, arg_*); bag: number of the bag (the same over
+    windows, and mode); present: linear cell that must be at least 1 for the value not to be NULL,
+    -1 for none. avg is linear over present.
     """
 
     linear: int = -1
     register: int = -1
+    bag: int = -1
     present: int = -1
     scale: int = 0
 
@@ -91,6 +120,7 @@ class Known:
     """Signal: the user has had an event."""
 
 
+Cell = Linear | Distinct | Register | Bag
 Signal = Known | Reach | Formula | Gate
 
 
@@ -106,6 +136,7 @@ class Plan:
     roots: list[tuple[int, bool] | None] = field(default_factory=list)
     linears: list[Linear] = field(default_factory=list)
     registers: list[Register] = field(default_factory=list)
+    bags: list[Bag] = field(default_factory=list)
     signals: list[Signal] = field(default_factory=list)
     code_columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
     columns: dict[str, Type] = field(default_factory=dict)
@@ -113,6 +144,11 @@ class Plan:
     @property
     def names(self) -> list[str]:
         return [segment.name for segment in self.segments]
+
+    @property
+    def distincts(self) -> list[Distinct]:
+        """The sets of values that linear cells need, in order of first use."""
+        return list(dict.fromkeys(values.of for cell in self.linears for values in cell.values))
 
     @property
     def digest(self) -> str:
@@ -127,7 +163,8 @@ class Plan:
 
 def structure(plan: Plan) -> str:
     """A digest of the numbering of cells, signals and segments: what a saved state depends on."""
-    parts = (plan.names, plan.roots, plan.linears, plan.registers, plan.signals, plan.code_columns, plan.columns)
+    cells = (plan.linears, plan.registers, plan.bags)
+    parts = (plan.names, plan.roots, *cells, plan.signals, plan.code_columns, plan.columns)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 

@@ -1,6 +1,6 @@
 """Drops what no segment needs: cells and signals that were made on the way to a simpler form."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from segmentation.compile.plan import Formula, Gate, Plan, Reach, Signal, Source
 
@@ -22,10 +22,13 @@ def prune(plan: Plan) -> None:
     reached = {signal.cell for number in kept if isinstance(signal := plan.signals[number], Reach)}
     linears = _numbers(reached | {cell for source in sources for cell in (source.linear, source.present)})
     registers = _numbers({source.register for source in sources})
+    bags = _numbers({source.bag for source in sources})
     signals = _numbers(needed)
-    plan.signals[:] = [_renumbered(plan.signals[number], signals, linears, registers) for number in kept]
+    cells = _Cells(linears, registers, bags)
+    plan.signals[:] = [_renumbered(plan.signals[number], signals, cells) for number in kept]
     plan.linears[:] = [plan.linears[cell] for cell in linears if cell >= 0]
     plan.registers[:] = [plan.registers[cell] for cell in registers if cell >= 0]
+    plan.bags[:] = [plan.bags[cell] for cell in bags if cell >= 0]
     plan.roots[:] = [None if root is None else (signals[root[0]], root[1]) for root in plan.roots]
 
 
@@ -34,18 +37,25 @@ def _numbers(old: set[int]) -> dict[int, int]:
     return {number: new for new, number in enumerate(sorted(old - {-1}))} | {-1: -1}
 
 
-def _renumbered(
-    signal: Signal, signals: dict[int, int], linears: dict[int, int], registers: dict[int, int]
-) -> Signal:
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """New numbers by old ones."""
+
+    linears: dict[int, int]
+    registers: dict[int, int]
+    bags: dict[int, int]
+
+    def source(self, s: Source) -> Source:
+        linear, present = self.linears[s.linear], self.linears[s.present]
+        return replace(s, linear=linear, present=present, register=self.registers[s.register], bag=self.bags[s.bag])
+
+
+def _renumbered(signal: Signal, signals: dict[int, int], cells: _Cells) -> Signal:
     match signal:
         case Gate(all_, inputs):
             return Gate(all_, tuple((signals[of], negated) for of, negated in inputs))
         case Reach(cell, threshold):
-            return Reach(linears[cell], threshold)
+            return Reach(cells.linears[cell], threshold)
         case Formula(_, sources):
-            moved = [
-                (aggregate, Source(linears[s.linear], registers[s.register], linears[s.present], s.scale))
-                for aggregate, s in sources
-            ]
-            return replace(signal, sources=tuple(moved))
+            return replace(signal, sources=tuple((aggregate, cells.source(source)) for aggregate, source in sources))
     return signal

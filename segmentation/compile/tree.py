@@ -148,16 +148,24 @@ class Not(Node):
 
 @dataclass(frozen=True, slots=True)
 class Aggregate(Node):
-    """`function`: count, sum, avg, min, max, arg_min, arg_max.
+    """`function`: count, sum, avg, min, max, arg_min, arg_max, bool_or, bool_and, mode.
 
-    `arg` is None for count(*). arg_min/arg_max are over event_time (ties: event_id) and, as in
-    DuckDB, skip rows whose argument is NULL. `filter` is FILTER (WHERE ...), None where absent.
+    `arg` is None for count(*). All skip rows whose argument is NULL. arg_min/arg_max are over
+    event_time (ties: event_id). mode is the value that most rows have (ties: the one whose first
+    row, by event_time and event_id, is earliest). `filter` is FILTER (WHERE ...), None where absent.
+    `distinct` (count, sum, avg): each value counts once.
     """
 
     function: str
     arg: "Expr | None"
     filter: "Expr | None"
     type: Type
+    distinct: bool = False
+
+    def __repr__(self) -> str:
+        # Part of a segment's digest, which may not change for aggregates from before there was DISTINCT.
+        parts = f"function={self.function!r}, arg={self.arg!r}, filter={self.filter!r}, type={self.type!r}"
+        return f"Aggregate({parts}{', distinct=True' if self.distinct else ''})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """From (row, term) pairs to rows of cells: what each event adds to a count or sum, or offers a register."""
 
-from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from segmentation.evaluate.environments import Frame
 from segmentation.evaluate.index import Index, Touched
-from segmentation.evaluate.registers import RegisterRows, ordered_doubles
+from segmentation.evaluate.registers import ordered_doubles
+from segmentation.evaluate.rows import CellRows, LinearRows, ValueRows
 from segmentation.evaluate.vector import Vector, bound, strings
 from segmentation.events.rows import Int64
 from segmentation.state.dictionary import Dictionary
@@ -19,15 +20,6 @@ Array = NDArray[Any]
 _SAFE = 2**62
 
 
-@dataclass(slots=True)
-class LinearRows:
-    """cell, step int64[n]; delta[n], int64 or Python integers."""
-
-    cell: Int64
-    step: Int64
-    delta: Array
-
-
 class Deltas:
     def __init__(self, index: Index, texts: Dictionary) -> None:
         self._index = index
@@ -35,34 +27,43 @@ class Deltas:
         wide = any(abs(coefficient) >= _SAFE for coefficient in index.coefficient)
         self._weight = np.array(index.coefficient, object if wide else np.int64)
 
-    def of(self, touched: Touched, frame: Frame, rows: Columns, step: Int64) -> tuple[LinearRows, RegisterRows | None]:
+    def of(self, touched: Touched, frame: Frame, rows: Columns, step: Int64) -> CellRows:
         """step int64[rows]: the step of each row of the frame."""
-        linear = touched.term < self._index.linears
+        first = self._index.first_terms
+        linear = touched.term < first[1]
         if linear.all():
-            return self._linear(touched, frame, step), None
-        return self._linear(touched.where(linear), frame, step), self._offers(touched.where(~linear), frame, rows, step)
+            return CellRows(self._linear(touched, frame, step), ValueRows.none(), ValueRows.none(), ValueRows.none())
+        found = [
+            self._offers(touched.where((touched.term >= a) & (touched.term < b)), frame, rows, step)
+            for a, b in pairwise(first[1:])
+        ]
+        return CellRows(self._linear(touched.where(linear), frame, step), *found)
 
     def _linear(self, touched: Touched, frame: Frame, step: Int64) -> LinearRows:
-        delta = _product(self._weight[touched.term], touched.sign)
+        delta = product(self._weight[touched.term], touched.sign)
         keep = np.ones(len(delta), np.bool_)
         for pairs, value in self._index.values(touched, frame):
-            product = _product(np.broadcast_to(value.data, len(pairs)), delta[pairs])
-            if product.dtype != delta.dtype:
+            times = product(np.broadcast_to(value.data, len(pairs)), delta[pairs])
+            if times.dtype != delta.dtype:
                 delta = delta.astype(object)
-            delta[pairs] = product
+            delta[pairs] = times
             keep[pairs] = _valid(value, len(pairs))
         if not keep.all():
             touched, delta = touched.where(keep), delta[keep]
         return LinearRows(self._index.cell[touched.term], step[touched.row], delta)
 
-    def _offers(self, touched: Touched, frame: Frame, rows: Columns, step: Int64) -> RegisterRows:
+    def _offers(self, touched: Touched, frame: Frame, rows: Columns, step: Int64) -> ValueRows:
+        if not len(touched.row):
+            return ValueRows.none()
+        leaves = self._index.leaves(touched, rows["time"])
         parts: list[tuple[Array, ...]] = []
         for pairs, value in self._index.values(touched, frame):
             here = _valid(value, len(pairs))
             pairs, data = pairs[here], np.broadcast_to(self._storable(value), len(here))[here]
             row, cell = touched.row[pairs], self._index.cell[touched.term[pairs]]
-            parts.append((cell, step[row], rows["time"][row], rows["event_id"][row], data))
-        return RegisterRows(*(np.concatenate(column) for column in zip(*parts)))
+            time, event_id = rows["time"][row], rows["event_id"][row]
+            parts.append((cell, step[row], touched.sign[pairs], time, event_id, leaves[pairs], data))
+        return ValueRows(*(np.concatenate(column) for column in zip(*parts)))
 
     def _storable(self, value: Vector) -> Array:
         """As int64, or Python integers beyond it: doubles in their order, texts as the shard's codes."""
@@ -77,9 +78,9 @@ def _valid(value: Vector, n: int) -> NDArray[np.bool_]:
     return np.broadcast_to(np.ones(1, np.bool_) if value.valid is None else value.valid, n)
 
 
-def _product(a: Array, b: Array) -> Array:
+def product(a: Array, b: Array) -> Array:
     """a * b, in Python integers where int64 might not hold it."""
     if a.dtype != object and b.dtype != object and bound(a) * bound(b) < _SAFE:
         return np.multiply(a, b)
-    product: Array = np.multiply(a.astype(object), b.astype(object))
-    return product
+    exact: Array = np.multiply(a.astype(object), b.astype(object))
+    return exact

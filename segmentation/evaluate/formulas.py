@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from segmentation.compile import tree
 from segmentation.compile.plan import Formula, Plan, Source
+from segmentation.evaluate.bags import Bags
 from segmentation.evaluate.environments import Values
 from segmentation.evaluate.kernel import Flips, Settled
 from segmentation.evaluate.registers import SettledRegisters, doubles
@@ -29,13 +30,15 @@ Array = NDArray[Any]
 
 @dataclass(slots=True)
 class Changes:
-    """What the batch did to the cells: linear ones and registers, and where the rest is."""
+    """What the batch did to the cells: linear ones, registers and bags, and where the rest is."""
 
     steps: Steps
     linear: Settled
     registers: SettledRegisters
+    picked: SettledRegisters
     linear_arena: Arena
     register_arena: Arena
+    bags: Bags
 
     def linear_at(self, cell: int, step: Int64, user: Int64) -> Array:
         """The cell's values after `step`."""
@@ -48,11 +51,21 @@ class Changes:
 
     def register_at(self, cell: int, step: Int64, user: Int64) -> tuple[Array, Bool]:
         """The register's values after `step`, and where they are set."""
-        at, later = self._lookup(self.registers.key, cell, step, user)
         value = self.register_arena.peek(cell, user, 2)
         valid = self.register_arena.peek(cell, user, raw=True) > 0
-        if len(self.registers.key):
-            s, a, b = self.registers, np.maximum(at, 0), np.maximum(later, 0)
+        return self._settled(self.registers, cell, step, user, value, valid)
+
+    def bag_at(self, bag: int, step: Int64, user: Int64) -> tuple[Array, Bool]:
+        """The bag's values after `step`, and where there is one."""
+        return self._settled(self.picked, bag, step, user, *self.bags.peek(bag, user))
+
+    def _settled(
+        self, s: SettledRegisters, cell: int, step: Int64, user: Int64, value: Array, valid: Bool
+    ) -> tuple[Array, Bool]:
+        """As of `step`; value and valid are what is stored, which is right where the batch did nothing."""
+        at, later = self._lookup(s.key, cell, step, user)
+        if len(s.key):
+            a, b = np.maximum(at, 0), np.maximum(later, 0)
             value = np.where(at >= 0, s.value[a], np.where(later >= 0, s.before[b], value))
             valid = np.where(at >= 0, s.valid[a], np.where(later >= 0, s.before_valid[b], valid))
         return value, valid
@@ -78,22 +91,30 @@ class Changes:
 class Formulas:
     def __init__(self, plan: Plan, texts: Dictionary) -> None:
         self._texts = texts
-        self._types = [register.type for register in plan.registers]
+        self._register_types = [register.type for register in plan.registers]
+        self._bag_types = [bag.type for bag in plan.bags]
         self.signals = [number for number, signal in enumerate(plan.signals) if isinstance(signal, Formula)]
         self._formulas = [signal for signal in plan.signals if isinstance(signal, Formula)]
         self._of_linear: dict[int, list[int]] = {}
         self._of_register: dict[int, list[int]] = {}
+        self._of_bag: dict[int, list[int]] = {}
         for number, formula in enumerate(self._formulas):
             for _, source in formula.sources:
                 for cell in {source.linear, source.present} - {-1}:
                     self._of_linear.setdefault(cell, []).append(number)
                 if source.register >= 0:
                     self._of_register.setdefault(source.register, []).append(number)
+                if source.bag >= 0:
+                    self._of_bag.setdefault(source.bag, []).append(number)
 
     def apply(self, changes: Changes) -> Flips:
         n_steps = len(changes.steps)
         found: dict[int, list[Int64]] = {}
-        for key, users_of in ((changes.linear.key, self._of_linear), (changes.registers.key, self._of_register)):
+        for key, users_of in (
+            (changes.linear.key, self._of_linear),
+            (changes.registers.key, self._of_register),
+            (changes.picked.key, self._of_bag),
+        ):
             for cell, formulas in users_of.items():
                 a, b = np.searchsorted(key, (cell * n_steps, (cell + 1) * n_steps)).tolist()
                 if a < b:
@@ -126,13 +147,16 @@ class Formulas:
         present = changes.linear_at(source.present, step, user) >= 1 if source.present >= 0 else None
         if source.register >= 0:
             value, valid = changes.register_at(source.register, step, user)
-            return self.register_vector(source.register, value, valid if present is None else valid & present)
+            return self.value_vector(source, value, valid if present is None else valid & present)
+        if source.bag >= 0:
+            return self.value_vector(source, *changes.bag_at(source.bag, step, user))
         linear = changes.linear_at(source.linear, step, user)
         count = changes.linear_at(source.present, step, user) if source.present >= 0 else None
         return aggregate_vector(item[0], source, linear, count)
 
-    def register_vector(self, register: int, value: Array, valid: Bool) -> Vector:
-        kind: Type = self._types[register]
+    def value_vector(self, source: Source, value: Array, valid: Bool) -> Vector:
+        """The value of a register or a bag."""
+        kind: Type = self._register_types[source.register] if source.register >= 0 else self._bag_types[source.bag]
         if kind.kind not in (Kind.BIGINT, Kind.NUMERIC):
             value = value.astype(np.int64)  # the batch may have been wide because of other registers
         match kind.kind:

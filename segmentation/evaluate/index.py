@@ -7,16 +7,17 @@ the event's age reaches that offset, where windows open (+1) and close (-1). One
 batch gives all (row, term) pairs; what is not an equality is evaluated once per distinct predicate.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
+from itertools import accumulate, product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segmentation.compile import tree
-from segmentation.compile.plan import Plan, Term
+from segmentation.compile.plan import Cell, Plan, Term
 from segmentation.evaluate.environments import Frame
 from segmentation.evaluate.vector import Vector, evaluate
 from segmentation.events.rows import Int64, TextColumn
@@ -42,11 +43,12 @@ class Touched:
 
 class Index:
     def __init__(self, plan: Plan) -> None:
-        self.linear_terms = [(cell, term) for cell, linear in enumerate(plan.linears) for term in linear.terms]
-        register_terms = [(cell, term) for cell, register in enumerate(plan.registers) for term in register.terms]
-        terms = [term for _, term in [*self.linear_terms, *register_terms]]
-        self.linears = len(self.linear_terms)
-        self.cell = np.array([cell for cell, _ in [*self.linear_terms, *register_terms]], np.int64)
+        kinds: tuple[Sequence[Cell], ...] = (plan.linears, plan.registers, plan.distincts, plan.bags)
+        numbered = [(cell, term) for cells in kinds for cell, one in enumerate(cells) for term in one.terms]
+        terms = [term for _, term in numbered]
+        sizes = [sum(len(one.terms) for one in cells) for cells in kinds]
+        self.first_terms = [0, *accumulate(sizes)]  # of each kind of cell, and the end
+        self.cell = np.array([cell for cell, _ in numbered], np.int64)
         self.start = np.array([term.start for term in terms], np.int64)
         self.end = np.array([term.end for term in terms], np.int64)
         self.coefficient = [term.coefficient for term in terms]
@@ -126,6 +128,11 @@ class Index:
             rows = touched.row[pairs]
             keep[pairs] = evaluate(self.residuals[number], frame.take(rows)).truth(len(rows))
         return touched.where(keep)
+
+    def leaves(self, touched: Touched, time: Int64) -> Int64:
+        """When each pair stops counting, µs; FOREVER for never. time: of the frame's rows."""
+        end = self.end[touched.term]
+        return np.where(end < FOREVER, time[touched.row] + end, FOREVER)
 
     def values(self, touched: Touched, frame: Frame) -> list[tuple[Array, Vector]]:
         """For each distinct argument: the numbers of the pairs that have it, and its values there."""

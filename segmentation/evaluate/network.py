@@ -12,10 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmentation.compile.plan import Formula, Gate, Known, Plan, Reach, Term
+from segmentation.evaluate.bags import Bags
+from segmentation.evaluate.distincts import Distincts
 from segmentation.evaluate.environments import NoEvents
 from segmentation.evaluate.formulas import Changes, Formulas, aggregate_vector
 from segmentation.evaluate.kernel import Flips, Kernel, Settled
-from segmentation.evaluate.registers import SLOTS, RegisterRows, Registers, SettledRegisters
+from segmentation.evaluate.registers import SLOTS, Registers, SettledRegisters
+from segmentation.evaluate.rows import CellRows, LinearRows
 from segmentation.evaluate.steps import Steps
 from segmentation.evaluate.vector import evaluate
 from segmentation.events.rows import Bool, Int64
@@ -54,7 +57,7 @@ class Network:
     def __init__(self, plan: Plan, texts: Dictionary) -> None:
         self.plan = plan
         self.starts = start_values(plan)
-        kinds = [_family([*cell.terms]) for cell in plan.linears]
+        kinds = [_family([*cell.terms, *(t for each in cell.values for t in each.of.terms)]) for cell in plan.linears]
         family, slot, names = families(kinds, [1] * len(kinds))
         self.cells = Arena(family, slot, [[0] * kinds.count(name) for name in names] or [[0]])
         thresholds: list[list[tuple[int, int]]] = [[] for _ in plan.linears]
@@ -70,6 +73,8 @@ class Network:
             self.register_arena,
             [register.function for register in plan.registers], [register.type.kind for register in plan.registers],
         )
+        self.distincts = Distincts(plan)
+        self.bags = Bags(plan.bags, texts)
         self.formulas = Formulas(plan, texts)
         self._known = [number for number, signal in enumerate(plan.signals) if isinstance(signal, Known)]
         self._make_gates()
@@ -101,23 +106,26 @@ class Network:
                         lists[of].append((place[number], -1 if negated else 1))
             self._levels.append(Fanout.of(lists))
 
-    def apply(
-        self, cell: Int64, step: Int64, delta: Array, registers: RegisterRows | None, new: Int64, steps: Steps
-    ) -> Flips:
-        """cell, step int64[n], delta[n]: rows of linear cells; new: the first steps of new users.
+    def apply(self, rows: CellRows, new: Int64, steps: Steps) -> Flips:
+        """new: the first steps of new users.
 
         Returns flips of segments (`signal` is the segment's number), in no particular order."""
         found = []
         none = np.zeros(0, np.int64)
         settled = Settled(none, none, none)
-        settled_registers = SettledRegisters(none, none, none.astype(np.bool_), none, none.astype(np.bool_))
-        if len(cell):
-            flips, settled = self._kernel.apply(cell, step, delta, steps)
+        registers = bags = SettledRegisters.none()
+        linear = rows.linear
+        if len(rows.distincts):
+            linear = LinearRows.joined([linear, self.distincts.apply(rows.distincts, steps)])
+        if len(linear.cell):
+            flips, settled = self._kernel.apply(linear.cell, linear.step, linear.delta, steps)
             found.append(flips)
-        if registers is not None and len(registers.cell):
-            settled_registers = self.registers.apply(registers, steps)
+        if len(rows.registers):
+            registers = self.registers.apply(rows.registers, steps)
+        if len(rows.bags):
+            bags = self.bags.apply(rows.bags, steps)
         if self.formulas.signals:
-            changes = Changes(steps, settled, settled_registers, self.cells, self.register_arena)
+            changes = Changes(steps, settled, registers, bags, self.cells, self.register_arena, self.bags)
             found.append(self.formulas.apply(changes))
         if self._known and len(new):
             found.append(Flips(np.full(len(new), self._known[0]), new, np.ones(len(new), np.bool_)))
@@ -133,7 +141,7 @@ class Network:
     def dump(self) -> dict[str, Any]:
         return {
             "cells": self.cells.dump(), "registers": self.register_arena.dump(), "gates": self.gates.dump(),
-            "event_ids": self.registers.event_ids,
+            "event_ids": self.registers.event_ids, "values": self.distincts.table.dump(), "bags": self.bags.dump(),
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -141,6 +149,8 @@ class Network:
         self.register_arena.load(state["registers"])
         self.gates.load(state["gates"])
         self.registers.event_ids = state["event_ids"]
+        self.distincts.table.load(state["values"])
+        self.bags.load(state["bags"])
 
     def adopt(self, other: "Network", numbers: Int64, texts: Translation) -> None:
         """What `other`, of the same plan, holds of its users u with numbers[u] >= 0, under these new numbers."""
@@ -177,7 +187,9 @@ class Network:
             value = self.register_arena.peek(source.register, users, 2)
             valid = self.register_arena.peek(source.register, users, raw=True) > 0
             valid = valid if count is None else valid & (count >= 1)
-            return self.formulas.register_vector(source.register, value, valid)
+            return self.formulas.value_vector(source, value, valid)
+        if source.bag >= 0:
+            return self.formulas.value_vector(source, *self.bags.peek(source.bag, users))
         return aggregate_vector(aggregate, source, self.cells.peek(source.linear, users), count)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segmentation.evaluate.rows import ValueRows
 from segmentation.evaluate.steps import Steps
 from segmentation.evaluate.vector import bound
 from segmentation.events.rows import Bool, Int64
@@ -35,18 +36,6 @@ def doubles(values: Int64) -> NDArray[np.float64]:
 
 
 @dataclass(slots=True)
-class RegisterRows:
-    """n candidates, at most one per (cell, step): time µs and event_id are the event's; value
-    int64[n], or Python integers where one may not fit."""
-
-    cell: Int64
-    step: Int64
-    time: Int64
-    event_id: Array
-    value: Array
-
-
-@dataclass(slots=True)
 class SettledRegisters:
     """Like kernel.Settled: key int64[r]; value, valid after it; before, before_valid ahead of the batch."""
 
@@ -55,6 +44,11 @@ class SettledRegisters:
     valid: Bool
     before: Array
     before_valid: Bool
+
+    @staticmethod
+    def none() -> "SettledRegisters":
+        none = np.zeros(0, np.int64)
+        return SettledRegisters(none, none, none.astype(np.bool_), none, none.astype(np.bool_))
 
 
 class Registers:
@@ -66,7 +60,8 @@ class Registers:
         self._text = np.array([kind is Kind.TEXT for kind in kinds], np.bool_)  # codes of the shard's texts
         self.event_ids: list[str] = [""]
 
-    def apply(self, rows: RegisterRows, steps: Steps) -> SettledRegisters:
+    def apply(self, rows: ValueRows, steps: Steps) -> SettledRegisters:
+        """Rows that only come; what is no longer there is no business of a register."""
         n_steps = len(steps)
         key = rows.cell * n_steps + rows.step
         order = stable_order(key)

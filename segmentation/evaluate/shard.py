@@ -197,9 +197,8 @@ class Shard:
         rows = {name: np.concatenate((changes[name], events[name])) for name in events} if m else events
         step_of = np.concatenate((steps.of_change, steps.of_event))
         touched = self._touched(rows, np.concatenate((phase, np.full(n, ARRIVAL))), m)
-        linear, registers = self._deltas.of(*touched, rows, step_of)
         new = self._first_steps(user, fresh, steps, step)
-        flips = self._network.apply(linear.cell, linear.step, linear.delta, registers, new, steps)
+        flips = self._network.apply(self._deltas.of(*touched, rows, step_of), new, steps)
         step.transitions = self._transitions(flips, steps)
 
     def _due_changes(self, watermark: int, events: Columns) -> tuple[Columns, Int64, Int64]:

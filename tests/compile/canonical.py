@@ -72,7 +72,7 @@ def aggregate(node: tree.Aggregate) -> str:
     arg = "*" if node.arg is None else expression(node.arg)
     order = ", event_time" if node.function.startswith("arg_") else ""
     condition = f" FILTER (WHERE {expression(node.filter)})" if node.filter is not None else ""
-    return f"{node.function}({arg}{order}){condition}"
+    return f"{node.function}({'DISTINCT ' if node.distinct else ''}{arg}{order}){condition}"
 
 
 def literal(node: tree.Literal) -> str:

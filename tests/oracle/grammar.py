@@ -5,6 +5,7 @@ the events carry, so that conditions turn often. Windows are multiples of the un
 """
 
 import datetime
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 
 from segmentation.types import BIGINT, BOOLEAN, DOUBLE, TEXT, Type, numeric
+from tests.oracle import grammar_values
 from tests.oracle.grammar_sets import Sets
 
 SCHEMA_YML = """\
@@ -242,8 +244,8 @@ RULES: dict[str, list[str]] = {
         "{last_flag} {same} {last_flag}",
         "{count} {op} 0.5 * {count}",
     ],
-    "count": ["count(*){filter}", "count({any}){filter}", "count({product}){filter}"],
-    "sum": [*["sum({numbers}){filter}"] * 4, "sum({product}){filter}"],
+    "count": [*["count(*){filter}"] * 3, *["count({any}){filter}"] * 3, *["count({product}){filter}"] * 3],
+    "sum": [*["sum({numbers}){filter}"] * 8, *["sum({product}){filter}"] * 2],
     "product": [
         "amount * quantity", "amount * 2", "amount - quantity", "coalesce(amount, 0)", "-quantity", "2",
         "coalesce(quantity, 0.5)", "coalesce(quantity, 0) * 0.25",
@@ -327,6 +329,15 @@ RULES: dict[str, list[str]] = {
     "far": ["INTERVAL '3 {unit}'", "INTERVAL '5 {unit}'"],
     "steps": ["1", "2", "3", "5"],
 }
+
+RULES |= grammar_values.RULES
+for _rule, _alternatives in grammar_values.MORE.items():
+    RULES[_rule] += _alternatives
+
+#: TIDEGATE_FOCUS=distinct,mode draws alternatives with one of these pieces of text far more often.
+FOCUS = [piece for piece in os.environ.get("TIDEGATE_FOCUS", "").split(",") if piece]
+for _rule, _alternatives in RULES.items():
+    RULES[_rule] = _alternatives + 20 * [each for each in _alternatives if any(piece in each for piece in FOCUS)]
 
 SLOT = re.compile(r"{(\w+)}")
 

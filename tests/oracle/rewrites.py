@@ -2,6 +2,9 @@
 
 - `now()` becomes the instant asked about;
 - `arg_min`, `arg_max` order by (event_time, event_id), so that ties have one answer;
+- `mode` is worked out of the list of values in that order: the most frequent one, of several the
+  one that occurs first;
+- `every` is spelled `bool_and`, as DuckDB spells it;
 - a comparison with `avg` or a quotient of exact numbers, which DuckDB would round to double, is
   cross-multiplied with the divisor's sign, and so exact;
 - a segment as a table is a table of the judge's, with the same rows.
@@ -31,7 +34,9 @@ COMPARISONS: dict[type[exp.Expr], str] = {
 
 def for_judge(sql: str, columns: Mapping[str, Type]) -> str:
     """The definition as DuckDB runs it, with NOW in place of the instant."""
-    tree = parse(sql).transform(_instant).transform(_tie).transform(_segment)
+    tree = parse(sql)
+    for rewrite in (_instant, _tie, _every, _mode, _segment):
+        tree = tree.transform(rewrite)
     deepest_first = reversed(list(tree.find_all(exp.Between, exp.In, *COMPARISONS)))
     for node in deepest_first:
         node.replace(exact(node, columns))
@@ -52,6 +57,22 @@ def _tie(node: exp.Expr) -> exp.Expr:
         assert isinstance(node.expression, exp.Column) and node.expression.name == "event_time", node
         return type(node)(this=node.this, expression=parse("(event_time, event_id)"))
     return node
+
+
+def _every(node: exp.Expr) -> exp.Expr:
+    every = isinstance(node, exp.Anonymous) and node.name.lower() == "every"
+    return exp.LogicalAnd(this=node.expressions[0]) if every else node
+
+
+def _mode(node: exp.Expr) -> exp.Expr:
+    bare = isinstance(node, exp.Mode) and not isinstance(node.parent, exp.Filter)
+    if not bare and not (isinstance(node, exp.Filter) and isinstance(node.this, exp.Mode)):
+        return node
+    value = (node.this if bare else node.this.this).sql("duckdb")
+    condition = "" if bare else f" AND ({node.expression.this.sql('duckdb')})"
+    every = f"list({value} ORDER BY event_time, event_id) FILTER (WHERE ({value}) IS NOT NULL{condition})"
+    each = f"lambda v: {{'n': -len(list_filter({every}, lambda w: w = v)), 'p': list_position({every}, v), 'v': v}}"
+    return parse(f"list_sort(list_transform({every}, {each}))[1].v")
 
 
 def _segment(node: exp.Expr) -> exp.Expr:

@@ -65,6 +65,26 @@ def test_time_comes_before_event_id() -> None:
     assert JUDGE.members({"s": sql}, T + 1) == {("u", "s")}
 
 
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from("abcd"), st.sampled_from([None, "x", "y", "z"])),
+                unique_by=lambda row: row[:2]), st.booleans())  # fmt: skip
+def test_the_mode_is_the_most_frequent_value_and_of_several_the_first(
+    rows: list[tuple[int, str, str | None]], filtered: bool
+) -> None:
+    JUDGE.load(Known(Event("u", event_id, T + at, {"region": region}), T) for at, event_id, region in rows)
+    counted = [region for _, event_id, region in sorted(rows) if region and (event_id > "a" or not filtered)]
+    expected = max(counted, key=lambda region: (counted.count(region), -counted.index(region)), default=None)
+    mode = "mode(region)" + " FILTER (WHERE event_id > 'a')" * filtered
+    sql = f"SELECT user_id FROM events GROUP BY user_id HAVING {mode} IS NOT DISTINCT FROM "
+    for region in ("x", "y", "z", None):
+        text = sql + (f"'{region}'" if region else "NULL")
+        assert bool(JUDGE.members({"s": text}, T + 10)) == (bool(rows) and region == expected)
+
+
+def test_every_is_bool_and() -> None:
+    assert members("every(amount > 1) AND NOT every(amount > 2) FILTER (WHERE region = 'CA')",
+                   [{"amount": Decimal(2), "region": "CA"}, {"amount": None}, {"amount": Decimal(3)}])  # fmt: skip
+
+
 def total(values: list[Number]) -> Number:
     some = [value for value in values if value is not None]
     return sum(some, Fraction(0)) if some else None
