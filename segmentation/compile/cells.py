@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from segmentation.compile import tree
 from segmentation.compile.forms import FALSE, TRUE, by_age, conjunction, form, two_valued
-from segmentation.compile.plan import Bag, Cell, Distinct, Linear, Plan, Register, Term, Values, walk
+from segmentation.compile.plan import Bag, Distinct, Linear, Plan, Register, Term, Values, walk
 from segmentation.types import FOREVER, TEXT, Kind
 
 #: Columns that every accepted event has.
@@ -175,8 +175,7 @@ def index_codes(plan: Plan) -> None:
 
 
 def _terms(plan: Plan) -> list[Term]:
-    cells: tuple[Cell, ...] = (*plan.linears, *plan.distincts, *plan.registers, *plan.bags)
-    return [term for cell in cells for term in cell.terms]
+    return [term for cell in plan.cells for term in cell.terms]
 
 
 def _all_outside(terms: tuple[Term, ...], plan: Plan) -> tuple[Term, ...]:

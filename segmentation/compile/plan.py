@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from segmentation.compile import tree
 from segmentation.types import FOREVER, Type
 
+#: Functions that depend on the order of rows: by event_time, then by event_id.
+BY_TIME = ("arg_min", "arg_max", "mode")
+
 
 @dataclass(frozen=True, slots=True)
 class Term:
@@ -144,6 +147,11 @@ class Plan:
     @property
     def names(self) -> list[str]:
         return [segment.name for segment in self.segments]
+
+    @property
+    def cells(self) -> "list[Cell]":
+        """All that terms feed."""
+        return [*self.linears, *self.registers, *self.distincts, *self.bags]
 
     @property
     def distincts(self) -> list[Distinct]:

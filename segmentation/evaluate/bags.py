@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segmentation.compile.plan import Bag
+from segmentation.compile.plan import BY_TIME, Bag
 from segmentation.evaluate.registers import SettledRegisters
 from segmentation.evaluate.rows import ValueRows
 from segmentation.evaluate.steps import Steps
@@ -27,7 +27,7 @@ class Bags:
     def __init__(self, bags: list[Bag], texts: Dictionary) -> None:
         self._bags, self._texts = bags, texts
         self._mode = [bag.function == "mode" for bag in bags]
-        self._by_time = [bag.function in ("arg_min", "arg_max", "mode") for bag in bags]
+        self._by_time = [bag.function in BY_TIME for bag in bags]
         self._text = [bag.type.kind is Kind.TEXT for bag in bags]
         self._picks: list[dict[int, Best | Frequent]] = [{} for _ in bags]  # by user
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmentation.compile import tree
-from segmentation.compile.plan import Plan, walk
+from segmentation.compile.plan import BY_TIME, Plan, walk
 from segmentation.evaluate.environments import Frame
 from segmentation.evaluate.index import Index
 from segmentation.evaluate.vector import Vector, text_vector
@@ -182,12 +182,12 @@ def _put(out: Columns, name: str, column: TextColumn | ValueColumn, as_codes: bo
 
 
 def reads_event_ids(plan: Plan) -> bool:
-    """Does a row that is read again after its arrival need its event id? Registers compare them where times
-    tie; else only a condition on event_id itself."""
-    registers = [term for cell in plan.registers for term in cell.terms]
-    if any(term.start > 0 or term.end < FOREVER for term in registers):
+    """Does a row that is read again after its arrival need its event id? What goes by time compares them where
+    times tie; else only a condition on event_id itself."""
+    by_time = [cell for cell in (*plan.registers, *plan.bags) if cell.function in BY_TIME]
+    if any(term.start > 0 or term.end < FOREVER for cell in by_time for term in cell.terms):
         return True
-    terms = [*registers, *(term for cell in plan.linears for term in cell.terms)]
+    terms = [term for cell in plan.cells for term in cell.terms]
     nodes = [node for term in terms for node in (term.arg, term.residual) if node is not None]
     return any(
         isinstance(inner, tree.Column) and inner.name == "event_id" for node in nodes for inner in walk(node)
