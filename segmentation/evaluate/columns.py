@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmentation.compile import tree
-from segmentation.compile.plan import BY_TIME, Plan, walk
+from segmentation.compile.plan import BY_TIME, Bag, Plan, Register, walk
 from segmentation.evaluate.environments import Frame
 from segmentation.evaluate.index import Index
 from segmentation.evaluate.vector import Vector, text_vector
@@ -184,7 +184,8 @@ def _put(out: Columns, name: str, column: TextColumn | ValueColumn, as_codes: bo
 def reads_event_ids(plan: Plan) -> bool:
     """Does a row that is read again after its arrival need its event id? What goes by time compares them where
     times tie; else only a condition on event_id itself."""
-    by_time = [cell for cell in (*plan.registers, *plan.bags) if cell.function in BY_TIME]
+    cells: list[Register | Bag] = [*plan.registers, *plan.bags]
+    by_time = [cell for cell in cells if cell.function in BY_TIME]
     if any(term.start > 0 or term.end < FOREVER for cell in by_time for term in cell.terms):
         return True
     terms = [term for cell in plan.cells for term in cell.terms]
