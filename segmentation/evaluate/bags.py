@@ -13,7 +13,7 @@ from segmentation.evaluate.registers import SettledRegisters
 from segmentation.evaluate.rows import ValueRows
 from segmentation.evaluate.steps import Steps
 from segmentation.events.rows import Bool, Int64
-from segmentation.state.dictionary import Dictionary
+from segmentation.state.dictionary import Dictionary, Translation
 from segmentation.state.order import stable_order
 from segmentation.state.picks import Best, Frequent, Key
 from segmentation.types import FOREVER, Kind
@@ -91,6 +91,23 @@ class Bags:
         picks = self._picks[bag]
         return _vector([pick.value() if (pick := picks.get(user)) else None for user in users.tolist()])
 
+    def adopt(self, other: "Bags", theirs: Int64, ours: Int64, texts: Translation) -> None:
+        """What `other` holds of its users `theirs`, for our new users `ours` (int64[n] both)."""
+        for bag, picks in enumerate(other._picks):
+            for user, our in zip(theirs.tolist(), ours.tolist()):
+                for key, number, value in picks[user].rows() if user in picks else ():
+                    if self._text[bag]:
+                        value = int(texts(np.array([value]))[0])
+                    time, event_id = key if self._by_time[bag] else (0, "")
+                    self._restore(bag, our, time, event_id, number, value)
+
+    def _restore(self, bag: int, user: int, time: int, event_id: str, number: int, value: int) -> None:
+        pick = self._pick(bag, user)
+        if isinstance(pick, Frequent):
+            pick.add((time, event_id), value, number)
+        else:
+            pick.add(self._key(bag, time, event_id, value), number, value)
+
     def dump(self) -> list[Any]:
         """Per bag: (user, time, event_id, leaves or how many, value) of each row."""
         return [
@@ -104,11 +121,7 @@ class Bags:
     def load(self, state: list[Any]) -> None:
         for bag, rows in enumerate(state):
             for user, time, event_id, number, text in rows:
-                value, pick = int(text), self._pick(bag, user)
-                if isinstance(pick, Frequent):
-                    pick.add((time, event_id), value, number)
-                else:
-                    pick.add(self._key(bag, time, event_id, value), number, value)
+                self._restore(bag, user, time, event_id, number, int(text))
 
 
 def _vector(values: list[int | None]) -> tuple[Array, Bool]:

@@ -14,7 +14,9 @@ from segmentation.evaluate.deltas import product
 from segmentation.evaluate.rows import LinearRows, ValueRows
 from segmentation.evaluate.steps import Steps
 from segmentation.events.rows import Int64
+from segmentation.state.dictionary import Translation
 from segmentation.state.table import Table
+from segmentation.types import Kind
 
 Array = NDArray[Any]
 
@@ -23,6 +25,7 @@ class Distincts:
     def __init__(self, plan: Plan) -> None:
         numbers = {distinct: number for number, distinct in enumerate(plan.distincts)}
         self.table = Table()
+        self._text = np.array([distinct.type.kind is Kind.TEXT for distinct in plan.distincts], np.bool_)
         self._users: list[tuple[int, int, int, bool]] = [  # set, cell, coefficient, whether times the value
             (numbers[values.of], cell, values.coefficient, values.summed)
             for cell, linear in enumerate(plan.linears)
@@ -42,6 +45,16 @@ class Distincts:
                 delta = product(delta, rows.value[change.row[mine]])
             parts.append(LinearRows(np.full(len(mine), cell), rows.step[change.row[mine]], delta))
         return LinearRows.joined(parts)
+
+    def adopt(self, other: "Distincts", theirs: Int64, ours: Int64, texts: Translation) -> None:
+        """What `other` holds of its users `theirs`, for our new users `ours` (int64[n] both)."""
+        order = np.argsort(theirs)
+        cell, user, value, count = other.table.of_users(theirs[order])
+        text = self._text[cell]
+        if text.any():
+            value = value.copy()
+            value[text] = texts(value[text].astype(np.int64))
+        self.table.put(cell, ours[order][np.searchsorted(theirs[order], user)], value, count)
 
     def _settled(self, rows: ValueRows, steps: Steps) -> "_Change":
         """Stores the counts; at the end of which step a value has come to be, or is gone."""

@@ -159,6 +159,8 @@ class Network:
         self.cells.adopt(other.cells, theirs, ours)
         self.register_arena.adopt(other.register_arena, theirs, ours)
         self.registers.adopt(other.registers, ours, texts)
+        self.distincts.adopt(other.distincts, theirs, ours, texts)
+        self.bags.adopt(other.bags, theirs, ours, texts)
         self.gates.adopt(other.gates, theirs, ours)
 
     def members(self, users: Int64, known: Bool) -> list[Bool]:

@@ -82,6 +82,25 @@ class Table:
         self._allot(room)
         self._count[self._find(key, value)] = count
 
+    def of_users(self, users: Array) -> tuple[Int64, Int64, Array, Int64]:
+        """(cell, user, value, count) of all values that occur with one of the users (sorted, distinct)."""
+        live = np.flatnonzero(self._live())
+        user = self._key[live] & (2**_USERS - 1)
+        mine = np.isin(user, users)
+        live, user = live[mine], user[mine]
+        cell, value = self._key[live] >> _USERS, self._value[live]
+        if (cell & 1).any():
+            wide = list(self._wide)
+            value = value.astype(object)
+            for i in np.flatnonzero(cell & 1).tolist():
+                value[i] = wide[value[i]]
+        return cell >> 1, user, value, self._count[live]
+
+    def put(self, cell: Int64, user: Int64, value: Array, count: Int64) -> None:
+        """Counts of different (cell, user, value)."""
+        entry = self.entries(*self.keys(cell, user, value))
+        self.store(entry, count)
+
     def dump(self) -> dict[str, Any]:
         live = self._live()
         return {
