@@ -11,6 +11,10 @@ rules of time are those of the design:
 - An event first applies the user's own expiries before its `known_at`, each at its own instant, then
   those at `known_at` together with itself. Silent users' expiries strictly below the watermark are
   applied after each event.
+- A tombstone's own time T is its Kafka timestamp (when live: at most the clock; never below the watermark
+  less the dedupe horizon). Its user's events up to T are as if they had never been, and so is his log; later
+  ones are taken again, in order of known_at, event_time and event_id, with the known_at that they have. What
+  arrives afterwards and is not after T is dropped. One that is not after the user's last T changes nothing.
 
 All times are µs since 1970 UTC. The log of a user does not depend on other users' events, except
 through the watermark that a late event meets.
@@ -24,6 +28,7 @@ from itertools import product
 from typing import Any
 
 from segmentation.compile.tree import Age, Compare, Definition, Literal, Node, Now
+from segmentation.events.rows import PROFILES
 from segmentation.reference_eval import Event, is_member
 from segmentation.types import INTERVAL, NEVER, TIMESTAMPTZ
 
@@ -61,7 +66,9 @@ class _User:
 
 
 class Reference:
-    """One shard, whole: all users' events in, one log out. `log` is in the order of application."""
+    """One shard, whole: all users' events in, one log out. `log` is in the order of application.
+
+    partitions: of the topic of events, from 0; profiles: of the topic of profiles, from PROFILES."""
 
     def __init__(
         self,
@@ -70,6 +77,7 @@ class Reference:
         lateness_us: int,
         dedupe_horizon_us: int | None,
         live: bool,
+        profiles: int = 0,
     ) -> None:
         self.definitions = definitions
         self.lateness_us = lateness_us
@@ -78,16 +86,19 @@ class Reference:
         self.log: list[Flip] = []
         self.too_late: list[Event] = []
         self.repeated = 0
+        self.erased: dict[str, int] = {}  # user id -> T
+        self.dropped = 0
         self._clock = NEVER
-        self._largest = [NEVER] * partitions
-        self._watermarks = [NEVER] * partitions
+        numbers = [*range(partitions), *range(PROFILES, PROFILES + profiles)]
+        self._largest = dict.fromkeys(numbers, NEVER)
+        self._watermarks = dict.fromkeys(numbers, NEVER)
         self._users: defaultdict[str, _User] = defaultdict(_User)
         self._instants: list[tuple[int, str]] = []  # heap over all users
         self._ages = _ages(definitions)
 
     @property
     def watermark(self) -> int:
-        return min(self._watermarks)
+        return min(self._watermarks.values())
 
     def event(self, partition: int, event: Event, clock: int) -> None:
         """The next event of a partition; `clock` is the wall time of the read (only if live)."""
@@ -95,6 +106,19 @@ class Reference:
         self._largest[partition] = max(self._largest[partition], event.time)
         self._follow(partition)
         self._arrival(event)
+        self._expire_silent(self.watermark)
+
+    def erase(self, partition: int, user_id: str, time: int, clock: int) -> None:
+        """The next record of a partition of profiles, a tombstone with this Kafka timestamp."""
+        self._release(clock)
+        self._largest[partition] = max(self._largest[partition], time)
+        self._follow(partition)
+        until = min(time, self._clock) if self.live else time
+        if self.dedupe_horizon_us is not None:
+            until = max(until, self.watermark - self.dedupe_horizon_us)
+        if until > self.erased.get(user_id, NEVER):
+            self.erased[user_id] = until
+            self._begin_anew(user_id, until)
         self._expire_silent(self.watermark)
 
     def idle(self, partition: int, watermark: int | None, clock: int) -> None:
@@ -128,7 +152,21 @@ class Reference:
         largest = min(self._largest[partition], self._clock) if self.live else self._largest[partition]
         self._watermarks[partition] = max(self._watermarks[partition], largest - self.lateness_us)
 
+    def _begin_anew(self, user_id: str, until: int) -> None:
+        before = self._users.pop(user_id, _User())
+        self.log = [flip for flip in self.log if flip.user_id != user_id]
+        self._instants = [(instant, whose) for instant, whose in self._instants if whose != user_id]
+        heapq.heapify(self._instants)
+        for known in sorted(
+            (known for known in before.known + before.waiting if known.event.time > until),
+            key=lambda known: (known.known_at, known.event.time, known.event.event_id),
+        ):
+            self._take(known)
+
     def _arrival(self, event: Event) -> None:
+        if event.time <= self.erased.get(event.user_id, NEVER):
+            self.dropped += 1
+            return
         if self.dedupe_horizon_us is not None and event.time < self.watermark - self.dedupe_horizon_us:
             self.too_late.append(event)
             return
@@ -136,13 +174,17 @@ class Reference:
         if (event.event_id, event.time) in user.seen:
             self.repeated += 1
             return
+        self._take(Known(event, max(event.time, user.newest, self.watermark)))
+
+    def _take(self, known: Known) -> None:
+        event = known.event
+        user = self._users[event.user_id]
         user.seen.add((event.event_id, event.time))
-        arrived = Known(event, max(event.time, user.newest, self.watermark))
         user.newest = max(user.newest, event.time)
-        if self.live and arrived.known_at > self._clock:
-            user.waiting.append(arrived)
+        if self.live and known.known_at > self._clock:
+            user.waiting.append(known)
         else:
-            self._apply(arrived)
+            self._apply(known)
 
     def _release(self, clock: int) -> None:
         self._clock = max(self._clock, clock)

@@ -27,7 +27,7 @@ from xxhash import xxh3_128
 
 from segmentation.events.rows import Int64
 from segmentation.events.schema import Schema
-from segmentation.state.archive import ROW_BITS, ChunkRef, FoundRows, StoredRows
+from segmentation.state.archive import ROW_BITS, ChunkRef, FoundRows, StoredRows, erased_arrays, of_erased
 from segmentation.types import Type
 from storage import chunk_files
 from storage.chunk_files import GROUP_ROWS, Rows
@@ -106,14 +106,13 @@ class Reservoir:
     def write(self, rows: StoredRows, late: bool) -> "Writing":
         return self._submit(lambda path: self._written(path, chunk_files.rows_of(rows, self.columns), late=late))
 
-    def merge(self, refs: Sequence[ChunkRef], without: Sequence[int]) -> "Writing":
-        """One chunk of several, without some users' rows."""
-        refs, gone = list(refs), np.array(sorted(without), np.int64)
+    def merge(self, refs: Sequence[ChunkRef], without: Mapping[int, int]) -> "Writing":
+        """One chunk of several, without the rows of each of these users up to a time (µs)."""
+        refs = list(refs)
 
         def work(path: Path) -> ChunkRef | None:
             rows = self._read_whole(refs)
-            if len(gone):
-                rows = rows.where(~np.isin(rows.user, gone))
+            rows = _without(rows, without)
             if not len(rows):
                 return None
             level = refs[0].level + (len(refs) > 1)
@@ -121,9 +120,11 @@ class Reservoir:
 
         return self._submit(work)
 
-    def leaving(self, ref: ChunkRef, owner: Int64, number: Int64, parts: int) -> list[Rows]:
+    def leaving(
+        self, ref: ChunkRef, owner: Int64, number: Int64, parts: int, without: Mapping[int, int]
+    ) -> list[Rows]:
         """owner, number int64[users]: see segmentation.state.archive.Archive."""
-        rows = self._read_whole([ref])
+        rows = _without(self._read_whole([ref]), without)
         to = owner[rows.user]
         rows = replace(rows, user=number[rows.user].astype(np.int32)).take(np.argsort(to, kind="stable"))
         edges = np.searchsorted(np.sort(to), np.arange(parts + 1)).tolist()
@@ -210,6 +211,11 @@ class Reservoir:
     def _files(self, ref: ChunkRef) -> list[tuple[Path, int]]:
         path = self._path(ref)
         return [(path, ref.size), (path.with_suffix(".index"), _HEADER + 16 * ref.rows)]
+
+
+def _without(rows: Rows, without: Mapping[int, int]) -> Rows:
+    _, gone = of_erased(rows.user, rows.time, *erased_arrays(without))
+    return rows.where(~gone) if gone.any() else rows
 
 
 _REMEDY = "Restore the file from a copy, or start with --rebuild."

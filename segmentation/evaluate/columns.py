@@ -76,6 +76,10 @@ class Columnar:
                 dtypes[f"?{name}"] = np.dtype(np.bool_)
         return dtypes
 
+    def text_columns(self) -> list[str]:
+        """Those of the log columns that are codes of texts."""
+        return [f"={name}" for name, type_ in self._types.items() if type_.kind is Kind.TEXT]
+
     def user_numbers(self, rows: Rows) -> Int64:
         """The shard's number of each row's user; new users get the next ones."""
         used, place = np.unique(rows.user, return_inverse=True)

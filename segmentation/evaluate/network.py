@@ -163,6 +163,16 @@ class Network:
         self.bags.adopt(other.bags, theirs, ours, texts)
         self.gates.adopt(other.gates, theirs, ours)
 
+    def erase(self, users: Int64) -> None:
+        """These users (int64[n]) begin anew: everything that is kept per user goes."""
+        self.cells.erase(users)
+        self.registers.erase(users)
+        self.gates.erase(users)
+
+    def texts(self, users: Int64) -> Int64:
+        """Codes of every text of the shard's dictionary that the state of these users refers to."""
+        return self.registers.texts(users)
+
     def members(self, users: Int64, known: Bool) -> list[Bool]:
         """Per segment, which of the users are in, computed from the cells alone."""
         truth: list[Bool] = []

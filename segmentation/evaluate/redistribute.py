@@ -71,7 +71,8 @@ def redistribute(shards: Sequence[Shard], count: int, make: Callable[[int], Shar
 
 @dataclass(slots=True)
 class _Move:
-    """Where the users of one old shard go: owner int64[users] the new shard, number int64[users] theirs there."""
+    """Where the users of one old shard go: owner int64[users] the new shard, -1 for those who were erased and
+    have not come again; number int64[users] theirs there."""
 
     owner: Int64
     number: Int64
@@ -84,12 +85,16 @@ def _moves(shards: Sequence[Shard], count: int) -> list[_Move]:
     taken = np.zeros(count, np.int64)
     moves = []
     for shard in shards:
-        owner = shards_of(shard.user_ids, count)
+        ids = shard.user_ids
+        there = np.array([user_id is not None for user_id in ids], np.bool_)
+        owner = np.full(len(ids), -1, np.int64)
+        owner[there] = shards_of([user_id for user_id in ids if user_id is not None], count)
         move = _Move(owner, np.empty(len(owner), np.int64))
-        order = stable_order(owner)
-        sizes = np.bincount(owner, minlength=count)
+        some = np.flatnonzero(there)
+        order = some[stable_order(owner[some])]
+        sizes = np.bincount(owner[some], minlength=count)
         first = np.cumsum(sizes) - sizes
-        move.number[order] = np.arange(len(owner)) - np.repeat(first - taken, sizes)
+        move.number[order] = np.arange(len(order)) - np.repeat(first - taken, sizes)
         taken += sizes
         moves.append(move)
     return moves
@@ -118,6 +123,8 @@ def _adopt(new: Shard, others: Sequence[tuple[Shard, Int64, Int64]]) -> None:
         ours = new._users.codes([other._users.values[user] for user in theirs.tolist()])
         assert np.array_equal(ours, numbers[theirs]), "chunks have been written with other numbers"
         new._make_room()
+        for digest, until in other.erasures.items():  # which of them are his, nobody can tell
+            new.erasures.add(digest, until)
         new._newest[ours], new._applied[ours] = other._newest[theirs], other._applied[theirs]
         new._seq[ours] = other._seq[theirs]
         here = np.full(len(numbers), -1, np.int64)

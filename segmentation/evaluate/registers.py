@@ -143,3 +143,18 @@ class Registers:
                 self._arena.put_raw(address, np.arange(first, len(self.event_ids)))
             if self._text[cell]:
                 self._arena.put_raw(address + 2, texts(self._arena.raw(address + 2)))
+
+    def erase(self, users: Int64) -> None:
+        """Lets go of these users' values and event ids."""
+        for cell in np.flatnonzero(self._by_time).tolist():
+            for slot in self._arena.peek(cell, users, raw=True).tolist():
+                self.event_ids[slot] = ""  # slot 0 is nobody's
+        self._arena.erase(users)
+
+    def texts(self, users: Int64) -> Int64:
+        """Codes of all texts that are the value of one of these users."""
+        found = [np.zeros(0, np.int64)]
+        for cell in np.flatnonzero(self._text).tolist():
+            held = self._arena.peek(cell, users, raw=True) > 0
+            found.append(self._arena.peek(cell, users[held], 2, raw=True))
+        return np.unique(np.concatenate(found))

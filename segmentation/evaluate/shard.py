@@ -17,11 +17,12 @@ from segmentation.evaluate.arrivals import known_at, repeats
 from segmentation.evaluate.columns import Columnar
 from segmentation.evaluate.deltas import Deltas
 from segmentation.evaluate.environments import Frame
+from segmentation.evaluate.erasure import Erasures, begin_anew, drop_texts, taken_again
 from segmentation.evaluate.index import ARRIVAL, FIRST_OFFSET, LATE, Index, Touched
 from segmentation.evaluate.network import Network
 from segmentation.evaluate.step import Part, Standing, Step, Transitions
 from segmentation.evaluate.steps import Steps, steps_of
-from segmentation.events.rows import Bool, Int32, Int64, Poll, Rows
+from segmentation.events.rows import PROFILES, Bool, Int32, Int64, Poll, Profiles, Rows
 from segmentation.state.archive import Archive
 from segmentation.state.chunks import Chunks, Columns
 from segmentation.state.dump import pack, unpack
@@ -35,9 +36,10 @@ _MEMBERS_CHUNK = 1 << 16
 class Shard:
     """lateness_us, dedupe_horizon_us: µs; the horizon None keeps every event for finding repeats.
 
-    live: events ahead of the poll's clock wait for it. partitions: how many the topic has; the
-    watermark waits for all of them. archive: where older events go; None keeps all in memory.
-    retention_us: how long events are kept at least, however short the windows are.
+    live: events ahead of the poll's clock wait for it. partitions: how many the topic of events has; the
+    watermark waits for all of them. Those of the topic `profiles` come by `add_partitions`. archive: where
+    older events go; None keeps all in memory. retention_us: how long events are kept at least, however
+    short the windows are.
     """
 
     def __init__(
@@ -65,23 +67,26 @@ class Shard:
         self._log = Log(self._columnar.dtypes(), self._columnar.wide_dtypes(), chunks)
         self._retention = retention_us
         self._waiting: list[Columns] = []  # arrived ahead of the clock
+        self.erasures = Erasures()  # others' knowledge may be added, that of a shard made of several, say
+        self._anew = self._erased = False  # somebody was erased in this run; since the last dump
 
     # moving forward
 
-    def add_partitions(self, count: int) -> None:
-        """The topic now has `count` partitions; the watermark waits for the new ones too."""
-        for partition in range(len(self._partition), count):
-            self._high[partition] = self._partition[partition] = NEVER
+    def add_partitions(self, count: int, profiles: int = 0) -> None:
+        """There are now `count` partitions of events and so many of profiles; the watermark waits for the new ones."""
+        for partition in (*range(count), *range(PROFILES, PROFILES + profiles)):
+            if partition not in self._partition:
+                self._high[partition] = self._partition[partition] = NEVER
 
     def run(self, polls: Sequence[Poll]) -> Step:
         """Takes the polls in the given order; rows below the partition's next_offset are skipped."""
         step = Step([], NEVER, Transitions.none())
         arrived, self._waiting = self._waiting, []
         for poll in polls:
-            if (rows := self._arrive(poll, step)) is not None:
-                arrived.append(rows)
+            self._arrive(poll, arrived, step)
         step.watermark = self.watermark
         self._settle(self._due(arrived, self._clock), self.watermark, step)
+        self._anew = False
         self._forget()
         return step
 
@@ -106,17 +111,22 @@ class Shard:
         due, self._waiting = split(arrived, clock)
         return due
 
-    def _arrive(self, poll: Poll, step: Step) -> Columns | None:
-        """Gives the poll's new events their known_at, logs them, and moves the partition on."""
+    def _arrive(self, poll: Poll, arrived: list[Columns], step: Step) -> None:
+        """Logs the poll's new events with their known_at into `arrived`, erases, and moves the partition on."""
         partition = poll.partition
         self._clock = max(self._clock, poll.clock)
-        rows = poll.rows
+        rows, profiles = poll.rows, poll.profiles
         position = self.next_offset.get(partition, 0)
         if rows is not None and len(rows) and rows.offset[0] < position:
             rows = rows.take(np.flatnonzero(rows.offset >= position))
-        accepted = None
         if rows is not None and len(rows):
-            accepted = self._accept(rows, partition, self._watermarks(rows, partition), step)
+            accepted = self._accept(rows, partition, self._watermarks(rows.high, partition), step)
+            if accepted is not None:
+                arrived.append(accepted)
+        if profiles is not None and len(profiles) and profiles.offset[0] < position:
+            profiles = profiles.take(np.flatnonzero(profiles.offset >= position))
+        if profiles is not None and profiles.erased.any():
+            self._erase(profiles, self._watermarks(profiles.high, partition), arrived, step)
         self.next_offset[partition] = max(position, poll.next_offset)
         self._high[partition] = max(self._high[partition], poll.high)
         reached = int(self._behind(np.array([self._high[partition]], np.int64))[0])
@@ -125,22 +135,44 @@ class Shard:
         self._partition[partition] = max(self._partition[partition], reached)
         self.watermark = max(self.watermark, min(self._partition.values()))
         step.parts.append(Part(partition, self.next_offset[partition], poll.clock, self._partition[partition]))
-        return accepted
 
     def _behind(self, high: Int64) -> Int64:
         """A partition's watermark for its largest event time so far."""
         reached = np.minimum(high, self._clock) if self._live else high
         return np.where(high > NEVER, reached - self._lateness, NEVER)
 
-    def _watermarks(self, rows: Rows, partition: int) -> Int64:
-        """The shard's watermark at each row's arrival."""
-        own = np.maximum(self._behind(np.maximum(rows.high, self._high[partition])), self._partition[partition])
+    def _watermarks(self, high: Int64, partition: int) -> Int64:
+        """The shard's watermark at each arrival; high: the poll's largest time up to it."""
+        own = np.maximum(self._behind(np.maximum(high, self._high[partition])), self._partition[partition])
         others = min((w for p, w in self._partition.items() if p != partition), default=None)
         if others is not None:
             own = np.minimum(own, others)
         return np.maximum(own, self.watermark)
 
+    def _erase(self, profiles: Profiles, watermark: Int64, arrived: list[Columns], step: Step) -> None:
+        found = self.erasures.new(profiles, watermark, self._horizon, self._clock if self._live else None)
+        step.erased.extend(found.items())
+        number = self._users.find
+        known = dict(sorted((number(user_id), until) for user_id, until in found.items() if number(user_id) >= 0))
+        users = np.array(list(known), np.int64)
+        if not users.size:
+            return
+        stay = begin_anew(users, np.array(list(known.values()), np.int64), arrived, self._log)
+        arrived.append(stay)
+        self._network.erase(users)
+        self._newest[users] = self._applied[users] = NEVER
+        self._seq[users] = 0
+        np.maximum.at(self._newest, stay["user"], stay["time"])
+        self._users.forget(np.setdiff1d(users, stay["user"]).tolist())
+        self._anew = self._erased = True
+
     def _accept(self, rows: Rows, partition: int, watermark: Int64, step: Step) -> Columns | None:
+        if (covered := self.erasures.covered(rows)) is not None:
+            step.dropped += int(covered.sum())
+            after = np.flatnonzero(~covered)
+            rows, watermark = rows.take(after), watermark[after]
+            if not len(rows):
+                return None
         if self._horizon is not None and (too_late := rows.time < watermark - self._horizon).any():
             step.too_late.extend((partition, offset) for offset in rows.offset[too_late].tolist())
             in_time = np.flatnonzero(~too_late)
@@ -207,7 +239,8 @@ class Shard:
         last = max(watermark, int(events["known"].max()) + 1) if len(events["known"]) else watermark
         parts, phases, instants = [], [], []
         for number, offset in enumerate(self._index.offsets):
-            for rows in self._rows_due(offset, watermark, last, events["user"]):
+            passed = taken_again(events, offset, self._applied_to) if self._anew else ()
+            for rows in (*self._rows_due(offset, watermark, last, events["user"]), *passed):
                 at = rows["time"] + offset
                 user = rows["user"]
                 due = (at > rows["known"]) & (at > self._applied[user])
@@ -280,13 +313,17 @@ class Shard:
     def dump(self) -> bytes:
         """The whole state but the archive's files; with the same plan, `load` continues from exactly here."""
         users = len(self._users)
+        if self._erased:
+            drop_texts(self._texts, users, self._network, self._log, self._waiting, self._columnar.text_columns())
+            self._erased = False
         return pack({
             "structure": structure(self.plan), "next_offset": list(self.next_offset.items()),
             "high": list(self._high.items()), "partition": list(self._partition.items()),
             "watermark": self.watermark, "clock": self._clock, "applied_to": self._applied_to,
-            "users": self._users.values, "texts": self._texts.values,
+            "users": self._users.dump(), "texts": self._texts.dump(),
             "newest": self._newest[:users], "applied": self._applied[:users], "seq": self._seq[:users],
             "network": self._network.dump(), "log": self._log.dump(), "waiting": self._waiting,
+            "erasures": self.erasures.dump(),
         })
 
     def files(self) -> tuple[int, frozenset[str]]:
@@ -315,6 +352,8 @@ class Shard:
         shard._network.load(state["network"])
         shard._log.load(state["log"])
         shard._waiting = state["waiting"]
+        if "erasures" in state:  # not in those of the version before
+            shard.erasures.load(state["erasures"])
         return shard
 
     def standing(self) -> Standing:
@@ -334,9 +373,9 @@ class Shard:
                     yield self._users.values[user], np.flatnonzero(inside[:, place]).tolist()
 
     @property
-    def user_ids(self) -> Sequence[str]:
+    def user_ids(self) -> Sequence[str | None]:
         """By the shard's numbers: all that were ever seen, also those whose events do not count now."""
-        return self._users.values
+        return self._users.dump()
 
     def last_seq(self, user_id: str) -> int:
         number = self._users.find(user_id)

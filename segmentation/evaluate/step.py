@@ -70,7 +70,9 @@ class Step:
 
     watermark: the shard's, after it, µs. new_users: ids seen for the first time.
     too_late: (partition, offset) of events older than the dedupe horizon: to the dead letter.
-    repeated, late, accepted: numbers of events.
+    erased: (user id, T µs) of users of whom everything up to T is gone; transitions and new_users are of
+    those who came after, perhaps under the same id. repeated, late, accepted: numbers of events; dropped:
+    of events that are not after their user's erasure.
     """
 
     parts: list[Part]
@@ -78,6 +80,8 @@ class Step:
     transitions: Transitions
     new_users: list[str] = field(default_factory=list)
     too_late: list[tuple[int, int]] = field(default_factory=list)
+    erased: list[tuple[str, int]] = field(default_factory=list)
     accepted: int = 0
     repeated: int = 0
     late: int = 0
+    dropped: int = 0

@@ -16,6 +16,14 @@ Int64 = NDArray[np.int64]
 Int32 = NDArray[np.int32]
 Bool = NDArray[np.bool_]
 
+#: Partition p of the topic `profiles` is partition PROFILES + p; those of the topic of events are 0, 1, 2 ...
+PROFILES = 1 << 20
+
+
+def partition_name(partition: int) -> str:
+    """For people: `3`, `profiles-0`."""
+    return f"profiles-{partition - PROFILES}" if partition >= PROFILES else str(partition)
+
 
 @dataclass(slots=True)
 class TextColumn:
@@ -68,8 +76,36 @@ class Rows:
 
 
 @dataclass(slots=True)
+class Profiles:
+    """n records of the topic `profiles` in order of arrival.
+
+    offset int64[n], increasing, with gaps; user_ids list[n]: the keys; time int64[n]: their own time,
+    which is Kafka's timestamp, µs; high int64[n]: the largest one in this poll up to and including this
+    record, over the records of all shards; erased bool[n]: tombstones; columns: every declared column of
+    `users:`, by name, NULL where erased.
+    """
+
+    offset: Int64
+    user_ids: list[str]
+    time: Int64
+    high: Int64
+    erased: Bool
+    columns: dict[str, TextColumn | ValueColumn]
+
+    def __len__(self) -> int:
+        return len(self.offset)
+
+    def take(self, records: NDArray[Any]) -> "Profiles":
+        return Profiles(
+            self.offset[records], [self.user_ids[record] for record in records.tolist()], self.time[records],
+            self.high[records], self.erased[records],
+            {name: column.take(records) for name, column in self.columns.items()},
+        )
+
+
+@dataclass(slots=True)
 class Poll:
-    """One read of one partition, as one shard sees it.
+    """One read of one partition, as one shard sees it; of events (`rows`) or of profiles, by the partition's topic.
 
     next_offset: the first offset not read yet; clock: µs wall time of the read (ignored with
     clock "event"); high: largest event time over all rows of all shards, NEVER if there is none;
@@ -83,3 +119,4 @@ class Poll:
     high: int = NEVER
     watermark: int | None = None
     rows: Rows | None = field(default=None)
+    profiles: Profiles | None = field(default=None)

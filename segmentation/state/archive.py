@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from segmentation.events.rows import Int32, Int64, TextColumn, ValueColumn
+from segmentation.events.rows import Bool, Int32, Int64, TextColumn, ValueColumn
 
 #: How a chunk's index holds (user, row) in one number, in order: user << ROW_BITS | row.
 ROW_BITS = 32
@@ -88,18 +88,37 @@ class Leaving(Protocol):
 
 class Archive(Protocol):
     """One shard's files. `write` and `merge` go on beside the caller, who changes nothing of what he gave
-    them. leaving: a chunk's rows by the owners (below `parts`) of their users, with the users' numbers
-    there; arrived: a chunk of rows that have left others. `check` raises where a file is missing or cut
-    off. unfinished: the last number that a file was given, and the files whose `result` nobody has asked for."""
+    them. merge: the rows of a user with time <= without[user] (µs) are left out; leaving: of a chunk without
+    such, the rows by the owners (below `parts`) of their users, with the users' numbers there; arrived: a
+    chunk of rows that have left others. `check` raises where a file is missing or cut off. unfinished: the
+    last number that a file was given, and the files whose `result` nobody has asked for."""
 
     @property
     def group_rows(self) -> int: ...
     @property
     def columns(self) -> Mapping[str, Any]: ...
     def write(self, rows: StoredRows, late: bool) -> Pending: ...
-    def merge(self, refs: Sequence[ChunkRef], without: Sequence[int]) -> Pending: ...
-    def leaving(self, ref: ChunkRef, owner: Int64, number: Int64, parts: int) -> Sequence[Leaving]: ...
+    def merge(self, refs: Sequence[ChunkRef], without: Mapping[int, int]) -> Pending: ...
+    def leaving(
+        self, ref: ChunkRef, owner: Int64, number: Int64, parts: int, without: Mapping[int, int]
+    ) -> Sequence[Leaving]: ...
     def arrived(self, pieces: Sequence[Any], late: bool) -> ChunkRef: ...
     def open(self, ref: ChunkRef) -> Chunk: ...
     def check(self, refs: Sequence[ChunkRef]) -> None: ...
     def unfinished(self) -> tuple[int, frozenset[str]]: ...
+
+
+def of_erased(user: Int32, time: Int64, users: Int64, until: Int64) -> tuple[Bool, Bool]:
+    """bool[n] both: which rows are of `users` (ascending, distinct), and which of them have time <= its until."""
+    if not len(users):
+        none = np.zeros(len(user), np.bool_)
+        return none, none
+    place = np.minimum(np.searchsorted(users, user), len(users) - 1)
+    theirs = users[place] == user
+    return theirs, theirs & (time <= until[place])
+
+
+def erased_arrays(without: Mapping[int, int]) -> tuple[Int64, Int64]:
+    """(users ascending, until of each)."""
+    users = sorted(without)
+    return np.array(users, np.int64), np.array([without[user] for user in users], np.int64)

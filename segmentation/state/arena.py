@@ -118,6 +118,17 @@ class Arena:
         inside = users < self._block.shape[1]
         return np.where(inside, self._block[family, np.where(inside, users, 0)], -1)
 
+    def erase(self, users: Int64) -> None:
+        """These users (int64[n]) have no values any more; their blocks' room stays empty."""
+        users = users[users < self._block.shape[1]]
+        for family, width in enumerate(self._width.tolist()):
+            block = self._block[family, users]
+            address = (block[block >= 0, None] + np.arange(width)).ravel()
+            self._data[address] = 0
+            for place in address.tolist() if self._big else ():
+                self._big.pop(place, None)
+            self._block[family, users] = -1
+
     def _more_users(self, users: int) -> None:
         grown = np.full((self._block.shape[0], max(users, 2 * self._block.shape[1])), -1, np.int64)
         grown[:, : self._block.shape[1]] = self._block

@@ -1,8 +1,8 @@
 """The chunks of one shard's log: which there are, and reading the rows that are asked for.
 
 Groups of rows that were read lately are kept, so that a cursor that walks through a chunk reads
-each group once. An erased user's rows are hidden at once and leave the files when these have been
-written again. Chunks of late rows span long times; four of a level are merged into one, so that
+each group once. Erased rows, those of a user up to a time, are hidden at once and leave the files
+when these have been written again. Chunks of late rows span long times; four of a level are merged into one, so that
 no instant lies in more than a few.
 """
 
@@ -16,7 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmentation.events.rows import Int64
-from segmentation.state.archive import ROW_BITS, Archive, Chunk, ChunkRef, FoundRows, Pending, StoredRows
+from segmentation.state.archive import (
+    ROW_BITS,
+    Archive,
+    Chunk,
+    ChunkRef,
+    FoundRows,
+    Pending,
+    StoredRows,
+    erased_arrays,
+    of_erased,
+)
+from segmentation.types import FOREVER
 
 Array = NDArray[Any]
 Columns = dict[str, Array]
@@ -39,7 +50,7 @@ class Format:
 
 @dataclass(slots=True)
 class _Job:
-    """Chunks that are written again: merged, or without erased users."""
+    """Chunks that are written again: merged, or without erased rows."""
 
     inputs: list[ChunkRef]
     pending: Pending
@@ -55,8 +66,8 @@ class Chunks:
     _open: "OrderedDict[str, Chunk]" = field(default_factory=OrderedDict)
     _groups: "OrderedDict[tuple[str, int], Columns]" = field(default_factory=OrderedDict)
     _ids: "OrderedDict[tuple[str, int], Array]" = field(default_factory=OrderedDict)
-    _erased: set[int] = field(default_factory=set)
-    _dirty: set[str] = field(default_factory=set)  # chunks that hold rows of erased users
+    _erased: dict[int, int] = field(default_factory=dict)  # user -> the time up to which, µs
+    _dirty: set[str] = field(default_factory=set)  # chunks that hold erased rows
     _jobs: list[_Job] = field(default_factory=list)
     _writes: int = 0  # chunks that are being written for the first time
 
@@ -113,8 +124,8 @@ class Chunks:
     def _visible(self, ref: ChunkRef, rows: Columns) -> Columns:
         if ref.file not in self._dirty:
             return rows
-        keep = ~np.isin(rows["user"], np.fromiter(self._erased, np.int64))
-        return {name: column[keep] for name, column in rows.items()}
+        _, gone = of_erased(rows["user"], rows["time"], *erased_arrays(self._erased))
+        return {name: column[~gone] for name, column in rows.items()}
 
     def _touching(self, first: int, last: int) -> list[ChunkRef]:
         """Chunks that may hold a row with first <= time <= last."""
@@ -155,7 +166,7 @@ class Chunks:
         return self.archive.write(self.format.stored(rows), late)
 
     def add(self, ref: ChunkRef) -> None:
-        """A chunk has been written. It may still hold users who were erased meanwhile."""
+        """A chunk has been written. It may still hold rows that were erased meanwhile."""
         self._writes -= 1
         self.refs.append(ref)
         self._mark(ref)
@@ -167,24 +178,43 @@ class Chunks:
         self.refs.append(ref)
         self._changed()
 
-    def hidden(self, ref: ChunkRef) -> Int64:
-        """The erased users of whom a chunk may still hold rows."""
-        return np.array(sorted(self._erased) if ref.file in self._dirty else [], np.int64)
+    def hidden(self, ref: ChunkRef) -> dict[int, int]:
+        """Users of whom rows up to a time (µs) are not to be seen in this chunk."""
+        return dict(self._erased) if ref.file in self._dirty else {}
 
     def drop_before(self, time: int) -> None:
         if len(self._last) and int(self._last.min()) < time:
             self.refs = [ref for ref in self.refs if ref.last >= time]
             self._changed()
 
-    def erase(self, user: int) -> list[Columns]:
-        """Hides a user's rows for good and returns them."""
-        every = np.array([user], np.int64)
-        removed = list(self.of_users(every, int(self._first.min()), int(self._last.max()) + 1)) if self.refs else []
-        self._erased.add(user)
+    def erase(self, users: Int64, until: Int64) -> list[Columns]:
+        """Hides the rows of users (int64[n], ascending, distinct) with time <= until[n] for good.
+
+        Returns the other rows of these users, event ids included."""
+        for user, last in zip(users.tolist(), until.tolist()):
+            self._erased[user] = max(last, self._erased.get(user, last))
         for ref in self.refs:
             self._mark(ref)
+        stay = []
+        for ref in self._touching(int(until.min()) + 1, FOREVER):
+            chunk = self._chunk(ref)
+            first = np.searchsorted(chunk.time, until, "right")
+            rows = _keys(chunk.key, users, first, np.full(len(users), ref.rows)) & _ROW
+            for group, places in _by_group(np.sort(rows), self.archive.group_rows):
+                whole, inside = self._group(ref, group), places % self.archive.group_rows
+                ids = self._group_ids(ref, group)[inside]
+                stay.append({name: column[inside] for name, column in whole.items()} | {"event_id": ids})
         self._tidy()
-        return removed
+        return stay
+
+    @property
+    def erasing(self) -> bool:
+        """Is a file of which some rows are erased still there?"""
+        return bool(self._erased)
+
+    def let_go(self) -> None:
+        """Of the decoded groups: codes of texts are about to change."""
+        self._groups.clear()
 
     def collect(self) -> None:
         """Chunks that have been written again take the place of the old ones."""
@@ -205,13 +235,14 @@ class Chunks:
 
     def _mark(self, ref: ChunkRef) -> None:
         if self._erased:
-            users = np.sort(np.fromiter(self._erased, np.int64))
-            zero = np.zeros(len(users), np.int64)
-            if len(_keys(self._chunk(ref).key, users, zero, zero + ref.rows)):
+            users, until = erased_arrays(self._erased)
+            chunk = self._chunk(ref)
+            end = np.searchsorted(chunk.time, until, "right")
+            if len(_keys(chunk.key, users, np.zeros(len(users), np.int64), end)):
                 self._dirty.add(ref.file)
 
     def _tidy(self) -> None:
-        """Begins to write again what holds erased users, and late chunks that have become many."""
+        """Begins to write again what holds erased rows, and late chunks that have become many."""
         busy = {ref.file for job in self._jobs for ref in job.inputs}
         for ref in self.refs:
             if ref.file in self._dirty and ref.file not in busy:
@@ -228,7 +259,7 @@ class Chunks:
             self._erased.clear()
 
     def _again(self, refs: list[ChunkRef]) -> None:
-        self._jobs.append(_Job(refs, self.archive.merge(refs, sorted(self._erased))))
+        self._jobs.append(_Job(refs, self.archive.merge(refs, dict(self._erased))))
 
     def _changed(self) -> None:
         self._first = np.array([ref.first for ref in self.refs], np.int64)
@@ -248,12 +279,12 @@ class Chunks:
 
     def dump(self) -> dict[str, Any]:
         refs = [asdict(ref) for ref in self.refs]
-        return {"refs": refs, "erased": sorted(self._erased), "dirty": sorted(self._dirty)}
+        return {"refs": refs, "erased": sorted(self._erased.items()), "dirty": sorted(self._dirty)}
 
     def load(self, state: dict[str, Any]) -> None:
         self.refs = [ChunkRef(**ref) for ref in state["refs"]]
         self.archive.check(self.refs)
-        self._erased, self._dirty = set(state["erased"]), set(state["dirty"])
+        self._erased, self._dirty = dict(state["erased"]), set(state["dirty"])
         self._changed()
         self._tidy()
 

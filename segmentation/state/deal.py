@@ -28,11 +28,7 @@ class Source:
     number: Int64
 
     def leaving(self, ref: ChunkRef, targets: int) -> Sequence[Leaving]:
-        owner = self.owner
-        if (hidden := self.chunks.hidden(ref)).size:
-            owner = owner.copy()
-            owner[hidden] = -1
-        return self.chunks.archive.leaving(ref, owner, self.number, targets)
+        return self.chunks.archive.leaving(ref, self.owner, self.number, targets, self.chunks.hidden(ref))
 
 
 def deal(sources: Sequence[Source], targets: Sequence[Chunks], chunk_rows: int) -> None:

@@ -10,7 +10,8 @@ _UNKNOWN = -2  # of a derived value that nobody asked for yet; -1 is NULL
 
 
 class Dictionary:
-    """values[code] is the text of a code; codes count up from 0 and are never given back.
+    """values[code] is the text of a code; codes count up from 0 and are never given again, also where the
+    text was forgotten ("" stands there then).
 
     A function of a text (a comparison with a constant, LIKE, lower) is computed once per distinct
     value that occurs and then looked up by code: `derived`.
@@ -19,14 +20,34 @@ class Dictionary:
     def __init__(self, values: Iterable[str] = ()) -> None:
         self.values: list[str] = list(values)
         self._code: dict[str, int] = {value: code for code, value in enumerate(self.values)}
+        self._forgotten: set[int] = set()
         self._derived: dict[Hashable, NDArray[np.int32]] = {}
 
     def __len__(self) -> int:
         return len(self.values)
 
-    def restore(self, values: list[str]) -> None:
-        """Becomes a dictionary of these values, in this order."""
-        self.__init__(values)  # type: ignore[misc]
+    def dump(self) -> list[str | None]:
+        """The values in order, None where one was forgotten."""
+        if not self._forgotten:
+            return list(self.values)
+        return [None if code in self._forgotten else value for code, value in enumerate(self.values)]
+
+    def restore(self, values: Sequence[str | None]) -> None:
+        """Becomes a dictionary of what `dump` gave."""
+        self.values = ["" if value is None else value for value in values]
+        self._code = {value: code for code, value in enumerate(values) if value is not None}
+        self._forgotten = {code for code, value in enumerate(values) if value is None}
+        self._derived = {}
+
+    def forget(self, codes: Iterable[int]) -> None:
+        """Lets go of these texts, which nothing refers to any more; if one comes again it gets a new code."""
+        for code in codes:
+            if code not in self._forgotten:
+                del self._code[self.values[code]]
+                self.values[code] = ""
+                self._forgotten.add(code)
+        # What was derived from a text that is kept may be the code of one that is not.
+        self._derived.clear()
 
     def find(self, value: str) -> int:
         """The code of a text, or -1 where it was never seen."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmentation.events.rows import Int64
-from segmentation.state.archive import Pending
+from segmentation.state.archive import Pending, of_erased
 from segmentation.state.chunks import Chunks
 from segmentation.state.chunks import Columns as Columns
 from segmentation.state.order import stable_order
@@ -167,20 +167,39 @@ class Log:
         if self.chunks is not None:
             self.chunks.drop_before(time)
 
-    def erase(self, user: int) -> Columns:
-        """Takes a user's rows away for good, and returns them (the columns that are asked for)."""
-        removed: list[Columns] = [] if self.chunks is None else self.chunks.erase(user)
+    def erase(self, users: Int64, until: Int64) -> Columns:
+        """Takes the rows of `users` (int64[n], ascending, distinct) with time <= until[n] (µs) away for good.
+
+        Returns the rows of these users that stay, the columns that are asked for, in any order; event ids
+        included, also where chunks are otherwise read without."""
+        stay: list[Columns] = [] if self.chunks is None else self.chunks.erase(users, until)
+
+        def left(rows: Columns) -> Columns:
+            theirs, gone = of_erased(rows["user"], rows["time"], users, until)
+            if not theirs.any():
+                return rows
+            stay.append({name: rows[name][theirs & ~gone] for name in self.dtypes})
+            return {name: column[~gone] for name, column in rows.items()}
+
         body = self._body.slice(0, len(self._body))
-        if (mine := body["user"] == user).any():
-            removed.append({name: body[name][mine] for name in self.dtypes})
-            rest = {name: column[~mine] for name, column in body.items()}
+        if (rest := left(body)) is not body:
             self._body = _Body(self._all)
             self._body.append(rest)
-        self._runs, of_runs = without_user(self._runs, user)
-        pieces, of_writing = without_user([rows for rows, _ in self._writing], user, keep_empty=True)
-        self._writing = [(rows, pending) for rows, (_, pending) in zip(pieces, self._writing)]
-        removed += [{name: rows[name] for name in self.dtypes} for rows in [*of_runs, *of_writing]]
-        return self.joined(removed)
+        self._runs = [rows for run in self._runs if len((rows := left(run))["time"])]
+        self._writing = [(left(rows), pending) for rows, pending in self._writing]
+        return self.joined(stay)
+
+    @property
+    def erasing(self) -> bool:
+        """Do files still hold rows that were erased?"""
+        return self.chunks is not None and self.chunks.erasing
+
+    def held(self) -> Iterator[Columns]:
+        """All rows that are in memory, in pieces: those whose codes of texts must stay what they are."""
+        if self.chunks is not None:
+            self.chunks.let_go()
+        yield self._body.slice(0, len(self._body))
+        yield from self._pieces()
 
     def adopt(self, others: Sequence["Log"], rows: list[Columns]) -> None:
         """An empty log takes over what others hold in memory: `rows`, with all columns."""
@@ -269,18 +288,6 @@ class Log:
             rows = {name: column[~late] for name, column in rows.items()}
         if len(rows["time"]):
             self.append(rows)
-
-
-def without_user(pieces: list[Columns], user: int, keep_empty: bool = False) -> tuple[list[Columns], list[Columns]]:
-    """(the pieces without the user's rows, the user's rows)."""
-    kept, removed = [], []
-    for piece in pieces:
-        if (mine := piece["user"] == user).any():
-            removed.append({name: column[mine] for name, column in piece.items()})
-            piece = {name: column[~mine] for name, column in piece.items()}
-        if keep_empty or len(piece["time"]):
-            kept.append(piece)
-    return kept, removed
 
 
 def _joined(parts: list[Columns], dtypes: dict[str, np.dtype[Any]]) -> Columns:

@@ -24,12 +24,14 @@ def dump(scenario: Scenario) -> str:
         "live": scenario.live,
         "end": scenario.end - START_US,
         "definitions": scenario.definitions,
-    }
+    } | ({"profiles": scenario.profiles} if scenario.profiles else {})
     text = yaml.safe_dump(header, sort_keys=False, allow_unicode=True, width=1_000) + "reads:\n"
     for read in scenario.reads:
         head: dict[str, Any] = {"partition": read.partition, "clock": read.clock - START_US}
         if read.watermark is not None:
             head["watermark"] = read.watermark - START_US
+        if read.erased:
+            head["erased"] = [[user_id, time - START_US] for user_id, time in read.erased]
         text += f"- {_flow(head)[:-1]}, events: [\n"
         text += "".join(f"    {_flow(_event_out(event))},\n" for event in read.events) + "  ]}\n"
     return text
@@ -43,6 +45,7 @@ def load(text: str) -> Scenario:
             START_US + read["clock"],
             [_event_in(event) for event in read["events"]],
             START_US + read["watermark"] if "watermark" in read else None,
+            [(user_id, START_US + time) for user_id, time in read.get("erased", ())],
         )
         for read in case["reads"]
     ]
@@ -54,6 +57,7 @@ def load(text: str) -> Scenario:
         case["dedupe_horizon_us"],
         case["live"],
         START_US + case["end"],
+        case.get("profiles", 0),
     )
 
 

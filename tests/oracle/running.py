@@ -69,11 +69,15 @@ def bound(scenario: Scenario, tally: Tally) -> list[Definition]:
 
 def reference_of(scenario: Scenario, definitions: list[Definition]) -> Reference:
     """The twin, after the whole scenario."""
-    reference = Reference(definitions, PARTITIONS, scenario.lateness_us, scenario.dedupe_horizon_us, scenario.live)
+    reference = Reference(
+        definitions, PARTITIONS, scenario.lateness_us, scenario.dedupe_horizon_us, scenario.live, scenario.profiles
+    )
     for read in scenario.reads:
+        for user_id, time in read.erased:
+            reference.erase(read.partition, user_id, time, read.clock)
         for event in read.events:
             reference.event(read.partition, event, read.clock)
-        if not read.events:
+        if not read.events and not read.erased:
             reference.idle(read.partition, read.watermark, read.clock)
     return reference
 
@@ -90,7 +94,7 @@ def finish(reference: Reference, scenario: Scenario) -> None:
 def closing(scenario: Scenario) -> list[Read]:
     """Reads after which no window is open."""
     clock = scenario.end + 1 + scenario.lateness_us
-    return [Read(partition, clock, watermark=scenario.end + 1) for partition in range(PARTITIONS)]
+    return [Read(partition, clock, watermark=scenario.end + 1) for partition in scenario.partitions]
 
 
 def planned(definitions: list[Definition], tally: Tally) -> Plan:
@@ -116,14 +120,22 @@ class Outcome:
     members: set[tuple[str, str]] = field(default_factory=set)
     too_late: int = 0
     repeated: int = 0
+    dropped: int = 0
+    erased: dict[str, int] = field(default_factory=dict)
     watermarks: set[int] = field(default_factory=set)
 
     def add(self, step: Step, plan: Plan) -> None:
+        for user_id, until in step.erased:
+            assert until > self.erased.get(user_id, until - 1), "a user was erased twice"
+            self.erased[user_id] = until
+            self.new_users.discard(user_id)
+            self.log = [flip for flip in self.log if flip.user_id != user_id]
         self.log += flips_of(step, plan)
         assert self.new_users.isdisjoint(step.new_users), "a user was new twice"
         self.new_users.update(step.new_users)
         self.too_late += len(step.too_late)
         self.repeated += step.repeated
+        self.dropped += step.dropped
 
 
 class Bits:
@@ -154,6 +166,7 @@ def engine(
             for poll, part in zip(polls, parts):
                 poll.clock, poll.watermark = part.clock, part.watermark
         shard = Shard(plan, *settings, archive and archive(number))
+        shard.add_partitions(PARTITIONS, scenario.profiles)
         closing_from = len(polls) - len(last)
         steps = []
         for some in cut(polls[:closing_from], cuts):

@@ -10,6 +10,7 @@ from decimal import Decimal
 from hypothesis import strategies as st
 
 from segmentation.compile.tree import Value
+from segmentation.events.rows import PROFILES
 from segmentation.reference import Event
 from tests.oracle.grammar import START_US, UNITS, Unit, definition
 
@@ -34,17 +35,18 @@ EXTREMES = VALUES | {
 
 @dataclass
 class Read:
-    """One read of a partition: events in order, or a word about how far it is."""
+    """One read of a partition: events or tombstones (user id, T) in order, or a word about how far it is."""
 
     partition: int
     clock: int
     events: list[Event] = field(default_factory=list)
     watermark: int | None = None
+    erased: list[tuple[str, int]] = field(default_factory=list)
 
 
 @dataclass
 class Scenario:
-    """Everything that a run is made of. All times are µs."""
+    """Everything that a run is made of. All times are µs. profiles: partitions of that topic, PROFILES and up."""
 
     unit: Unit
     definitions: dict[str, str]  # SQL by name
@@ -53,6 +55,11 @@ class Scenario:
     dedupe_horizon_us: int | None
     live: bool
     end: int  # where every window has closed
+    profiles: int = 0
+
+    @property
+    def partitions(self) -> list[int]:
+        return [*range(PARTITIONS), *range(PROFILES, PROFILES + self.profiles)]
 
 
 @st.composite

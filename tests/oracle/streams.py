@@ -2,12 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from segmentation.events.rows import Poll, Rows, TextColumn, ValueColumn
+from segmentation.events.rows import PROFILES, Poll, Profiles, Rows, TextColumn, ValueColumn
 from segmentation.reference import Event
 from segmentation.shards import shard_of
 from segmentation.types import NEVER, Kind, Type
@@ -32,25 +33,50 @@ def rows_of(events: Sequence[Event], columns: Mapping[str, Type], first_offset: 
     )
 
 
+def profiles_of(erased: Sequence[tuple[str, int]], first_offset: int = 0) -> Profiles:
+    """These tombstones, which are one whole poll of a schema without columns of users; a gap after each."""
+    times = np.array([time for _, time in erased], np.int64)
+    return Profiles(
+        first_offset + 2 * np.arange(len(erased), dtype=np.int64), [user_id for user_id, _ in erased], times,
+        np.maximum.accumulate(times), np.ones(len(erased), np.bool_), {},
+    )
+
+
 def polls_of(
     reads: Sequence[Read], columns: Mapping[str, Type], shards: int, split: Split = lambda _read, _event: False
 ) -> list[list[Poll]]:
-    """Per shard, in order: every poll reaches every shard with the rows of that shard's users."""
+    """Per shard, in order: every poll reaches every shard with the rows, or the tombstones, of that shard's users."""
     offsets: defaultdict[int, int] = defaultdict(int)
     out: list[list[Poll]] = [[] for _ in range(shards)]
     for number, read in enumerate(reads):
-        cuts = [0, *(i for i in range(1, len(read.events)) if split(number, i)), len(read.events)]
+        size = len(read.events) + len(read.erased)
+        step = 2 if read.partition >= PROFILES else 1  # a compacted topic has gaps
+        cuts = [0, *(i for i in range(1, size) if split(number, i)), size]
         for start, end in pairwise(cuts):
-            events = read.events[start:end]
-            offset, offsets[read.partition] = offsets[read.partition], offsets[read.partition] + len(events)
-            rows = rows_of(events, columns, offset)
-            high = max((event.time for event in events), default=NEVER)
-            watermark = read.watermark if end == len(read.events) else None
-            owner = np.array([shard_of(event.user_id, shards) for event in events], np.int64)
-            for shard, polls in enumerate(out):
-                mine = rows.take(np.flatnonzero(owner == shard)) if events else None
-                polls.append(Poll(read.partition, offset + len(events), read.clock, high, watermark, mine))
+            offset, offsets[read.partition] = offsets[read.partition], offsets[read.partition] + step * (end - start)
+            times = [event.time for event in read.events[start:end]] + [time for _, time in read.erased[start:end]]
+            watermark = read.watermark if end == size else None
+            empty = Poll(read.partition, offsets[read.partition], read.clock, max(times, default=NEVER), watermark)
+            shared = _shared(empty, read.events[start:end], read.erased[start:end], offset, shards, columns)
+            for polls, poll in zip(out, shared):
+                polls.append(poll)
     return out
+
+
+def _shared(
+    poll: Poll, events: Sequence[Event], erased: Sequence[tuple[str, int]], offset: int, shards: int,
+    columns: Mapping[str, Type],
+) -> list[Poll]:  # fmt: skip
+    """The poll as each shard sees it."""
+    owner = np.array([shard_of(user_id, shards) for user_id in [e.user_id for e in events] + [u for u, _ in erased]])
+    mine = [np.flatnonzero(owner == shard) for shard in range(shards)]
+    if events:
+        rows = rows_of(events, columns, offset)
+        return [replace(poll, rows=rows.take(places)) for places in mine]
+    if erased:
+        profiles = profiles_of(erased, offset)
+        return [replace(poll, profiles=profiles.take(places)) for places in mine]
+    return [replace(poll) for _ in mine]
 
 
 def _column(values: Sequence[Any], type_: Type) -> TextColumn | ValueColumn:

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from segmentation.state import log
 from segmentation.state.archive import ChunkRef, StoredRows
 from storage.reservoir import Reservoir, Writing
 from tests.oracle import cases
+from tests.oracle.erasures import with_erasures
 from tests.oracle.running import EXAMPLES, SCHEMA, Bits, Outcome, Tally, bound, engine, finish, planned, reference_of
 from tests.oracle.strategies import Scenario, scenarios
 
@@ -22,7 +23,8 @@ pytestmark = pytest.mark.timeout(1_800)
 COLUMNS = {
     name: column.type for name, column in SCHEMA.events.items() if name not in ("user_id", "event_id", "event_time")
 }
-CUTS = st.integers(0, 2**48 - 1)
+#: To the very end of streams with many reads.
+MANY_CUTS = st.binary(min_size=60, max_size=60).map(lambda cuts: int.from_bytes(cuts, "big"))
 
 
 class Counting(Reservoir):
@@ -34,7 +36,7 @@ class Counting(Reservoir):
         self._seen["late" if late else "chunks"] += 1
         return super().write(rows, late)
 
-    def merge(self, refs: Sequence[ChunkRef], without: Sequence[int]) -> Writing:
+    def merge(self, refs: Sequence[ChunkRef], without: Mapping[int, int]) -> Writing:
         self._seen["merged"] += 1
         return super().merge(refs, without)
 
@@ -52,11 +54,12 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def test_logs_are_those_of_the_reference(folder: Path) -> None:
+@pytest.mark.parametrize("some", [scenarios(events=40), with_erasures(scenarios(events=40))], ids=["", "erasures"])
+def test_logs_are_those_of_the_reference(folder: Path, some: st.SearchStrategy[Scenario]) -> None:
     tally, seen = Tally(), Counter[str]()
 
     @settings(max_examples=EXAMPLES // 4)
-    @given(scenarios(events=40), CUTS)
+    @given(some, MANY_CUTS)
     def property_(scenario: Scenario, cuts: int) -> None:
         _hold(scenario, cuts, folder, tally, seen)
 

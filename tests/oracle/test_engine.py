@@ -8,12 +8,15 @@ from hypothesis import strategies as st
 
 from segmentation.reference import Flip, Reference
 from tests.oracle import cases
+from tests.oracle.erasures import with_erasures
 from tests.oracle.running import EXAMPLES, Bits, Outcome, Tally, bound, engine, finish, planned, reference_of
 from tests.oracle.strategies import EXTREMES, Scenario, scenarios
 
 pytestmark = pytest.mark.timeout(1_800)
 
 CUTS = st.integers(0, 2**48 - 1)
+#: Cuts to the very end of streams with many reads.
+MANY_CUTS = st.binary(min_size=60, max_size=60).map(lambda cuts: int.from_bytes(cuts, "big"))
 
 
 def test_logs_are_those_of_the_reference() -> None:
@@ -24,17 +27,21 @@ def test_long_streams() -> None:
     _hold_for(scenarios(definitions=10, events=80), EXAMPLES // 40)
 
 
+def test_users_are_erased() -> None:
+    _hold_for(with_erasures(scenarios(events=24)), EXAMPLES // 2, MANY_CUTS)
+
+
 def test_extreme_values() -> None:
     _hold_for(scenarios(values=EXTREMES), EXAMPLES // 10)
 
 
-def _hold_for(some: st.SearchStrategy[Scenario], examples: int) -> None:
+def _hold_for(some: st.SearchStrategy[Scenario], examples: int, cuts: st.SearchStrategy[int] = CUTS) -> None:
     tally = Tally()
 
     @settings(max_examples=examples)
-    @given(some, CUTS, CUTS)
-    def property_(scenario: Scenario, cuts: int, others: int) -> None:
-        _hold(scenario, [cuts, others], tally)
+    @given(some, cuts, cuts)
+    def property_(scenario: Scenario, one: int, other: int) -> None:
+        _hold(scenario, [one, other], tally)
 
     property_()
     tally.check()
@@ -82,6 +89,8 @@ def same(scenario: Scenario, reference: Reference, watermark: int, outcome: Outc
     assert outcome.new_users == users, said("new users differ")
     assert outcome.too_late == len(reference.too_late), said("refused events differ")
     assert outcome.repeated == reference.repeated, said("repeats differ")
+    assert outcome.erased == reference.erased, said("erasures differ")
+    assert outcome.dropped == reference.dropped, said("dropped events differ")
     assert outcome.watermarks == {watermark}, said("watermarks differ")
     causes = {(flip, flip.by_event) for flip in reference.log}
     assert {(flip, flip.by_event) for flip in outcome.log} == causes, said("causes differ")

@@ -22,6 +22,7 @@ from segmentation.types import NEVER
 from storage.chunk_files import Rows
 from storage.reservoir import Reservoir
 from tests.oracle import cases
+from tests.oracle.erasures import with_erasures
 from tests.oracle.grammar import COLUMNS, START_US
 from tests.oracle.running import EXAMPLES, Bits, Outcome, Tally, bound, closing, cut, finish, planned, reference_of
 from tests.oracle.strategies import EXTREMES, PARTITIONS, Read, Scenario, scenarios
@@ -41,6 +42,10 @@ Archives = Callable[[int], Archive]
 
 def test_logs_are_those_of_the_reference() -> None:
     _hold_for(scenarios(events=20), EXAMPLES // 10)
+
+
+def test_users_are_erased() -> None:
+    _hold_for(with_erasures(scenarios(events=20)), EXAMPLES // 10)
 
 
 def test_extreme_values() -> None:
@@ -66,7 +71,7 @@ def test_chunks(archives: Archives, monkeypatch: pytest.MonkeyPatch) -> None:
         return arrived(self, pieces, late)
 
     monkeypatch.setattr(Reservoir, "arrived", counted)
-    _hold_for(scenarios(events=40), EXAMPLES // 40, archives)
+    _hold_for(scenarios(events=40) | with_erasures(scenarios(events=40)), EXAMPLES // 40, archives)
     assert EXAMPLES < 1_000 or (moved[False] > 0 and moved[True] > 0), moved
 
 
@@ -113,7 +118,7 @@ def _with_moves(scenario: Scenario, moves: list[tuple[int, int]]) -> tuple[Scena
         reads += scenario.reads[at:end]
         at = min(end, len(scenario.reads))
         clock = reads[-1].clock if reads else START_US
-        reads += [Read(partition, clock) for partition in range(PARTITIONS)]
+        reads += [Read(partition, clock) for partition in scenario.partitions]
         sections.append((count, len(reads)))
     return replace(scenario, reads=reads), sections
 
@@ -125,7 +130,9 @@ def _resharded(
     options = scenario.lateness_us, scenario.dedupe_horizon_us, scenario.live
 
     def make(number: int) -> Shard:
-        return Shard(plan, PARTITIONS, *options, archives and archives(number))
+        shard = Shard(plan, PARTITIONS, *options, archives and archives(number))
+        shard.add_partitions(PARTITIONS, scenario.profiles)
+        return shard
 
     last = closing(scenario) if scenario.live else []
     begun: dict[tuple[int, int], bool] = {}
@@ -136,12 +143,15 @@ def _resharded(
 
     polls = {count: polls_of(scenario.reads + last, COLUMNS, count, begins) for count, _ in sections}
     polls_until = np.cumsum(
-        [1 + sum(begun[number, i] for i in range(1, len(read.events))) for number, read in enumerate(scenario.reads)]
+        [
+            1 + sum(begun[number, i] for i in range(1, len(read.events or read.erased)))
+            for number, read in enumerate(scenario.reads)
+        ]
     )
     outcome = Outcome()
     shards = [make(number) for number in range(sections[0][0])]
     for shard in shards:
-        shard.run([Poll(partition, 0, NEVER) for partition in range(PARTITIONS)])
+        shard.run([Poll(partition, 0, NEVER) for partition in scenario.partitions])
     start = 0
     for count, reads in sections:
         shards = _redistributed(shards, count, make, outcome, plan)

@@ -27,7 +27,7 @@ HANDLED: dict[str, Any] = {
         "event_ids": None,
     },
     "log": {"rows": {}, "cut_at": None, "chunks": {"refs": None, "erased": None, "dirty": None}},
-    "waiting": None,
+    "waiting": None, "erasures": {"digests": None, "until": None},
 }  # fmt: skip
 
 

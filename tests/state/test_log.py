@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -101,7 +102,8 @@ TIMES = st.integers(0, 30)
 EVENTS = st.lists(st.tuples(TIMES, st.integers(0, 4)), min_size=1, max_size=8)
 ACTIONS = st.one_of(
     st.tuples(st.just("append"), EVENTS), st.tuples(st.just("append"), EVENTS), st.tuples(st.just("again"), st.none()),
-    st.tuples(st.just("erase"), st.integers(0, 4)), st.tuples(st.just("drop"), TIMES),
+    st.tuples(st.just("erase"), st.dictionaries(st.integers(0, 4), TIMES, min_size=1)),
+    st.tuples(st.just("drop"), TIMES),
 )  # fmt: skip
 
 
@@ -119,30 +121,32 @@ def test_the_log_is_what_was_put_in(actions: list[tuple[str, object]], first: in
         world = World(Path(name))
         dropped = -1
         advance = 0
-        erased: set[int] = set()
+        erased: dict[int, int] = {}
         for what, value in actions:
             if what == "append":
                 assert isinstance(value, list)
                 advance += 3
-                events = [(advance + time, user) for time, user in value if user not in erased]
+                events = [(advance + time, user) for time, user in value]
+                events = [(time, user) for time, user in events if time > erased.get(user, -1)]
                 if events:
                     world.append(events)
             elif what == "again":
                 world.again()
-            elif what == "erase" and value not in erased:
-                assert isinstance(value, int)
-                erased.add(value)
-                gone = found([world.log.erase(value)], ordered=False) if len(world.rows) else []
-                assert [row for row in gone if row[1] >= dropped] == [
-                    row for row in world.rows if row[2] == value and row[1] >= dropped
+            elif what == "erase":
+                assert isinstance(value, dict)
+                until = {user: max(time + advance, erased.get(user, -1)) for user, time in sorted(value.items())}
+                erased |= until
+                world.rows = [row for row in world.rows if row[1] > until.get(row[2], -1)]
+                stay = world.log.erase(np.array(list(until)), np.array(list(until.values())))
+                assert [row for row in found([stay], ordered=False) if row[1] >= dropped] == [
+                    row for row in world.rows if row[2] in until and row[1] >= dropped
                 ]
-                world.rows = [row for row in world.rows if row[2] != value]
             elif what == "drop":
                 assert isinstance(value, int)
                 dropped = max(dropped, value)
                 world.log.drop_before(dropped)
             _check(world, dropped, first + advance - 10, last + advance)
-        _files_hold_nobody(world, erased)
+        _files_hold_nothing_erased(world, erased)
 
 
 def _check(world: World, dropped: int, first: int, last: int) -> None:
@@ -160,15 +164,18 @@ def _check(world: World, dropped: int, first: int, last: int) -> None:
                 assert (time, user, f"e{number}") in seen
 
 
-def _files_hold_nobody(world: World, erased: set[int]) -> None:
-    """Once what was begun is done and a state was saved, no file holds a row of the erased."""
+def _files_hold_nothing_erased(world: World, erased: dict[int, int]) -> None:
+    """Once what was begun is done and a state was saved, no file holds an erased row."""
+    there = {user for _, _, user in world.rows}
     for _ in range(8):
         world.append([(10_000 + world.count, 4)])
         world.again()
     for path in world.folder.rglob("*.parquet"):
         content = path.read_bytes()
-        for user in erased - {4}:
-            assert USERS[user].encode() not in content
+        assert not any(USERS[user].encode() in content for user in erased.keys() - there - {4})
+        rows = pq.read_table(path, columns=["_user", "_offset"]).to_pydict()
+        stay = {number for number, _, _ in world.rows}
+        assert all(user not in erased or number in stay for user, number in zip(rows["_user"], rows["_offset"]))
 
 
 def test_late_chunks_are_merged(tmp_path: Path) -> None:

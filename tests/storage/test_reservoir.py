@@ -141,13 +141,14 @@ def test_a_damaged_file_is_named(reservoir: Reservoir, suffix: str, damage: Any,
 def test_merged_chunks_are_one_in_order_without_the_erased(reservoir: Reservoir) -> None:
     later = written(reservoir, rows(1_700_000_000_000_004))
     refs = [later, written(reservoir)]
-    merged = reservoir.merge(refs, [0]).result()
+    last = 1_700_000_000_000_999  # of all rows
+    merged = reservoir.merge(refs, {0: last}).result()
     assert merged is not None and (merged.rows, merged.level) == (6, 1)
     chunk = reservoir.open(merged)
     assert (np.diff(chunk.time) >= 0).all() and 0 not in (chunk.key >> ROW_BITS)
     ids = [id for group in range(3) for id in chunk.event_ids(group).tolist()]
     assert sorted(ids) == sorted(["e2", "é3", "e5"] * 2)
-    assert reservoir.merge([merged], [1, 2, 3]).result() is None
+    assert reservoir.merge([merged], {1: last, 2: last, 3: last}).result() is None
     assert b"anna" in (reservoir.folder / f"{later.file}.parquet").read_bytes()
     assert b"anna" not in (reservoir.folder / f"{merged.file}.parquet").read_bytes()
 
@@ -155,7 +156,7 @@ def test_merged_chunks_are_one_in_order_without_the_erased(reservoir: Reservoir)
 def test_a_chunk_goes_to_another_shard(reservoir: Reservoir, tmp_path: Path) -> None:
     refs = [written(reservoir), written(reservoir, rows(1_700_000_000_000_004))]
     owner, number = np.array([-1, 1, -1, 1]), np.array([-1, 8, -1, 2])
-    nobody, leaving = zip(*(reservoir.leaving(ref, owner, number, 2) for ref in refs))
+    nobody, leaving = zip(*(reservoir.leaving(ref, owner, number, 2, {}) for ref in refs))
     assert [len(piece) for piece in nobody] == [0, 0]
     other = Reservoir(tmp_path, 5, 1, COLUMNS, group_rows=2)
     moved = other.arrived([leaving[1], leaving[0].slice(0, 1), leaving[0].slice(1, 2)], True)
