@@ -84,14 +84,15 @@ class EngineState:
     watermarks: Mapping[int, int] = field(default_factory=dict)
 
 
-_WHERE = """
-    (%(reason)s::text IS NULL OR d.reason = %(reason)s) AND (%(topic)s::text IS NULL OR d.topic = %(topic)s)
-    AND (%(since)s::timestamptz IS NULL OR d.at >= %(since)s)
-    AND (%(until)s::timestamptz IS NULL OR d.at < %(until)s)
-    AND (%(key)s::bytea IS NULL OR d.key = %(key)s) AND (%(replayed)s OR d.replayed_at IS NULL)
-    AND (NOT %(some)s OR (d.topic, d.partition, d."offset") IN
-         (SELECT * FROM unnest(%(topics)s::text[], %(partitions)s::int[], %(offsets)s::bigint[])))
-"""
+_CONDITIONS = {
+    "reason": "d.reason = %(reason)s",
+    "topic": "d.topic = %(topic)s",
+    "since": "d.at >= %(since)s",
+    "until": "d.at < %(until)s",
+    "key": "d.key = %(key)s",
+    "origins": '(d.topic, d.partition, d."offset") IN '
+               "(SELECT * FROM unnest(%(topics)s::text[], %(partitions)s::int[], %(offsets)s::bigint[]))",
+}  # fmt: skip
 _LETTERS = """
     SELECT d.topic, d.partition, d."offset", d.at, d.reason, d.detail, d.key,
            CASE WHEN %(whole)s THEN d.value ELSE substring(d.value FROM 1 FOR %(start)s) END, octet_length(d.value),
@@ -109,7 +110,11 @@ _OLDER = """
         SELECT at, topic, partition, "offset" FROM tidegate.dead_letters
         WHERE (topic, partition, "offset") = (%(after_topic)s, %(after_partition)s, %(after_offset)s))
 """
-# In order of arrival, so that a user's messages keep theirs; as many as fit into the page, but one at least.
+# In order of arrival, so that a user's messages keep theirs; as many as fit into the page, but one at least. Page by
+# page by the primary key: the index of `at` must not look like a shorter way.
+_BY_KEY = """
+    SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off
+"""
 _PAGE = """
     SELECT topic, partition, "offset" FROM (
         SELECT *, coalesce(sum(size) OVER (ORDER BY topic, partition, "offset"
@@ -117,13 +122,12 @@ _PAGE = """
         FROM (
             SELECT d.topic, d.partition, d."offset", coalesce(octet_length(d.value), 0) AS size
             FROM tidegate.dead_letters d
-            WHERE {where} AND d.at <= %(began)s AND (
-                %(after_topic)s::text IS NULL
-                OR (d.topic, d.partition, d."offset") > (%(after_topic)s, %(after_partition)s, %(after_offset)s))
+            WHERE {where} AND d.at + interval '0' <= %(began)s
             ORDER BY d.topic, d.partition, d."offset" LIMIT %(rows)s
         ) AS next
     ) AS summed WHERE before < %(bytes)s ORDER BY topic, partition, "offset"
 """
+_FURTHER = ' AND (d.topic, d.partition, d."offset") > (%(after_topic)s, %(after_partition)s, %(after_offset)s)'
 _MARK = """
     UPDATE tidegate.dead_letters d
     SET replayed_at = now(), replayed_topic = f.to_topic, replayed_partition = f.to_partition,
@@ -148,14 +152,14 @@ class DeadLetters:
         with postgres.foreign_errors(self._where):
             if after is not None:
                 self.one(after)
-            query = f"{_LETTERS} WHERE {_WHERE} {'' if after is None else _OLDER} {_NEWEST}"
+            query = f"{_LETTERS} WHERE {_where(selection)} {'' if after is None else _OLDER} {_NEWEST}"
             return [_letter(row) for row in self._connection.execute(query.encode(), parameters, binary=True)]
 
     def counts(self, selection: Selection) -> dict[str, int]:
         """How many of each reason, most first."""
         with postgres.foreign_errors(self._where):
             rows = self._connection.execute(
-                f"SELECT d.reason, count(*) FROM tidegate.dead_letters d WHERE {_WHERE} "
+                f"SELECT d.reason, count(*) FROM tidegate.dead_letters d WHERE {_where(selection)} "
                 "GROUP BY d.reason ORDER BY count(*) DESC, d.reason".encode(),
                 _parameters(selection),
             )
@@ -170,16 +174,16 @@ class DeadLetters:
 
     def several(self, origins: Sequence[Origin]) -> list[Letter]:
         """Those that are there, in order of arrival, with all of their values."""
-        parameters = {
-            **_parameters(Selection(replayed=True, origins=origins)), "whole": True, "start": START_BYTES,
-        }  # fmt: skip
+        these = Selection(replayed=True, origins=origins)
+        parameters = {**_parameters(these), "whole": True, "start": START_BYTES}
         with postgres.foreign_errors(self._where):
-            query = f'{_LETTERS} WHERE {_WHERE} ORDER BY d.topic, d.partition, d."offset"'
+            query = f'{_LETTERS} WHERE {_where(these)} ORDER BY d.topic, d.partition, d."offset"'
             return [_letter(row) for row in self._connection.execute(query.encode(), parameters, binary=True)]
 
     def pages(self, selection: Selection) -> Iterator[list[Letter]]:
         """All of them, in order of arrival; not those that are refused after this was called."""
         with postgres.foreign_errors(self._where):
+            self._connection.execute(_BY_KEY)
             (began,) = self._connection.execute("SELECT clock_timestamp()").fetchone() or (None,)
         after: Origin | None = None
         while True:
@@ -187,7 +191,8 @@ class DeadLetters:
                 **_parameters(selection), **_after(after), "began": began, "rows": PAGE_ROWS, "bytes": PAGE_BYTES,
             }  # fmt: skip
             with postgres.foreign_errors(self._where):
-                rows = self._connection.execute(_PAGE.format(where=_WHERE).encode(), parameters).fetchall()
+                where = _where(selection) + ("" if after is None else _FURTHER)
+                rows = self._connection.execute(_PAGE.format(where=where).encode(), parameters).fetchall()
             if not rows:
                 return
             after = Origin(*rows[-1])
@@ -217,6 +222,7 @@ class DeadLetters:
 def opened(url: str) -> Iterator[DeadLetters]:
     """Raises DatabaseError where the database cannot be reached or is not migrated."""
     connection = postgres.connect(url, application="tidegate dead-letter", autocommit=True)
+    connection.prepare_threshold = None  # what is searched decides how
     try:
         check_migrated(connection, postgres.address(url))
         yield DeadLetters(connection)
@@ -224,12 +230,16 @@ def opened(url: str) -> Iterator[DeadLetters]:
         connection.close()
 
 
+def _where(selection: Selection) -> str:
+    wanted = [sql for name, sql in _CONDITIONS.items() if getattr(selection, name) is not None]
+    return " AND ".join([*wanted, "true" if selection.replayed else "d.replayed_at IS NULL"])
+
+
 def _parameters(selection: Selection) -> dict[str, Any]:
     topics, partitions, offsets = _arrays(selection.origins or ())
     return {
         "reason": selection.reason, "topic": selection.topic, "since": selection.since, "until": selection.until,
-        "key": selection.key, "replayed": selection.replayed, "some": selection.origins is not None,
-        "topics": topics, "partitions": partitions, "offsets": offsets,
+        "key": selection.key, "topics": topics, "partitions": partitions, "offsets": offsets,
     }  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def explained(path: Path, what: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in _FULL:
             raise DiskFull(
-                f"No space for the {what} {path} ({_FULL[error.errno]}, {_free(path)}). "
+                f"No space for the {what} {path} ({_FULL[error.errno]}; {_free(path)}). "
                 "Free some space and start again; nothing is lost."
             ) from error
         raise StorageError(
@@ -74,4 +74,4 @@ def flush_folder(folder: Path) -> None:
 
 def _free(path: Path) -> str:
     free = free_bytes(path.parent)
-    return "its free space is unknown" if free is None else f"{free / 2**20:,.1f} MiB are free"
+    return "its free space is unknown" if free is None else f"{free / 2**20:,.1f} MiB are free without it"

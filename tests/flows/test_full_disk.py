@@ -151,6 +151,6 @@ def test_a_folder_is_tried_before_anything_begins(tmp_path: Path, tmpfs: Tmpfs) 
     check(tmp_path / "new" / "folder")
     assert os.listdir(tmp_path / "new" / "folder") == []
     tmpfs.fill()
-    with pytest.raises(DiskFull, match=r"the disk is full, 0\.0 MiB are free"):
+    with pytest.raises(DiskFull, match=r"the disk is full; 0\.0 MiB are free"):
         check(tmpfs.folder)
     assert os.listdir(tmpfs.folder) == ["filler"]
