@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from flows import relay, sink
+from flows import reading, relay, sink
 from flows.clock import now_us
 from flows.items import Work
 from flows.reshard import reshard
@@ -243,6 +243,31 @@ def test_what_was_saved_in_vain_is_deleted(
 
 def files(world: World) -> set[Path]:
     return {path for path in (world.folder / "storage").rglob("*") if path.is_file()}
+
+
+def test_before_the_first_event(make_world: Make, embedded_broker: str) -> None:
+    world = make_world(embedded_broker, clock="event", shards=3)
+    run(world.settings(), until_end=True)
+    to(world, 5)
+    messages = minutes(0, 100)
+    produce(world.bootstrap, world.topic, messages)
+    end = AT + 200 * MINUTE
+    run(world.settings(shards=5), until_end=True, finish_at=end)
+    check_log(world, end, messages)
+
+
+def test_a_topic_that_ends_too_early_is_said(
+    make_world: Make, embedded_broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "PATIENCE_SECONDS", 0.3)
+    world = make_world(embedded_broker, clock="event", shards=2)
+    produce(world.bootstrap, world.topic, minutes(0, 50))
+    run(world.settings(), until_end=True)
+    with closing(postgres.connect(world.url, autocommit=True)) as connection:
+        connection.execute("""UPDATE tidegate.shards SET offsets = offsets || '{"1": 5000}' WHERE shard = 1""")
+    with pytest.raises(TidegateError, match=r"partition 1 of topic .* ends before offset 5000"):
+        reshard(world.settings(), 4, threading.Event())
+    assert world.query("SELECT shards, (SELECT count(*) FROM tidegate.shards) FROM tidegate.engine") == [(2, 2)]
 
 
 def test_as_many_as_there_are(make_world: Make, embedded_broker: str) -> None:
