@@ -94,12 +94,16 @@ class Bags:
     def adopt(self, other: "Bags", theirs: Int64, ours: Int64, texts: Translation) -> None:
         """What `other` holds of its users `theirs`, for our new users `ours` (int64[n] both)."""
         for bag, picks in enumerate(other._picks):
-            for user, our in zip(theirs.tolist(), ours.tolist()):
-                for key, number, value in picks[user].rows() if user in picks else ():
-                    if self._text[bag]:
-                        value = int(texts(np.array([value]))[0])
-                    time, event_id = key if self._by_time[bag] else (0, "")
-                    self._restore(bag, our, time, event_id, number, value)
+            found = [
+                (our, row) for user, our in zip(theirs.tolist(), ours.tolist()) if user in picks
+                for row in picks[user].rows()
+            ]  # fmt: skip
+            values = [value for _, (_, _, value) in found]
+            if self._text[bag]:
+                values = texts(np.array(values, np.int64)).tolist()
+            for (our, (key, number, _)), value in zip(found, values):
+                time, event_id = key if self._by_time[bag] else (0, "")
+                self._restore(bag, our, time, event_id, number, value)
 
     def _restore(self, bag: int, user: int, time: int, event_id: str, number: int, value: int) -> None:
         pick = self._pick(bag, user)

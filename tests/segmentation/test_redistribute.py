@@ -24,7 +24,7 @@ HANDLED: dict[str, Any] = {
         "cells": {"block": None, "data": None, "big": None},
         "registers": {"block": None, "data": None, "big": None},
         "gates": {"block": None, "data": None, "big": None},
-        "event_ids": None,
+        "event_ids": None, "values": {"key": None, "value": None, "count": None, "wide": None}, "bags": None,
     },
     "log": {"rows": {}, "cut_at": None, "chunks": {"refs": None, "erased": None, "dirty": None}},
     "waiting": None, "erasures": {"digests": None, "until": None},
