@@ -79,14 +79,17 @@ def command(
 def _wanted(segments: tuple[str, ...], names: list[str], files: dict[str, str]) -> set[int]:
     import difflib
 
+    chosen = set(segments)
     for segment in segments:
-        if segment not in names:
+        if bands := [name for name in names if name.startswith(f"{segment}/")]:
+            chosen.update(bands)
+        elif segment not in names:
             if segment in [Path(file).stem for file in files]:
                 raise TidegateError(f"segment {segment!r} is not enabled: its file says `enabled: false`.")
             near = difflib.get_close_matches(segment, names, n=1)
             advice = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(names)}."
             raise TidegateError(f"there is no segment {segment!r}. {advice}")
-    return {number for number, name in enumerate(names) if not segments or name in segments}
+    return {number for number, name in enumerate(names) if not segments or name in chosen}
 
 
 def _print_log(log: "Log", names: list[str], wanted: set[int]) -> None:

@@ -16,12 +16,15 @@ from segmentation.events.schema import Schema
 
 
 def bind(name: str, file: str, text: str, schema: Schema) -> tree.Definition:
-    """The definition `name` in `file`, which reads no other segment; raises DefinitionErrors with all its problems."""
+    """The definition `name` in `file` (of its bands the first), which reads no other segment.
+
+    Raises DefinitionErrors with all its problems.
+    """
     draft = read(name, file, text)
-    definition = _definition(draft, schema, Segments())
-    if definition is None:
+    definitions = _definitions(draft, schema, Segments())
+    if not definitions:
         raise DefinitionErrors(_problems(draft))
-    return definition
+    return definitions[0]
 
 
 def bind_all(files: Mapping[str, str], schema: Schema) -> list[tree.Definition]:
@@ -53,33 +56,36 @@ def bind_each(files: Mapping[str, str], schema: Schema) -> tuple[list[tree.Defin
     enabled = {name: draft for name, draft in drafts.items() if draft.header.enabled}
     segments = Segments(enabled, drafts.keys() - enabled.keys())
     reads = {name: draft.reads() for name, draft in enabled.items()}
-    for name in in_order(reads):
-        unbound = any(other in enabled and other not in segments.bound for other in reads[name])
-        path_back = circle(name, reads) if unbound else None
+    order, waiting = in_order(reads)
+    for name in [*order, *waiting]:
+        path_back = circle(name, reads) if name in waiting else None
         if path_back is not None:
             reason = f"The segment reads itself: {' reads '.join(path_back)}."
             enabled[name].problems.append(Refused(reads[name][path_back[1]], reason, "Take one of these out."))
             continue
-        definition = _definition(enabled[name], schema, segments)
-        if definition is not None:
-            segments.bound[name] = definition
+        for definition in _definitions(enabled[name], schema, segments):
+            segments.bound[definition.name] = definition
     for draft in drafts.values():
         problems.extend(_problems(draft))
     return [segments.bound[name] for name in sorted(segments.bound)], sorted(problems)
 
 
-def _definition(draft: Draft, schema: Schema, segments: Segments) -> tree.Definition | None:
-    """None where the draft has problems, which are then in it."""
-    query = None
+def _definitions(draft: Draft, schema: Schema, segments: Segments) -> list[tree.Definition]:
+    """One, or one per band; none where the draft has problems, which are then in it."""
+    found: dict[str, tree.Relation] = {}
     if draft.query is not None:
         with deep_recursion():
-            query = Queries(schema, draft.problems, segments).root(draft.query)
-    if draft.problems or query is None:
-        return None
+            found = Queries(schema, draft.problems, segments).root(draft.query)
+    if draft.problems:
+        return []
     head = draft.header
-    return tree.Definition(
-        draft.name, draft.file, draft.sql, query, head.description, head.owner, tuple(head.tags), head.enabled
-    )
+    return [
+        tree.Definition(
+            f"{draft.name}/{band}" if band else draft.name, draft.file, draft.sql, query,
+            head.description, head.owner, tuple(head.tags), head.enabled,
+        )
+        for band, query in found.items()
+    ]  # fmt: skip
 
 
 def _problems(draft: Draft) -> list[Problem]:

@@ -68,6 +68,7 @@ class Binder:
             exp.CurrentTimestamp: lambda node: bind_time.now(place_of(node)),
             exp.Lower: self._lower,
             exp.Coalesce: self._coalesce,
+            exp.Case: self._case,
             exp.Exists: lambda node: tree.Member(self.inner.exists(node.this), at=place_of(node)),
             **dict.fromkeys(_COMPARISONS, self._compare),
             **dict.fromkeys(_ARITHMETIC, self._arithmetic),
@@ -77,6 +78,14 @@ class Binder:
         """Those of a WHERE or HAVING that all must hold. Raises Reported."""
         self.place = place
         return tuple(map(settled, self._each(nodes, self.condition)))
+
+    def matched(self, operand: exp.Expr | None, when: exp.Expr, place: Place) -> tree.Expr:
+        """The condition of a WHEN: itself, or that CASE's operand is equal to it. Raises Reported, Refused."""
+        self.place = place
+        if operand is None:
+            return self.condition(when)
+        left, right = self.all((operand, when))
+        return conditions.compare("=", left, right, conditions.Where(place.rows, place_of(when), place_of(when)))
 
     def selected(self, node: exp.Expr, place: Place) -> Operand:
         """A column of a query. Raises Reported."""
@@ -234,6 +243,12 @@ class Binder:
         what, low, high = self.all((node.this, node.args["low"], node.args["high"]))
         where = conditions.Where(self.place.rows, place_of(node), node.meta["op"])
         return conditions.conjunction(conditions.between(what, low, high, where), where.at)
+
+    def _case(self, node: exp.Case) -> Operand:
+        raise Refused(
+            node.meta["op"], "CASE is supported only for bands: SELECT user_id, CASE ... END AS band.",
+            "Use FILTER: sum(amount) FILTER (WHERE event_type = 'purchase').",
+        )
 
     def _in(self, node: exp.In) -> tree.Expr:
         if node.args.get("query") is not None:

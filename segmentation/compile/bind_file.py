@@ -29,14 +29,14 @@ class Draft:
     problems: list[Refused] = field(default_factory=list)
 
     def reads(self) -> dict[str, Position]:
-        """The segments that it names as tables, with the first place of each."""
+        """The definitions of the segments that it names as tables, with the first place of each."""
         found: dict[str, Position] = {}
         if self.query is not None:
             tables = [table for table in self.query.find_all(exp.Table) if len(table.parts) == 2]
             for table in sorted(tables, key=place_of):
                 schema, name = map(folded, table.parts)
                 if schema == "segments":
-                    found.setdefault(name, place_of(table))
+                    found.setdefault(name.partition("/")[0], place_of(table))
         return found
 
 

@@ -7,10 +7,12 @@ from segmentation.compile.suggest import closest
 _KNOWN = sorted({*FUNCTIONS.values(), *PLAIN_FUNCTIONS, "now"})
 _AVAILABLE = f"There are {', '.join(_KNOWN)}."
 _WINDOW = "Use a sliding window: event_time > now() - INTERVAL '30 days'."
+_LENGTH = "Compare a length of time with an interval: now() - max(event_time) < INTERVAL '60 days'."
 _CHANCE = "Remove it: membership must follow from the events alone."
 
 _UNSUPPORTED: dict[tuple[str, ...], str] = {
-    ("date_trunc", "date_part", "extract", "date_bin", "time_bucket"): _WINDOW,
+    ("date_trunc", "date_bin", "time_bucket"): _WINDOW,
+    ("date_part", "extract", "date_diff", "datediff", "date_sub", "datesub", "age", "epoch", "justify_days"): _LENGTH,
     ("any_value",): "Use arg_max(x, event_time) for the last value, mode(x) for the most frequent one.",
     ("some", "logical_or", "boolor_agg"): "Use bool_or(...).",
     ("logical_and", "booland_agg"): "Use bool_and(...).",
@@ -26,7 +28,7 @@ _UNSUPPORTED: dict[tuple[str, ...], str] = {
     ("length", "char_length", "substring", "substr", "left", "right", "trim", "btrim", "replace", "concat",
      "split_part", "starts_with", "contains", "strpos", "position", "regexp_matches", "regexp_like", "regexp_replace"):
         "Use LIKE with % and _.",
-    ("current_date", "current_time", "localtime", "localtimestamp", "today", "date", "time", "timestamp", "age",
+    ("current_date", "current_time", "localtime", "localtimestamp", "today", "date", "time", "timestamp",
      "clock_timestamp", "transaction_timestamp", "statement_timestamp", "get_current_timestamp"):
         "Use now(), or a time with its zone: TIMESTAMPTZ '2026-01-01 00:00:00+00'.",
     ("to_timestamp", "make_timestamp", "make_timestamptz"): "Write TIMESTAMPTZ '2026-01-01 00:00:00+00'.",

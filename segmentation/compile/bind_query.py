@@ -10,6 +10,7 @@ from functools import partial
 from sqlglot import exp
 
 from segmentation.compile import tree
+from segmentation.compile.bind_bands import has_bands
 from segmentation.compile.bind_projection import DEFINITION, IN, OPERAND
 from segmentation.compile.bind_segments import Segments
 from segmentation.compile.bind_select import SelectBinder
@@ -35,16 +36,24 @@ class Queries:
         self.problems, self._segments = problems, segments
         self._events = Rows(None, {name: tree.Column(name, column.type) for name, column in schema.events.items()})
 
-    def root(self, node: exp.Query) -> tree.Relation | None:
-        """The whole query of a definition; None if there are problems in it."""
+    def root(self, node: exp.Query) -> dict[str, tree.Relation]:
+        """The whole query of a definition: who is in it, by band, "" where it has none. Empty if it has problems."""
         try:
-            found = self.users(node, {}, None, DEFINITION)
+            found = self._bands(node) if has_bands(node) else {"": self.users(node, {}, None, DEFINITION)}
         except Reported:
-            return None
-        if size(found) > _SIZE_MAX:
+            return {}
+        if size(tuple(found.values())) > _SIZE_MAX:
             reason = "Queries that use others twice, and those others, add up."
             self.problems.append(Refused(place_of(node), reason, "Split it into several definitions."))
         return found
+
+    def _bands(self, node: exp.Query) -> dict[str, tree.Relation]:
+        assert isinstance(node, exp.Select)
+        try:
+            return dict(self._select(node, self._common(node, {}), None).bands())
+        except Refused as refused:
+            self.problems.append(refused)
+            raise Reported from None
 
     def users(self, node: exp.Expr, common: Common, outer: Scope | None, noun: str) -> tree.Relation:
         """Who is returned by a query that must return user_id alone. Raises Reported."""

@@ -24,6 +24,16 @@ class Segments:
             definition = self.bound[name]
             meaning = hashlib.sha256(definition.meaning.encode()).hexdigest()
             return tree.Segment(name, meaning, definition.query, at=at)
+        file, _, band = name.partition("/")
+        bands = [each.partition("/")[2] for each in self.bound if each.startswith(f"{file}/")]
+        if band and bands:
+            remedy = did_you_mean(band, bands, f"There are {listed(bands)}.")
+            raise Refused(at, f"The segment {file} has no band {band}.", remedy)
+        if bands:
+            raise Refused(at, f"The segment {file} has bands.", f'Read one of them: segments."{file}/{bands[0]}".')
+        if band and file in self.bound:
+            raise Refused(at, f"The segment {file} has no bands.", f"Write segments.{file}.")
+        name = file
         if name in self.disabled:
             raise Refused(at, f"The segment {name} is disabled.", "Enable it in its header, or do not read it.")
         if name in self.names:
@@ -37,8 +47,8 @@ def refused_itself(name: str, at: Position) -> Refused:
     return Refused(at, f"The segment {name} has problems of its own.", "Correct those first.")
 
 
-def in_order(reads: Mapping[str, Iterable[str]]) -> list[str]:
-    """The names (keys) so that what one reads comes before it; those on circles, or behind one, last."""
+def in_order(reads: Mapping[str, Iterable[str]]) -> tuple[list[str], list[str]]:
+    """The names (keys) so that what one reads comes before it; and those on circles, or behind one."""
     waiting = {name: {other for other in others if other in reads} for name, others in reads.items()}
     readers: dict[str, list[str]] = {name: [] for name in reads}
     for name, others in waiting.items():
@@ -54,7 +64,7 @@ def in_order(reads: Mapping[str, Iterable[str]]) -> list[str]:
             if not waiting[reader]:
                 ready.append(reader)
     done = set(ordered)
-    return ordered + sorted(name for name in reads if name not in done)
+    return ordered, sorted(name for name in reads if name not in done)
 
 
 def circle(name: str, reads: Mapping[str, Iterable[str]]) -> list[str] | None:

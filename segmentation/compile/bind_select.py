@@ -10,12 +10,12 @@ from dataclasses import replace
 
 from sqlglot import exp
 
+from segmentation.compile import bind_bands, tree
 from segmentation.compile import bind_conditions as conditions
 from segmentation.compile import bind_projection as projection
-from segmentation.compile import tree
 from segmentation.compile.bind_expr import Binder
 from segmentation.compile.bind_from import Tables, columns_in
-from segmentation.compile.bind_shape import Place, Reported, conjuncts, place_of
+from segmentation.compile.bind_shape import USER_ID, Place, Reported, conjuncts, place_of
 from segmentation.compile.bind_tables import USER, Item, Rows, Scope, Table, Users, only_users
 from segmentation.compile.bind_time import Operand, Span
 from segmentation.compile.problems import Refused
@@ -58,13 +58,15 @@ class SelectBinder:
         if noun:
             found = projection.user_alone(self.node, self.scope, noun)
             self.problems.extend(found)
-            columns, failed = {"user_id": USER}, bool(found)
+            columns, failed = {USER_ID: USER}, bool(found)
         else:
             try:
                 columns = projection.columns(self.node, self._binder, self._selecting())
             except Reported:
                 failed = True
-        return self._result(columns, failed)
+        where, having = self._conditions(failed)
+        assert columns is not None
+        return self._assembled(columns, where, having)
 
     def any_row(self) -> Table:
         """The result for EXISTS, whatever it selects."""
@@ -79,7 +81,24 @@ class SelectBinder:
             projection.ignored(self.node, self._binder, self._selecting())
         except Reported:
             failed = True
-        return self._result({"user_id": USER}, failed)
+        return self._assembled({USER_ID: USER}, *self._conditions(failed))
+
+    def bands(self) -> list[tuple[str, tree.Relation]]:
+        """Of a definition with bands: each with those who are in it."""
+        case = bind_bands.case_of(self.node, self.scope)
+        branches: list[bind_bands.Branch] = []
+        failed = False
+        try:
+            branches = bind_bands.branches(case, self._binder, self._selecting())
+        except Reported:
+            failed = True
+        where, having = self._conditions(failed)
+        found: list[tuple[str, tree.Relation]] = []
+        for value in bind_bands.values(branches):
+            table = self._assembled({USER_ID: USER}, where, (*having, bind_bands.condition(branches, value)))
+            assert isinstance(table, Users)
+            found.append((value, table.relation))
+        return found
 
     def _selecting(self) -> Place:
         if self._rows is None:
@@ -120,7 +139,8 @@ class SelectBinder:
 
     # -- conditions ----------------------------------------------------------------------------------
 
-    def _result(self, columns: Mapping[str, Operand] | None, failed: bool) -> Table:
+    def _conditions(self, failed: bool) -> tuple[tuple[tree.Expr, ...], tuple[tree.Expr, ...]]:
+        """Of WHERE and of HAVING. `failed`: something else has problems already."""
         args = self.node.args
         self.problems.extend(found := projection.grouping(self.node, self.scope))
         failed = failed or bool(found)
@@ -137,10 +157,14 @@ class SelectBinder:
                 failed = True
         if failed:
             raise Reported
-        assert columns is not None
+        return parts["where"], parts["having"]
+
+    def _assembled(
+        self, columns: Mapping[str, Operand], where: tuple[tree.Expr, ...], having: tuple[tree.Expr, ...]
+    ) -> Table:
         if self._rows is None:
-            return self._of_users(columns, parts["where"] + parts["having"])
-        return self._of_rows(self._rows, columns, parts["where"], parts["having"])
+            return self._of_users(columns, where + having)
+        return self._of_rows(self._rows, columns, where, having)
 
     def _of_rows(
         self, item: Item, columns: Mapping[str, Operand], where: tuple[tree.Expr, ...], having: tuple[tree.Expr, ...]

@@ -33,14 +33,15 @@ def lower(definitions: Sequence[tree.Definition], schema: Schema) -> Plan:
     problems = []
     numbers = {definition.name: number for number, definition in enumerate(definitions)}
     plan.roots = [None] * len(definitions)
-    for name in in_order({definition.name: segments_in(definition.query) for definition in definitions}):
+    order, _ = in_order({definition.name: segments_in(definition.query) for definition in definitions})
+    for name in order:
         definition = definitions[numbers[name]]
         try:
             plan.roots[numbers[name]] = lowering.root(definition.query)
         except Refused as refused:
             problems.append(Problem(definition.file, refused.at, str(refused), refused.remedy))
     if problems:
-        raise DefinitionErrors(problems)
+        raise DefinitionErrors(set(problems))  # the bands of one definition have their problems in common
     prune(plan)
     index_codes(plan)
     return plan
@@ -295,10 +296,15 @@ class _Lowering:
             cell = self._cells.combined([(number, int(weights[number] * factor)) for number in ordered])
         if factor > 0:  # cell >= least, or cell > least
             bound = floor(least) + 1 if strictly else ceil(least)
-            return self._signal(Reach(cell, bound), bound <= 0), False
+            return self._at_least(cell, bound)
         # cell <= least, or cell < least
         bound = ceil(least) if strictly else floor(least) + 1
-        return self._signal(Reach(cell, bound), bound <= 0), True
+        return negated(self._at_least(cell, bound))
+
+    def _at_least(self, cell: int, bound: int) -> Truth:
+        if bound <= 0 and self._cells.is_count(cell):
+            return True
+        return self._signal(Reach(cell, bound), bound <= 0), False
 
     # formulas
 

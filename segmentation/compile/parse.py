@@ -28,6 +28,7 @@ _FRAMES_MAX = 12_000
 _WANTING = (
     "SELECT", "FROM", "WHERE", "BY", "HAVING", "AND", "OR", "NOT", "IN", "LIKE", "ILIKE", "BETWEEN", "IS",
     "FILTER", "AS", "UNION", "INTERSECT", "EXCEPT", "EXISTS", "JOIN", "ON", "USING",
+    "CASE", "WHEN", "THEN", "ELSE",
 )  # fmt: skip
 
 

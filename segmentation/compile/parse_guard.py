@@ -14,7 +14,6 @@ _OFFSET_ZONE = "Write the instant with its offset: TIMESTAMPTZ '2026-01-01 00:00
 
 _REFUSED: dict[str, tuple[str, str]] = {
     "LATERAL": ("LATERAL is not supported.", "Use only the columns of events: FROM events."),
-    "CASE": ("CASE is not supported yet.", _FILTERED),
     "OVER": ("Window functions (OVER) are not supported.", _FILTERED),
     "WINDOW": ("Window functions are not supported.", _FILTERED),
     "QUALIFY": ("QUALIFY is not supported.", "Put conditions on aggregates into HAVING."),

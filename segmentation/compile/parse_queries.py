@@ -19,6 +19,8 @@ _SEEN: dict[type[exp.Expr], set[str]] = {
     exp.CTE: {"this", "alias"},
     exp.Exists: {"this"},
     exp.In: {"this", "expressions", "query"},
+    exp.Case: {"this", "ifs", "default"},
+    exp.If: {"this", "true"},
 }
 _LINK = {"this", "expression", "distinct", "with_"}
 _SETS: dict[type[exp.Expr], str] = {exp.Union: "UNION", exp.Intersect: "INTERSECT", exp.Except: "EXCEPT"}
@@ -42,7 +44,7 @@ class Queries(Expressions):
     def __init__(self, words: Words) -> None:
         super().__init__(words)
         self.odd: Refused | None = None
-        self.placers |= {exp.Exists: self.exists, exp.Subquery: self.scalar}
+        self.placers |= {exp.Exists: self.exists, exp.Subquery: self.scalar, exp.Case: self.case}
 
     def query(self, node: exp.Expr | None) -> None:
         """[WITH ...] SELECT ..., set operations, or one of them in parentheses."""
@@ -287,6 +289,22 @@ class Queries(Expressions):
             self.at, "A query as a value is not supported.",
             "Write user_id IN (SELECT user_id ...), EXISTS (...), or the aggregate itself in HAVING.",
         )
+
+    def case(self, node: exp.Case) -> None:
+        node.meta["op"] = self.take("CASE")
+        self.only_seen(node)
+        if node.args.get("this") is not None:
+            self.expression(node.this)
+        for branch in node.args["ifs"]:
+            branch.meta["at"] = self.take("WHEN")
+            self.only_seen(branch)
+            self.expression(branch.this)
+            self.take("THEN")
+            self.expression(branch.args.get("true"))
+        if node.args.get("default") is not None:
+            self.take("ELSE")
+            self.expression(node.args["default"])
+        self.take("END")
 
     def only_seen(self, node: exp.Expr) -> None:
         """A part whose words the walk does not see cannot be: `place` refuses it, if no word does first."""

@@ -128,6 +128,17 @@ def test_only_the_segments_asked_for(folder: Path) -> None:
     assert done.code == 2 and "is not enabled" in done.err
 
 
+def test_the_bands_of_a_definition(folder: Path) -> None:
+    (folder / "e.ndjson").write_bytes(ndjson())
+    (folder / "defs/times.sql").write_text(
+        "SELECT user_id, CASE WHEN count(*) = 1 THEN '1' ELSE '2+' END AS band FROM events GROUP BY user_id"
+    )
+    both = rows(evaluate(folder, "e.ndjson", "--segment", "times"))
+    assert {segment for _, segment in both} == {"times/1", "times/2+"} and len({user for user, _ in both}) == len(both)
+    one = rows(evaluate(folder, "e.ndjson", "--segment", "times/2+"))
+    assert one == [row for row in both if row[1] == "times/2+"]
+
+
 def test_what_cancels_out_within_one_instant_is_not_in_the_log(folder: Path) -> None:
     (folder / "defs/single.sql").write_text("SELECT user_id FROM events GROUP BY user_id HAVING count(*) = 1")
     lines = [{"event_id": one, "user_id": "u", "event_type": "x", "event_time": "2026-01-01T00:00:00Z"} for one in "ab"]

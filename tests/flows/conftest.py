@@ -29,6 +29,9 @@ DEFINITIONS = {
     "recent": "SELECT user_id FROM events WHERE event_time > now() - INTERVAL '1 hour' GROUP BY user_id "
               "HAVING count(*) >= 2",
     "gone": "SELECT user_id FROM events GROUP BY user_id HAVING max(event_time) <= now() - INTERVAL '2 hours'",
+    "hour": "SELECT user_id, CASE WHEN count(*) < 3 THEN '0-2' WHEN count(*) < 6 THEN '3-5' ELSE '6+' END AS band "
+            "FROM events WHERE event_time > now() - INTERVAL '1 hour' GROUP BY user_id",
+    "away": "SELECT user_id FROM segments.gone UNION SELECT user_id FROM segments.\"hour/0-2\"",
 }  # fmt: skip
 
 

@@ -48,6 +48,9 @@ def test_members_of_old_events_to_the_end(make_world: Make, embedded_broker: str
     # Transitions have gone out, one message per user and step.
     sent = [json.loads(m.value() or b"") for m in consume_all(world.bootstrap, world.values["transitions_topic"], 4)]
     assert {(m["user_id"], m["seq"]) for m in sent} == {(row[0], row[1]) for row in log}
+    # From one band into the next is one of them, with both sides.
+    moves = [m for m in sent if "hour/3-5" in m["entered"]]
+    assert moves and all(("hour/0-2" in m["left"]) != ("hour/6+" in m["left"]) for m in moves)
     assert world.query("SELECT count(*) FROM tidegate.outbox") == [(0,)]
 
 

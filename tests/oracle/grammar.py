@@ -359,4 +359,5 @@ def definition(draw: st.DrawFn, unit: Unit, segments: Sequence[str] = (), depth:
 
     if draw(st.integers(0, 2)):
         return expand("query", depth)
-    return Sets(draw, lambda rule: expand(rule, draw(st.integers(0, 1))), segments).query(draw(st.integers(1, 3)))
+    sets = Sets(draw, lambda rule: expand(rule, draw(st.integers(0, 1))), segments)
+    return sets.query(draw(st.integers(1, 3))) if draw(st.integers(0, 4)) else sets.bands()

@@ -35,6 +35,25 @@ class Sets:
         ]  # fmt: skip
         return forms[int(self._draw(st.sampled_from([str(i) for i in range(len(forms))])))](depth - 1)
 
+    def bands(self) -> str:
+        """A definition with bands, of which `a` is always one."""
+        source = self._text(
+            "events{where} GROUP BY user_id", "events{where} GROUP BY user_id HAVING {groups}",
+            "(SELECT user_id, {count} AS n, max(event_time){only} AS seen FROM events GROUP BY user_id) x",
+            "(SELECT user_id, {count} AS n, max(event_time){only} AS seen FROM events GROUP BY user_id) x "
+            "WHERE user_id IN ({inner})", inner=lambda: self.query(1),
+        )  # fmt: skip
+        count, seen = ("n", "seen") if " seen " in source else ("count(*)", "max(event_time)")
+        cases = self._text(
+            "CASE WHEN {n} <= 1 THEN 'a' WHEN {n} BETWEEN 2 AND 3 THEN 'b' WHEN {n} > 4 THEN 'c' END",
+            "CASE WHEN now() - {seen} < {near} THEN 'a' WHEN now() - {seen} <= {far} THEN 'b' ELSE 'c' END",
+            "CASE WHEN {seen} > now() - {near} THEN 'a' WHEN {seen} > now() - {far} THEN 'b' END",
+            "CASE {n} WHEN 1 THEN 'a' WHEN {small} THEN 'b' WHEN {small} THEN 'a' WHEN {small} THEN NULL ELSE '3+' END",
+            *["CASE WHEN {any} THEN 'a' WHEN {any} THEN 'b' WHEN {any} THEN 'a' ELSE 'c' END"] * (count != "n"),
+            n=count, seen=seen, any=lambda: self._expand("groups"),
+        )  # fmt: skip
+        return f"SELECT user_id, {cases} AS band FROM {source}"
+
     def _text(self, *templates: str, **parts: Part) -> str:
         chosen = self._draw(st.sampled_from(templates))
         return chosen.format_map(_Parts(self._expand, parts))
@@ -45,8 +64,9 @@ class Sets:
     def _leaf(self) -> str:
         if self._segments and self._text("events", "segments") == "segments":
             return self._text(
-                "SELECT user_id FROM segments.{name}", 'SELECT s.user_id FROM "segments"."{name}" AS s WHERE {member}',
-                "SELECT {name}.user_id FROM segments.{name}", "SELECT * FROM segments.{name}",
+                'SELECT user_id FROM segments."{name}"',
+                'SELECT s.user_id FROM "segments"."{name}" AS s WHERE {member}',
+                'SELECT "{name}".user_id FROM segments."{name}"', 'SELECT * FROM segments."{name}"',
                 name=self._draw(st.sampled_from(self._segments)), member=lambda: self.member("s", 0),
             )  # fmt: skip
         return self._text(

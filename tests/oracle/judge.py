@@ -50,11 +50,11 @@ class Judge:
             self.connection.execute(f"INSERT INTO log VALUES {values}", [value for row in rows for value in row])
 
     def members(self, definitions: Mapping[str, str], t: int) -> set[tuple[str, str]]:
-        """(user, segment) at t; `definitions` are SQL texts by name."""
+        """(user, segment) at t; `definitions` are SQL texts by name, a band's being that of its definition."""
         if not definitions:
             return set()
         each = " UNION ALL ".join(
-            f"SELECT user_id, '{name}' FROM ({self._text(sql)})" for name, sql in definitions.items()
+            f"SELECT user_id, '{name}' FROM ({self._users(name, sql)})" for name, sql in definitions.items()
         )
         tables = {"events": f"SELECT * EXCLUDE (known_at) FROM log WHERE known_at <= {t}"}
         for name in definitions:
@@ -68,7 +68,12 @@ class Judge:
         for other in segments_read(definitions[name]):
             if segment_table(other) not in tables:
                 self._add(other, definitions, tables)
-                tables[segment_table(other)] = self._text(definitions[other])
+                tables[segment_table(other)] = self._users(other, definitions[other])
+
+    def _users(self, name: str, sql: str) -> str:
+        """Those in the segment; the name says which band, if the query has any."""
+        _, _, band = name.partition("/")
+        return f"SELECT user_id FROM ({self._text(sql)}) WHERE band = '{band}'" if band else self._text(sql)
 
     def _text(self, sql: str) -> str:
         if sql not in self._rewritten:

@@ -61,7 +61,7 @@ class Tally:
 def bound(scenario: Scenario, tally: Tally) -> list[Definition]:
     """The definitions that the front end takes."""
     definitions, problems = bind_each({f"{name}.sql": sql for name, sql in scenario.definitions.items()}, SCHEMA)
-    tally.taken += len(definitions)
+    tally.taken += len({definition.file for definition in definitions})
     for file, problem in {problem.file: problem for problem in reversed(problems)}.items():
         tally.refuse(problem.reason, scenario.definitions[file.removesuffix(".sql")])
     return definitions

@@ -69,7 +69,8 @@ def scenarios(
     unit = draw(st.sampled_from(UNITS))
     texts: list[str] = []
     for _ in range(draw(st.integers(definitions // 2, definitions))):
-        texts.append(draw(definition(unit, [f"s{number}" for number in range(len(texts))])))
+        names = [f"s{number}/a" if " AS band " in text else f"s{number}" for number, text in enumerate(texts)]
+        texts.append(draw(definition(unit, names)))
     live = draw(st.booleans())
     lateness = draw(st.sampled_from([0, 0, 1, unit.micros, 2 * unit.micros]))
     reads = draw(_reads(unit, live, lateness, events, values))

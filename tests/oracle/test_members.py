@@ -1,5 +1,6 @@
 """The twin against the judge: at any instant, the members are those that DuckDB returns."""
 
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,21 @@ def _run(scenario: Scenario, tally: Tally) -> Reference:
     reference = reference_of(scenario, bound(scenario, tally))
     finish(reference, scenario)
     tally.add(reference.log)
+    _one_band_at_a_time(reference.log)
     return reference
+
+
+def _one_band_at_a_time(log: list[Flip]) -> None:
+    """A move from one band to another is one step: after each step a user is in one band of a definition at most."""
+    steps: defaultdict[tuple[str, int], list[Flip]] = defaultdict(list)
+    for flip in log:
+        steps[flip.user_id, flip.seq].append(flip)
+    inside: set[tuple[str, str]] = set()
+    for (user, _), flips in sorted(steps.items()):
+        for flip in flips:
+            (inside.add if flip.entered else inside.discard)((user, flip.segment))
+        bands = [name.partition("/")[0] for of, name in inside if of == user and "/" in name]
+        assert len(bands) == len(set(bands)), flips
 
 
 def _check(scenario: Scenario, reference: Reference, instants: list[int]) -> None:
