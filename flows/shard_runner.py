@@ -30,6 +30,8 @@ STEP_MESSAGES, STEP_BYTES = 50_000, 32 << 20
 QUIET_US = 1_000_000
 #: A shard without new events is saved this many times more rarely.
 IDLE_CHECKPOINTS = 10
+#: Saves after an erasure that come as often as those of a busy shard.
+ERASED_SAVES = 3
 
 
 class ShardLike(Protocol):
@@ -79,6 +81,7 @@ class ShardRunner:
     _saved_step: int = -1
     _changed: bool = False
     _save_next: bool = False
+    _saves_soon: int = 0
     _committed_us: int = 0
     _checkpoint_us: int = 0
     _ended: bool = False
@@ -217,6 +220,9 @@ class ShardRunner:
         self.rules.handed(self.number_of_shard, {part.partition: part.next_offset for part in parts})
         self._committed_us = now_us
         self._changed = self._changed or step is not None
+        if step is not None and step.erased:
+            # At once, so that no saved state holds them; and again soon, when their events are out of the files.
+            self._save_next, self._saves_soon = True, ERASED_SAVES
         save = save or self._is_save_due(parts, now_us)
         commit = Commit(
             self.number_of_shard,
@@ -226,6 +232,7 @@ class ShardRunner:
             step.transitions if step is not None else Transitions.none(),
             step.new_users if step is not None else (),
             rejects,
+            erased=step.erased if step is not None else (),
         )
         work = Work(
             commit,
@@ -240,7 +247,9 @@ class ShardRunner:
         if save:
             self._last_save = work
             self._saved, self._saved_step = set(self._positions), self.number
-            self._changed = self._save_next = False
+            self._save_next = False
+            self._changed = self._saves_soon > 0
+            self._saves_soon = max(0, self._saves_soon - 1)
             self._checkpoint_us = now_us + self.rules.checkpoint_every_us
         return work
 

@@ -63,7 +63,8 @@ class Commit:
     """One step of one shard; `number` is the stored one plus 1, the first is 1.
 
     `checkpoint` may be of this step or of an earlier one: from then on only later steps are
-    recorded. `dead_letters` may be given to any shard's commit, but each to one only.
+    recorded. `erased`: (user id, T µs), ahead of this commit's transitions and new users.
+    `dead_letters` may be given to any shard's commit, but each to one only.
     """
 
     shard: int
@@ -74,6 +75,7 @@ class Commit:
     new_users: Sequence[str] = ()
     dead_letters: Sequence[DeadLetter] = ()
     checkpoint: CheckpointRecord | None = None
+    erased: Sequence[tuple[str, int]] = ()
 
     @staticmethod
     def of_step(
@@ -84,5 +86,6 @@ class Commit:
         checkpoint: CheckpointRecord | None = None,
     ) -> "Commit":
         return Commit(
-            shard, number, step.parts, step.watermark, step.transitions, step.new_users, dead_letters, checkpoint
+            shard, number, step.parts, step.watermark, step.transitions, step.new_users, dead_letters, checkpoint,
+            step.erased,
         )

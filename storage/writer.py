@@ -21,7 +21,7 @@ import psycopg
 from numpy.typing import NDArray
 from psycopg import errors
 
-from storage import arrays, messages, postgres, rows
+from storage import arrays, erasing, messages, postgres, rows
 from storage.commits import CheckpointRecord, Commit, DeadLetter, Disagreement, Fenced, StepGap, StoredSegment
 from storage.postgres import Connection
 
@@ -200,18 +200,22 @@ class ShardWriter:
             positions, new = self._admit(commits, shards, locked)
             if not new:
                 return Written([], len(commits), 0, 0)
-            sent, flips = rows.messages_and_flips(new, positions, self._segments)
-            pairs = rows.pairs_of(flips)
-            deleted = _members(connection, flips, pairs)
-            _log(connection, sent, flips, rows.users_of(new))
-            for letters in _portions([(commit.shard, letter) for commit in new for letter in commit.dead_letters]):
-                _dead_letters(connection, letters)
+            sent_messages = flipped = 0
+            deleted: _Expected = []
+            for group in erasing.groups(new):
+                erasing.erase(connection, group[0])
+                sent, flips = rows.messages_and_flips(group, positions, self._segments)
+                deleted += _members(connection, flips, rows.pairs_of(flips))
+                _log(connection, sent, flips, rows.users_of(group))
+                sent_messages, flipped = sent_messages + len(sent.key), flipped + len(flips)
+                for letters in _portions([(one.shard, letter) for one in group for letter in one.dead_letters]):
+                    _dead_letters(connection, letters)
             _progress(connection, new, positions)
             pipeline.sync()
             for cursor, expected in deleted:
                 if cursor.rowcount != expected:
                     raise _disagreement(f"{expected} members were to leave or to return, {cursor.rowcount} were stored")
-        return Written([(c.shard, c.number) for c in new], len(commits) - len(new), len(sent.key), len(flips))
+        return Written([(c.shard, c.number) for c in new], len(commits) - len(new), sent_messages, flipped)
 
     def _admit(
         self, commits: Sequence[Commit], shards: Sequence[int], locked: Sequence[tuple[int, int, int, int]]

@@ -1,0 +1,119 @@
+"""Erased users: nothing of them is left in any table, the others' rows stay, and a new user may bear the id."""
+
+import json
+from contextlib import closing
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from segmentation.evaluate.erasure import digest_of
+from segmentation.shards import shard_of
+from storage import postgres
+from storage.commits import DeadLetter
+from storage.erasing import erasures
+from storage.postgres import Connection
+from tests.fix_postgres import empty
+from tests.storage.test_writer import NAMES, moves
+from tests.storage.world import START, USERS, World, expected, open_writer, stored, waiting
+
+pytestmark = pytest.mark.postgres
+
+steps = st.lists(
+    st.lists(st.tuples(st.integers(0, 2), moves, st.lists(st.sampled_from(USERS), max_size=3)), min_size=1, max_size=4),
+    min_size=1, max_size=4,
+)  # fmt: skip
+
+
+def forget(world: World, user: str) -> None:
+    world.inside = {key: value for key, value in world.inside.items() if key[0] != user}
+    world.seq.pop(user, None)
+    world.last.pop(user, None)
+    world.log = [flip for flip in world.log if flip.user != user]
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps)
+def test_tables_hold_what_the_model_holds(database_url: str, given: Any) -> None:
+    empty(database_url)
+    world = World(NAMES, 3)
+    until: dict[str, int] = {}
+    with open_writer(database_url, NAMES, 3) as out, closing(postgres.connect(database_url)) as connection:
+        for number, commits in enumerate(given):
+            batch = []
+            for shard, moved, erased in commits:
+                mine = sorted({user for user in erased if shard_of(user, 3) == shard})
+                for user in mine:
+                    forget(world, user)
+                    until[user] = START + number
+                batch.append(world.step(shard, moved, erased=[(user, START + number) for user in mine]))
+            out.write(batch)
+            assert out.write(batch).skipped == len(batch)
+        assert stored(connection) == expected(world)
+    assert erasures(database_url) == {digest_of(user): at for user, at in until.items()}
+    _check_messages(database_url, world, until)
+
+
+def _check_messages(url: str, world: World, until: dict[str, int]) -> None:
+    with closing(postgres.connect(url, autocommit=True)) as connection:
+        found = waiting(connection)
+    seen: dict[str, list[int]] = {}
+    forgotten = set()
+    for message in found:
+        user = (message.key or b"").decode()
+        if message.value is None:
+            assert user not in seen, "a message of before the erasure is sent"
+            forgotten.add(user)
+        else:
+            seen.setdefault(user, []).append(json.loads(message.value)["seq"])
+    assert forgotten == set(until)
+    assert seen == {user: list(range(1, seq + 1)) for user, seq in world.seq.items() if seq}
+
+
+@pytest.fixture
+def connection(database_url: str) -> Any:
+    with closing(postgres.connect(database_url, autocommit=True)) as connection:
+        yield connection
+
+
+def letter(offset: int, key: bytes | None, value: bytes | None) -> DeadLetter:
+    return DeadLetter("events", 0, offset, key, value, [], "bad_time", "")
+
+
+def test_refused_messages_go_with_their_user(database_url: str, connection: Connection) -> None:
+    world = World(NAMES, 1)
+    theirs = [
+        letter(1, b"anna", b"not json"), letter(2, None, b'{"user_id":"anna","x":1}'),
+        letter(3, b"7", b'{"user_id": "anna"}'), letter(4, None, b'\xff {"uid":"anna"'),
+    ]  # fmt: skip
+    others = [
+        letter(5, b"bob", b'{"user_id":"bob","friend":"anna"}'), letter(6, b"annabel", b'{"user_id":"annabel"}'),
+        letter(7, None, None),
+    ]  # fmt: skip
+    with open_writer(database_url, NAMES, 1) as out:
+        out.write([world.step(0, [], dead_letters=theirs[:2] + others)])
+        later = world.step(0, [], dead_letters=theirs[2:])
+        out.write([later, world.step(0, [], erased=[("anna", 5)])])
+    left = connection.execute('SELECT "offset" FROM tidegate.dead_letters ORDER BY 1').fetchall()
+    assert [offset for (offset,) in left] == [5, 6, 7]
+    kinds = connection.execute("SELECT kind, key FROM tidegate.outbox ORDER BY id").fetchall()
+    assert kinds == [("dead_letter", b"bob"), ("dead_letter", b"annabel"), ("dead_letter", None), ("erased", b"anna")]
+
+
+def test_ids_that_are_escaped_in_json(database_url: str, connection: Connection) -> None:
+    world = World(NAMES, 1)
+    user = 'Größe "x"'
+    values = [json.dumps({"user_id": user}).encode(), json.dumps({"user_id": user}, ensure_ascii=False).encode()]
+    with open_writer(database_url, NAMES, 1) as out:
+        out.write([world.step(0, [], dead_letters=[letter(n, b"?", value) for n, value in enumerate(values)])])
+        out.write([world.step(0, [], erased=[(user, 5)])])
+    assert connection.execute("SELECT count(*) FROM tidegate.dead_letters").fetchone() == (0,)
+
+
+def test_an_erasure_is_not_taken_back_by_an_older_one(database_url: str) -> None:
+    world = World(NAMES, 1)
+    with open_writer(database_url, NAMES, 1) as out:
+        out.write([world.step(0, [], erased=[("anna", 9)])])
+        out.write([world.step(0, [], erased=[("anna", 4)])])
+    assert erasures(database_url) == {digest_of("anna"): 9}
