@@ -76,13 +76,22 @@ class Tables:
     def _left(self, item: Item, number: int, conditions: list[exp.Expr]) -> None:
         for condition in conditions:
             tie = self._tie(condition)
-            if tie is None or number not in tie or _OUTSIDE in tie:
+            if tie is not None and number in tie and _OUTSIDE not in tie:
+                self._present(tie, number)
+                self._unite(*tie)
+            elif all(self._is_of(item, column) for column in columns_in(condition)):
+                item.on.append(condition)
+            else:
                 raise Refused(
-                    place_of(condition), "In ON of a LEFT JOIN only user_id is compared.",
-                    "Put the condition into the joined query: LEFT JOIN (SELECT user_id FROM ... WHERE ...) b ON ...",
+                    place_of(condition), "This condition in ON of a LEFT JOIN is on another table than the joined one.",
+                    "Put it into WHERE, or into the query that it is a condition on.",
                 )
-            self._present(tie, number)
-            self._unite(*tie)
+
+    def _is_of(self, item: Item, column: exp.Column) -> bool:
+        try:
+            return self.scope.find(column).item is item
+        except Refused:
+            return True  # refused where it is bound, in the words of its own
 
     def _split(self, conditions: Iterable[exp.Expr]) -> None:
         for condition in conditions:

@@ -39,6 +39,8 @@ class SelectBinder:
         self._binder = Binder(self.scope, problems, self)
         self._rows = self._choose_rows()
         for item in self.scope.items:
+            if item.on:
+                item.table = self._narrowed(item)
             if item is not self._rows:
                 item.table = only_users(item)
         # The user of a query in IN is the one outside, whose user_id is looked for.
@@ -134,8 +136,20 @@ class SelectBinder:
             )
         if wanted:
             return wanted[0]
-        values = any(isinstance(item.table, Users) for item in needed)  # then it is a query of users
+        # Where values of users are needed it is a query of users.
+        values = any(isinstance(item.table, Users) and item.join != "left" for item in needed)
         return rows[0] if rows and not values else None
+
+    def _narrowed(self, item: Item) -> Table:
+        """A table of a LEFT JOIN with the conditions on it in ON: the rows that are there to be found."""
+        scope = Scope([replace(item, join="inner")], self.scope.outer, tied=self.scope.tied)
+        place = Place.WHERE if isinstance(item.table, Rows) else Place.USERS
+        conditions_ = Binder(scope, self.problems, self).conditions(item.on, place)
+        if isinstance(item.table, Rows):
+            own = () if item.table.where is None else (item.table.where,)
+            return replace(item.table, where=self._all((*own, *conditions_)))
+        member = tree.Member(item.table.relation, at=item.at)
+        return replace(item.table, relation=tree.Select(None, self._all((member, *conditions_)), at=item.at))
 
     # -- conditions ----------------------------------------------------------------------------------
 

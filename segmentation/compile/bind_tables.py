@@ -49,6 +49,7 @@ class Item:
     join: str
     at: Position
     declared: bool = False  # a table of schema.yml
+    on: list[exp.Expr] = field(default_factory=list)  # of a left one: what ON says of its rows besides user_id
 
 
 def only_users(item: Item) -> Users:

@@ -18,6 +18,7 @@ class Judge:
             "SET TimeZone = 'UTC'",
             "SET ieee_floating_point_ops = false",
             "SET error_on_division_by_zero = false",
+            "SET threads = 1",  # with several, of values that are equally frequent mode takes now one, now another
         ):
             self.connection.execute(setting)
         self.connection.execute(

@@ -162,9 +162,13 @@ class Sets:
             "SELECT {name}.user_id FROM events {name} LEFT JOIN ({inner}) AS {other} {on} WHERE {missing} AND {rows}",
             "SELECT {name}.user_id FROM events {name} LEFT JOIN ({inner}) AS {other} {on} WHERE ({rows} OR {missing})",
             "SELECT {name}.user_id FROM ({another}) AS {name} LEFT JOIN ({inner}) {other} {on} WHERE {missing}",
+            "SELECT {name}.user_id FROM ({another}) AS {name} LEFT JOIN events {other} "
+            "ON {other}.user_id = {name}.user_id AND {their} WHERE {missing}",
+            "SELECT {name}.user_id FROM events AS {name} LEFT JOIN (SELECT user_id, {count} AS n FROM events{where} "
+            "GROUP BY user_id) {other} ON {other}.user_id = {name}.user_id AND {other}.n {op} {small} WHERE {missing}",
             name=name, other=other, inner=self.query(depth), another=lambda: self.query(depth), missing=missing,
             on=self._text("USING (user_id)", "ON {other}.user_id = {name}.user_id", name=name, other=other),
-            rows=lambda: self._of(name, self._expand("rows")),
+            rows=lambda: self._of(name, self._expand("rows")), their=lambda: self._of(other, self._expand("rows")),
         )  # fmt: skip
 
     def _named(self, depth: int) -> str:
