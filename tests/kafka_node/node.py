@@ -92,7 +92,7 @@ class KafkaNode:
     def _java(self, *arguments: str) -> list[str]:
         return [
             "java", "-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", _classpath(), *arguments,
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", classpath(), *arguments,
         ]  # fmt: skip
 
     def _format(self) -> None:
@@ -152,7 +152,8 @@ class KafkaNode:
 
 
 @lru_cache(maxsize=1)
-def _classpath() -> str:
+def classpath() -> str:
+    """Raises Unavailable."""
     for program, needed in (("java", "Java 17"), ("mvn", "Maven")):
         if shutil.which(program) is None:
             raise Unavailable(f"no `{program}` here; Apache Kafka's tests need {needed}")

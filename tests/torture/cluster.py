@@ -21,6 +21,8 @@ from tests.torture.world import World
 ROOT = Path(__file__).parents[2]
 WAIT_SECONDS = 120.0
 AGAIN = 75
+#: A service manager would go on for ever.
+RESTARTS = 20
 #: `supervised`: `tidegate run --workers N`. `hosts`: N times `tidegate run -i I -a ADDRESSES`.
 Manner = Literal["alone", "supervised", "hosts"]
 
@@ -64,7 +66,7 @@ class Cluster:
         #: Is there when the fail-point has been reached.
         self.mark = self._logs / f"{Cluster.count + 1:04d}-{armed}"
         self.members: list[Member] = []
-        self.kills = 0
+        self.kills = self._restarts = 0
         self._start()
 
     def _start(self) -> None:
@@ -110,6 +112,9 @@ class Cluster:
         if any(member.process.returncode != AGAIN for member in self.ended):
             raise Unwell(f"a process {self.ended[0].last_words}")
         until(lambda: len(self.ended) == len(self.members), "the other processes of the cluster end too")
+        self._restarts += 1
+        if self._restarts > RESTARTS:
+            raise Unwell(f"started {RESTARTS} times in vain: a process {self.ended[0].last_words}")
         print(f"            a process {self.ended[0].last_words}; starting it again", flush=True)
         self._start()
 

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from tests.torture.cluster import ROOT, Cluster, Manner, Unwell, command, until
@@ -205,15 +206,15 @@ class Torture:
         self._progress(new)
         time_passes(fault.length)
         old.signal(signal.SIGCONT)
-        patience = REVIVED_SECONDS if self.options.off is None else UNPROTECTED_SECONDS
-        try:
-            until(lambda: bool(old.ended), "the old engine sees that it was replaced", patience)
-        except Unwell as unwell:
-            # What it does then is for the verifier to say; it alone goes on.
-            self.say(str(unwell))
+        if self.options.off == "fencing":
+            # The stale one alone goes on; if it meets what contradicts it, it is started again.
             new.clear()
             self.cluster = old
+            with suppress(Unwell):
+                until(lambda: bool(old.ended), "the old engine ends", UNPROTECTED_SECONDS)
+            self.say(f"the old engine {old.members[0].last_words if old.ended else 'goes on'}")
             return
+        until(lambda: bool(old.ended), "the old engine sees that it was replaced", REVIVED_SECONDS)
         code = old.members[0].process.returncode
         if code != 2 or "taken over by another engine" not in old.members[0].said:
             raise Unwell(f"the old engine ended with {code}; see {old.members[0].log}")

@@ -1,6 +1,6 @@
 """The engine's protections taken away, one at a time: a fault suite that stays green then proves nothing."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -48,8 +48,8 @@ def without_replay() -> None:
     """A restarted shard goes on where the database is, from a state that is older."""
 
     def around(take_over: Callable[..., Any]) -> Callable[..., Any]:
-        def hasty(url: str, shards: Iterable[int]) -> dict[int, Takeover]:
-            return {shard: _hurried(found) for shard, found in take_over(url, shards).items()}
+        def hasty(*given: Any) -> dict[int, Takeover]:
+            return {shard: _hurried(found) for shard, found in take_over(*given).items()}
 
         return hasty
 

@@ -93,8 +93,6 @@ def account(epochs: Sequence[Epoch], log: Mapping[int, Sequence[Event]], rules: 
         numbers = [shard.run(epoch.steps.get(shard.number, ()), number + 1) for shard in shards]
         # New shards are saved as the step after the furthest of the old ones.
         number = max(numbers) + 1
-    for shard in shards:
-        shard.take_the_rest()
     book.out.watermarks = [shard.watermark for shard in shards]
     return book.out
 
@@ -159,12 +157,6 @@ class _Shard:
             for part in parts:
                 self._part(part)
         return last
-
-    def take_the_rest(self) -> None:
-        """What nobody took is not in the engine's log, so it is to be missed there."""
-        for partition in self.reached:
-            for event in self._events(partition, 1 << 62):
-                self._arrive(event)
 
     def _events(self, partition: int, end: int) -> Iterable[Event]:
         events, at = self.book.log.get(partition, ()), self.next[partition]

@@ -57,9 +57,11 @@ def expected(
     judge.load(made.arrivals, {user: made.watermark_of(user) for user in users})
     transitions = numbered(judge.flips())
     members_at = min(made.watermarks) - 1
-    complaints = [*made.complaints, *_unsettled(made, members_at)]
+    complaints, unsettled = list(made.complaints), _unsettled(made, members_at)
     members = folded(transitions)
-    if judge.members(members_at) != set(members):
+    if unsettled:
+        complaints.append(unsettled)
+    elif judge.members(members_at) != set(members):
         complaints.append("the verifier contradicts itself: its log does not lead to the members that SQL gives")
     seen = Counter(
         {"messages": len(messages), "events": len(made.arrivals), "late": made.late, "repeats": made.repeated,
@@ -93,7 +95,7 @@ def _letter(message: Message, reason: str) -> Letter:
     return message.partition, message.offset, reason, message.key, message.value
 
 
-def _unsettled(made: Account, members_at: int) -> list[str]:
+def _unsettled(made: Account, members_at: int) -> str | None:
     """Membership by SQL alone means something only once every event is known."""
     last = max((arrival.known_at for arrival in made.arrivals), default=members_at)
-    return [f"the run ended {(last - members_at) / 1e6:.1f} s too early"] if last > members_at else []
+    return f"the run ended {(last - members_at) / 1e6:.1f} s too early" if last > members_at else None
