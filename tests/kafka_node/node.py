@@ -22,6 +22,8 @@ from types import TracebackType
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from storage.embedded import end_with_parent
+
 POM = Path(__file__).with_name("pom.xml")
 START_SECONDS, MAVEN_SECONDS = 60, 300
 
@@ -32,6 +34,8 @@ class Unavailable(Exception):
 
 class KafkaNode:
     """`with KafkaNode() as node: ... node.bootstrap`. `kill` and `start` again keep topics and messages.
+
+    It ends with the process that started it, also when that is killed (Linux).
 
     proxied: the port of a proxy in front of `proxied_port`, a second way to the node that clients who come by it
     never leave.
@@ -56,6 +60,7 @@ class KafkaNode:
             self._process = subprocess.Popen(
                 self._java("kafka.Kafka", str(self._properties)),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                preexec_fn=end_with_parent(signal.SIGKILL),
             )  # fmt: skip
         admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 200})
         deadline = time.monotonic() + START_SECONDS

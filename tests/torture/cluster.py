@@ -16,6 +16,7 @@ from typing import Literal
 
 import psutil
 
+from storage.embedded import end_with_parent
 from tests.torture.world import World
 
 ROOT = Path(__file__).parents[2]
@@ -92,6 +93,7 @@ class Cluster:
                 process = subprocess.Popen(
                     [sys.executable, "-m", "tests.torture.worker", "run", *given], cwd=ROOT,
                     env=self.world.environment(**more), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                    preexec_fn=end_with_parent(signal.SIGKILL),
                 )  # fmt: skip
             self.members.append(Member(process, log))
 
@@ -185,7 +187,7 @@ def command(world: World, arguments: list[str], armed: str | None = None) -> Mem
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.torture.worker", *arguments], cwd=ROOT, env=world.environment(**more),
-            stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, preexec_fn=end_with_parent(signal.SIGKILL),
         )  # fmt: skip
     return Member(process, log)
 

@@ -281,6 +281,7 @@ def verified(world: World) -> str:
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # nothing that was started is left behind
     options = Options.from_environment()
     folder = Path(tempfile.mkdtemp(prefix="tidegate-torture-"))
     code = torture(options, folder)
