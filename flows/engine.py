@@ -55,12 +55,6 @@ class Goal:
     rebuild: bool = False
 
 
-class StartAgain(TidegateError):
-    """This process ended, or must, for a reason that a new start cures. Exit code 75."""
-
-    passing = True
-
-
 @dataclass(slots=True)
 class Engine:
     """starts: per partition where to read from; ends: its end at the start, at least. columns: of the
@@ -208,12 +202,12 @@ class Engine:
             self.on_end()
 
     def end(self, why: str) -> None:
-        """The flow drains and ends, and is to be started again."""
+        """The flow drains and ends, and is to be started again; if it does not end for another reason already."""
         with self._lock:
-            first = not (self.fatal or self.again)
-            self.again = self.again or why
-        if first:
-            self.on_end()
+            if self.ending:
+                return
+            self.again = why
+        self.on_end()
 
     def on_close(self, call: Callable[[], None]) -> None:
         self._closing.append(call)

@@ -14,11 +14,12 @@ from bytewax.run import cli_main
 from flows import kafka, metrics, relay
 from flows.backlog import watch_outbox
 from flows.dataflow import build
-from flows.engine import Engine, Goal, StartAgain
+from flows.engine import Engine, Goal
+from flows.errors import AGAIN, StartAgain, unexpected
 from flows.placement import Placement, bytewax_placement
 from flows.progress import Progress, follow
 from flows.rebuild import rebuild_all
-from flows.signals import AGAIN, BROKEN_SECONDS, PATIENCE_SECONDS, Ending, stopping
+from flows.signals import BROKEN_SECONDS, PATIENCE_SECONDS, Ending, stopping
 from flows.supervised import Link
 from segmentation.errors import TidegateError
 from storage import disk
@@ -32,8 +33,9 @@ log = logging.getLogger("tidegate.engine")
 EPOCH = timedelta(hours=1)
 #: Between looks at the number of partitions, s.
 PARTITIONS_SECONDS = 5.0
-#: How long what runs beside the flow may take to end, s; what is left then, in the outbox say, is done after the start.
-BESIDE_SECONDS = 5.0
+#: How long what runs beside the flow may take to end, s: until so long after the flow began to end, but not less than
+#: the least. What is left then, in the outbox say, is done after the next start.
+BESIDE_SECONDS, LEAST_SECONDS = 9.0, 1.0
 
 
 def run(
@@ -50,8 +52,8 @@ def run(
 ) -> None:
     """Run until SIGTERM, SIGINT or `stop`, then drain and return.
 
-    Raises StartAgain where a new start goes on (a lost process of the cluster, more partitions, a
-    database that broke off), another TidegateError where somebody has to do something first.
+    Raises TidegateError, with `passing` where a new start goes on (a lost process of the cluster,
+    more partitions, a database that broke off); otherwise somebody has to do something first.
 
     threads: Bytewax workers of this process. process_id, addresses ("host:port" of every process, in
     order): a cluster. until_end: read to the end of the topic as it is now and return. finish_at: with
@@ -90,15 +92,21 @@ def _once(
     with _around(engine):
         _run(engine, addresses)
     over.set()
+    error = _error(engine)
     alone = placement.processes == 1
-    if engine.fatal is not None and not (alone and engine.again and getattr(engine.fatal, "passing", False)):
-        raise engine.fatal
+    if error is not None and not (error.passing and engine.again and alone):
+        raise error
     if ending.stop.is_set() or engine.again is None:
         return False
     if not alone:
         raise StartAgain(f"{engine.again}: this process has ended in order, and is to be started again.")
     log.info("%s: starting again", engine.again)
     return True
+
+
+def _error(engine: Engine) -> TidegateError | None:
+    error = engine.fatal
+    return error if error is None or isinstance(error, TidegateError) else unexpected(error)
 
 
 def _connect(engine: Engine, ending: Ending) -> threading.Event:
@@ -144,18 +152,12 @@ def _explained(stop: threading.Event) -> Iterator[None]:
     except kafka.Stopped:
         log.info("stopped before it began")
     except Exception as error:
-        if isinstance(error, TidegateError) and not error.passing:
-            raise
-        if stop.is_set():
-            log.warning("%s What is not stored is read again at the next start.", error)
-        elif isinstance(error, TidegateError):
-            raise StartAgain(str(error)) from error
-        else:
+        if not isinstance(error, TidegateError):
             log.error("unexpected error", exc_info=error)
-            raise StartAgain(
-                f"unexpected {type(error).__name__}: {error}. This is a defect of Tidegate: report it. "
-                "Nothing committed is lost."
-            ) from error
+            error = unexpected(error)
+        if not (error.passing and stop.is_set()):
+            raise error from None
+        log.warning("%s What is not stored is read again at the next start.", error)
 
 
 @contextmanager
@@ -191,7 +193,7 @@ def _around(engine: Engine) -> Iterator[None]:
     finally:
         engine.close()
         end.set()
-        deadline = time.monotonic() + BESIDE_SECONDS
+        deadline = time.monotonic() + max(LEAST_SECONDS, BESIDE_SECONDS - engine.ending_seconds())
         for thread in beside:
             thread.join(max(0.0, deadline - time.monotonic()))
 
@@ -261,14 +263,11 @@ def open_for_bytewax() -> Engine:
     def end() -> None:
         over.set()
         opened.close()
-        error = engine.fatal
-        if error is None and (stop.is_set() or engine.again is None):
-            return
-        passing = error is None or getattr(error, "passing", True)
-        if not (passing and stop.is_set()):
-            log.error("%s", error or engine.again)
+        error = _error(engine) or (StartAgain(engine.again) if engine.again is not None else None)
+        if error is not None and not (error.passing and stop.is_set()):
+            log.error("%s", error)
             logging.shutdown()
-            os._exit(AGAIN if passing else 2)
+            os._exit(AGAIN if error.passing else 2)
 
     # Not atexit: threads are waited for before it runs, and ours end only when told.
     threading._register_atexit(end)  # type: ignore[attr-defined]

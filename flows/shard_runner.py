@@ -7,7 +7,7 @@ with the next step, or alone after `QUIET_US`, so that the watermark is seen to 
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from flows import metrics
 from flows.catch_up import CatchUp, trimmed
+from flows.errors import StartAgain
 from flows.items import ShardPoll, Work
 from segmentation.errors import TidegateError
 from segmentation.evaluate.step import Part, Step, Transitions
@@ -38,6 +39,8 @@ class ShardLike(Protocol):
     next_offset: dict[int, int]
     watermark: int
 
+    @property
+    def partitions(self) -> Collection[int]: ...
     def run(self, polls: Sequence[Poll]) -> Step: ...
     def finish(self, at: int) -> Step: ...
     def add_partitions(self, count: int) -> None: ...
@@ -77,6 +80,7 @@ class ShardRunner:
     _quiet: dict[int, Part] = field(default_factory=dict)
     _quiet_messages: int = 0
     _quiet_clock: int = NEVER
+    _known: frozenset[int] = frozenset()
     _saved: set[int] = field(default_factory=set)
     _saved_step: int = -1
     _changed: bool = False
@@ -90,6 +94,7 @@ class ShardRunner:
     def __post_init__(self) -> None:
         found = self.takeover
         self.number = found.last_step
+        self._known = frozenset(self.shard.partitions)
         if found.checkpoint is not None:
             self._positions = dict(found.checkpoint.offsets)
             self._saved, self._saved_step = set(self._positions), found.checkpoint.step
@@ -166,7 +171,8 @@ class ShardRunner:
         partition = item.poll.partition
         before = self._arrived.get(partition)
         if before is None:
-            reached = self._positions.get(partition)
+            # One that the topic has got since the state was saved is needed from its beginning.
+            reached = self._positions.get(partition, None if partition in self._known else 0)
             if reached is not None and item.first_offset > reached:
                 raise TidegateError(
                     f"partition {partition} of the topic now begins at offset {item.first_offset}, but shard "
@@ -179,6 +185,8 @@ class ShardRunner:
 
     def _new(self, item: ShardPoll) -> ShardPoll | None:
         assert item.poll is not None
+        if item.poll.partition not in self.shard.partitions:
+            raise StartAgain("the topic got more partitions while the processes of the cluster started.")
         found = trimmed(item, self._positions.get(item.poll.partition))
         if found is not None:
             self._positions[item.poll.partition] = item.poll.next_offset

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from flows.errors import AGAIN
 from flows.supervised import Link
 
 log = logging.getLogger("tidegate.engine")
@@ -23,8 +24,6 @@ PATIENCE_SECONDS = 30.0
 BROKEN_SECONDS = 10.0
 #: Longest time for a process that has taken its shards over to find the others of its cluster, s.
 JOIN_SECONDS = 60.0
-#: Exit code of a process that is to be started again: EX_TEMPFAIL of sysexits.h.
-AGAIN = 75
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -54,7 +53,8 @@ class Ending:
 
     def limit(self, over: threading.Event, seconds: float, why: str) -> None:
         """A flow ends by itself, and sets `over` soon, or the process is ended and to be started again."""
-        self._after(seconds, over, AGAIN, f"{why}. The flow did not end in %d s; nothing committed is lost")
+        if not self.stop.is_set():
+            self._after(seconds, over, AGAIN, f"{why}. The flow did not end in %d s; nothing committed is lost")
 
     def joining(self) -> None:
         """The other processes are waited for: one whose place another program has taken never comes."""

@@ -23,7 +23,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from flows.signals import AGAIN, PATIENCE_SECONDS, SIGNALS
+from flows.errors import AGAIN
+from flows.signals import PATIENCE_SECONDS, SIGNALS
 from flows.supervised import STOP
 from segmentation.errors import TidegateError
 

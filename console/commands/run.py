@@ -108,7 +108,7 @@ def _several(
 @contextmanager
 def _reported(link: "Link | None") -> Iterator[None]:
     """What somebody has to read goes to the supervisor, if there is one; what a new start cures has a code."""
-    from flows.signals import AGAIN
+    from flows.errors import AGAIN
     from segmentation.errors import TidegateError
 
     try:

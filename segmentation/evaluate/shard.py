@@ -4,7 +4,7 @@
 arguments: the same polls give the same steps, in any process, cut in any way.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,11 @@ class Shard:
         self._anew = self._erased = False  # somebody was erased in this run; since the last dump
 
     # moving forward
+
+    @property
+    def partitions(self) -> Collection[int]:
+        """Those that the watermark waits for."""
+        return self._partition.keys()
 
     def add_partitions(self, count: int, profiles: int = 0) -> None:
         """There are now `count` partitions of events and so many of profiles; the watermark waits for the new ones."""
