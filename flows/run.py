@@ -33,9 +33,9 @@ log = logging.getLogger("tidegate.engine")
 EPOCH = timedelta(hours=1)
 #: Between looks at the number of partitions, s.
 PARTITIONS_SECONDS = 5.0
-#: How long what runs beside the flow may take to end, s: until so long after the flow began to end, but not less than
-#: the least. What is left then, in the outbox say, is done after the next start.
-BESIDE_SECONDS, LEAST_SECONDS = 9.0, 1.0
+#: How long after the flow began to end what runs beside it may go on, s: in order, after an error, and in any case.
+#: What is left then, in the outbox say, is done after the next start.
+BESIDE_SECONDS, ERROR_SECONDS, LEAST_SECONDS = 7.0, 3.0, 1.0
 
 
 def run(
@@ -138,7 +138,8 @@ def _run(engine: Engine, addresses: Sequence[str] | None) -> None:
         # lost process, of which it speaks by a panic, which is no Exception.
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
-        words = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # The last line is the first cause.
+        words = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         if engine.placement.processes > 1:
             words += "; another process of the cluster has probably ended"
         engine.fail(StartAgain(f"the flow broke off: {words}. Start it again: it goes on where the database says."))
@@ -181,7 +182,8 @@ def _around(engine: Engine) -> Iterator[None]:
         beside.append(threading.Thread(target=relay.relay_forever, args=(engine.settings, end), name="relay"))
         beside.append(threading.Thread(target=watch_outbox, args=(engine.settings, end), name="outbox"))
         if not engine.goal.until_end:
-            beside.append(threading.Thread(target=watch_partitions, args=(engine, end), name="partitions"))
+            # Not waited for: it changes nothing.
+            threading.Thread(target=watch_partitions, args=(engine, end), name="partitions", daemon=True).start()
     if engine.placement.processes > 1:
         watch = Renewal(engine)
         beside.append(threading.Thread(target=follow, args=(engine.url, engine.pace, watch, end), name="progress"))
@@ -193,7 +195,8 @@ def _around(engine: Engine) -> Iterator[None]:
     finally:
         engine.close()
         end.set()
-        deadline = time.monotonic() + max(LEAST_SECONDS, BESIDE_SECONDS - engine.ending_seconds())
+        seconds = BESIDE_SECONDS if engine.fatal is None else ERROR_SECONDS
+        deadline = time.monotonic() + max(LEAST_SECONDS, seconds - engine.ending_seconds())
         for thread in beside:
             thread.join(max(0.0, deadline - time.monotonic()))
 

@@ -21,7 +21,7 @@ log = logging.getLogger("tidegate.engine")
 #: Longest time from the first signal, or from the flow's decision to end, to the end of the process, s.
 PATIENCE_SECONDS = 30.0
 #: The same where nothing more is written, s.
-BROKEN_SECONDS = 10.0
+BROKEN_SECONDS = 6.0
 #: Longest time for a process that has taken its shards over to find the others of its cluster, s.
 JOIN_SECONDS = 60.0
 SIGNALS = (signal.SIGTERM, signal.SIGINT)

@@ -34,7 +34,7 @@ WAITING_ROWS, WAITING_STEPS = 400_000, 512
 COMMIT_ROWS, COMMIT_BYTES = 100_000, 16 << 20
 #: When the flow ends: how long a database that is away is waited for, and one that does not answer, s; what it has
 #: not taken then is read again at the next start.
-AWAY_SECONDS, SILENT_SECONDS = 4.0, 5.0
+AWAY_SECONDS, SILENT_SECONDS = 3.0, 5.0
 
 
 class PostgresSink(DynamicSink[Keyed]):

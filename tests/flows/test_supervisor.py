@@ -22,8 +22,8 @@ MAIN = """
 import logging, os, sys
 from flows.supervisor import Limits, supervise
 logging.basicConfig(level="INFO", format="%(message)s")
-plan, processes, silence, *before = sys.argv[1:]
-limits = Limits(silence=float(silence), clear=1, drain=20, first_pause=0.01)
+plan, processes, silence, clear, *before = sys.argv[1:]
+limits = Limits(silence=float(silence), clear=float(clear), drain=20, first_pause=0.01)
 command = [sys.executable, "-m", "tests.flows.member", plan]
 sys.exit(supervise(command, int(processes), os.environ, before=before, limits=limits))
 """
@@ -32,25 +32,31 @@ sys.exit(supervise(command, int(processes), os.environ, before=before, limits=li
 class Supervised:
     """A supervisor in a process of its own, and the processes that it has started so far."""
 
-    def __init__(self, folder: Path, plan: list[list[str]], rebuild: bool = False, silence: float = 60) -> None:
+    def __init__(
+        self, folder: Path, plan: list[list[str]], rebuild: bool = False, silence: float = 60, clear: float = 30
+    ) -> None:
         self._plan = folder / "plan.json"
         self._plan.write_text(json.dumps(plan))
         self.process = subprocess.Popen(
             [sys.executable, "-c", MAIN, str(self._plan), str(len(plan[-1])), str(silence),
-             *(["--rebuild-only"] if rebuild else [])],
+             str(clear), *(["--rebuild-only"] if rebuild else [])],
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 
-    @property
-    def started(self) -> list[dict[str, Any]]:
-        log = self._plan.with_suffix(".log")
+    def told(self, suffix: str = ".log") -> list[dict[str, Any]]:
+        log = self._plan.with_suffix(suffix)
         return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
     def when_started(self, count: int) -> list[dict[str, Any]]:
-        return list(until(lambda: len(s := self.started) >= count and s, f"{count} starts", alive=[self.process]))
+        return list(until(lambda: len(s := self.told()) >= count and s, f"{count} starts", alive=[self.process]))
+
+    def when_ready(self, count: int) -> dict[int, int]:
+        """The process ids of this many that have begun what they are to do, by number."""
+        ready = until(lambda: len(s := self.told(".ready")) >= count and s, f"{count} ready", alive=[self.process])
+        return {one["process"]: one["pid"] for one in ready}
 
     def alive(self) -> list[int]:
-        return [one["pid"] for one in self.started if _lives(one["pid"])]
+        return [one["pid"] for one in self.told() if _lives(one["pid"])]
 
     def end(self) -> tuple[int, str]:
         said, _ = self.process.communicate(timeout=60)
@@ -92,8 +98,8 @@ def test_a_lost_process_is_a_new_start_of_all(supervised: Make, deed: str) -> No
 
 
 def test_one_that_hangs_is_lost(supervised: Make) -> None:
-    run = supervised(["work", "freeze"], ["work", "work"], silence=5)
-    run.when_started(4)
+    run = supervised(["work", "freeze"], ["work", "work"], silence=5, clear=1)
+    run.when_ready(4)
     run.process.send_signal(signal.SIGTERM)
     code, said = run.end()
     assert code == 0, said
@@ -104,19 +110,19 @@ def test_what_no_new_start_cures_ends_it(supervised: Make) -> None:
     run = supervised(["work", "refuse"])
     code, said = run.end()
     assert code == 1 and "TidegateError: shards was 4, now 8." in said, "raised; the command makes one line of it"
-    assert len(run.started) == 2
+    assert len(run.told()) == 2
 
 
 def test_all_done(supervised: Make) -> None:
     run = supervised(["finish", "finish"])
     assert run.end()[0] == 0
-    assert len(run.started) == 2
+    assert len(run.told()) == 2
 
 
 def test_one_that_ends_without_having_been_told_is_lost(supervised: Make) -> None:
     run = supervised(["work", "work"])
-    os.kill(next(one["pid"] for one in run.when_started(2) if one["process"] == 1), signal.SIGTERM)
-    run.when_started(4)
+    os.kill(run.when_ready(2)[1], signal.SIGTERM)
+    run.when_ready(4)
     run.process.send_signal(signal.SIGINT)
     assert run.end()[0] == 0
 
@@ -125,13 +131,13 @@ def test_a_rebuild_is_done_by_one_before_the_others_start(supervised: Make) -> N
     run = supervised(["die", "finish"], ["finish", "finish"], rebuild=True)
     code, said = run.end()
     assert code == 0, said
-    assert [(one["process"], one["rebuild"]) for one in run.started[:2]] == [(0, True)] * 2
-    assert sorted((one["process"], one["rebuild"]) for one in run.started[2:]) == [(0, False), (1, False)]
+    assert [(one["process"], one["rebuild"]) for one in run.told()[:2]] == [(0, True)] * 2
+    assert sorted((one["process"], one["rebuild"]) for one in run.told()[2:]) == [(0, False), (1, False)]
 
 
 def test_a_second_signal_kills(supervised: Make) -> None:
     run = supervised(["work", "deaf"])
-    run.when_started(2)
+    run.when_ready(2)
     run.process.send_signal(signal.SIGTERM)
     until(lambda: len(run.alive()) == 1, "the one that listens has ended")
     run.process.send_signal(signal.SIGTERM)
@@ -140,8 +146,9 @@ def test_a_second_signal_kills(supervised: Make) -> None:
 
 
 def test_one_that_does_not_end_is_killed_for_the_new_start(supervised: Make) -> None:
-    run = supervised(["die", "deaf"], ["work", "work"])
-    run.when_started(4)
+    run = supervised(["work", "deaf"], ["work", "work"], clear=1)
+    os.kill(run.when_ready(2)[0], signal.SIGKILL)
+    run.when_ready(4)
     run.process.send_signal(signal.SIGTERM)
     code, said = run.end()
     assert code == 0 and "process 1 does not end; killing it" in said
@@ -149,7 +156,7 @@ def test_one_that_does_not_end_is_killed_for_the_new_start(supervised: Make) -> 
 
 def test_its_own_death_is_that_of_its_processes(supervised: Make) -> None:
     run = supervised(["work", "deaf"])
-    run.when_started(2)
+    run.when_ready(2)
     run.process.kill()
     until(lambda: not run.alive(), "its processes have ended")
 
