@@ -100,6 +100,10 @@ class Engine:
         """Nothing more is read, what has been read is committed."""
         return self.stop.is_set() or self.fatal is not None or self.again is not None
 
+    def why_it_ends(self) -> str:
+        """Empty while it does not."""
+        return str(self.fatal or self.again or ("it was told to stop" if self.stop.is_set() else ""))
+
     def ending_seconds(self) -> float:
         """How long that has been known; 0 while it is not so."""
         if not self.ending:

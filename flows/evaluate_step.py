@@ -27,7 +27,7 @@ class ShardLogic(StatefulBatchLogic[ShardPoll, Work, None]):
 
     def on_batch(self, items: list[ShardPoll]) -> Result:
         if items[0].shard < 0:  # the key of a worker, not of a shard
-            self._engine.end("another process of the cluster has ended")
+            self._engine.end(f"another process of the cluster ends: {items[0].why}")
             return [], StatefulBatchLogic.RETAIN
         return self._guarded(lambda: self._opened(items[0].shard).take(items, clock.now_us()))
 

@@ -31,9 +31,10 @@ class RawPoll:
 
 @dataclass(slots=True)
 class Control:
-    """Not a read: `open` wakes every shard at the start, otherwise every process is told to end."""
+    """Not a read: `open` wakes every shard at the start, otherwise every process is told to end, and why."""
 
     open: bool
+    why: str = ""
 
 
 @dataclass(slots=True)
@@ -52,6 +53,7 @@ class ShardPoll:
 
     poll None: nothing was read, the shard is only to be opened. rejects: those that this shard
     is to store. size: bytes of the whole read.
+    is to store. shard -1: for the worker, which is to end; why says why.
     """
 
     shard: int
@@ -61,6 +63,7 @@ class ShardPoll:
     rejects: list[DeadLetter] = field(default_factory=list)
     at_end: bool = False
     size: int = 0
+    why: str = ""
 
 
 @dataclass(slots=True)

@@ -99,7 +99,7 @@ def _once(
     if ending.stop.is_set() or engine.again is None:
         return False
     if not alone:
-        raise StartAgain(f"{engine.again}: this process has ended in order, and is to be started again.")
+        raise StartAgain(f"{engine.again.rstrip('.')}. This process has ended in order; start it again.")
     log.info("%s: starting again", engine.again)
     return True
 

@@ -81,7 +81,8 @@ class ControlPartition(StatefulSourcePartition[Item, None]):
             raise StopIteration
         self._told = True
         todo, self._todo = self._todo, []
-        return [*todo, Control(open=False)] if self._engine.ending else todo
+        why = self._engine.why_it_ends()
+        return [*todo, Control(open=False, why=why)] if why else todo
 
     def next_awake(self) -> datetime | None:
         return clock.as_datetime(clock.now_us() + 20_000)

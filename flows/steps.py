@@ -47,7 +47,7 @@ def to_shards(engine: Engine, item: DecodedPoll | Control) -> Iterable[tuple[str
         if item.open:
             return [(key, ShardPoll(shard)) for shard, key in enumerate(keys)]
         workers = engine.placement.all_workers
-        return [(worker_key(worker, workers), ShardPoll(-1)) for worker in range(workers)]
+        return [(worker_key(worker, workers), ShardPoll(-1, why=item.why)) for worker in range(workers)]
     raw, rows = item.raw, item.rows
     high = int(rows.high[-1]) if len(rows) else NEVER
     parts = split(rows, shards) if len(rows) else [None] * shards

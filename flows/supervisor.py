@@ -197,7 +197,7 @@ class _Supervisor:
                 member = exits.pop(task)
                 await member.reading[0]
                 if not (member.code == 0 and member.state == "done"):
-                    lost = f"process {member.number} {member.fate()}" + (f": {member.words}" if member.words else "")
+                    lost = f"process {member.number} {member.fate()}" + f": {member.words}".rstrip(": .")
             now = time.monotonic()
             for member in exits.values():
                 if now - member.heard_at > self._limits.silence:

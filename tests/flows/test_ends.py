@@ -52,15 +52,14 @@ def test_told_to_end_while_the_database_is_away(
     assert folded(world.log()) == world.members() == members_by_events(world, world.watermark())
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-def test_told_to_end_while_the_broker_is_away(make_world: Make, tidegate: Tidegate, how: signal.Signals) -> None:
+def test_told_to_end_while_the_broker_is_away(make_world: Make, tidegate: Tidegate) -> None:
     with EmbeddedBroker() as broker:
         world = make_world(broker.bootstrap)
         produce(world.bootstrap, world.topic, some_events(2_000, 300, now_us(), seed=1))
         run = tidegate(world.environment())
         until(lambda: world.taken() == 2_000, "the first taken", alive=[run])
-        os.kill(broker.pid, how)
-        _timed(run, f"broker {how.name}")
+        os.kill(broker.pid, signal.SIGSTOP)
+        _timed(run, "broker stopped")
         os.kill(broker.pid, signal.SIGCONT)
     assert world.query("SELECT count(*) FROM tidegate.steps") == [(0,)], "what was taken is saved all the same"
 
@@ -166,7 +165,7 @@ def test_processes_of_several_hosts_end_when_partitions_come(
     grow(world, 3)
     said = [ended(process, code=75, number=None) for process in processes]
     assert f"topic {world.topic} has 3 partitions now and had 2" in said[0], said[0]
-    assert "another process of the cluster has ended" in said[1], said[1]
+    assert f"another process of the cluster ends: topic {world.topic} has 3 partitions now" in said[1], said[1]
     assert world.query("SELECT count(*) FROM tidegate.steps") == [(0,)], "they ended in order"
 
 

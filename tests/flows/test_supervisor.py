@@ -91,7 +91,7 @@ def test_a_lost_process_is_a_new_start_of_all(supervised: Make, deed: str) -> No
     assert code == 0, said
     assert sorted(one["process"] for one in first) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert len({one["addresses"] for one in first}) == 3, "other ports each time"
-    words = {"die": "was ended by SIGKILL", "fail": "ended with code 75: the flow broke off."}[deed]
+    words = {"die": "was ended by SIGKILL", "fail": "ended with code 75: the flow broke off"}[deed]
     assert f"process 1 {words}; starting all of them again" in said
     assert f"process 0 {words}; starting all of them again" in said
     assert "[2] a line of its log" in said.splitlines()
