@@ -52,8 +52,7 @@ class ShardPoll:
     """The same read as one shard sees it; pickled where the shard lives in another process.
 
     poll None: nothing was read, the shard is only to be opened. rejects: those that this shard
-    is to store. size: bytes of the whole read.
-    is to store. shard -1: for the worker, which is to end; why says why.
+    is to store. size: bytes of the whole read. shard -1: for a worker, which is to end; why says why.
     """
 
     shard: int

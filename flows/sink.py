@@ -21,6 +21,7 @@ from flows.late_messages import late_letters
 from flows.steps import count_rejects
 from flows.storing import store
 from storage import reservoir
+from storage.commits import Commit
 from storage.postgres import DatabaseAway, address
 from storage.writer import ShardWriter
 
@@ -134,16 +135,19 @@ class Writer:
             self._changed.notify_all()
             return works
 
+    def write(self, commits: Sequence[Commit]) -> None:
+        """One transaction, by the clock."""
+        self._writing_since = began = time.monotonic()
+        self._database.write(commits)
+        self._writing_since = None
+        metrics.commit_seconds.observe(time.monotonic() - began)
+
     def _write(self, works: Sequence[Work]) -> None:
         engine = self._engine
-        began = time.perf_counter()
-        self._writing_since = time.monotonic()
         store(
-            works, engine.checkpoints, self._database,
+            works, engine.checkpoints, self,
             partial(reservoir.clean, engine.settings.storage_url), partial(late_letters, engine),
         )  # fmt: skip
-        self._writing_since = None
-        metrics.commit_seconds.observe(time.perf_counter() - began)
         now = clock.now_us()
         for work in works:
             self._count(work, now)

@@ -147,13 +147,15 @@ class _Supervisor:
                     raise TidegateError(member.words or f"process {member.number} {member.fate()}.")
             if self._stop.is_set():
                 log.info("stopped")
-                return 0 if all(member.code in (0, AGAIN) for member in members) else 1
+                in_order = lost is not None or all(member.code in (0, AGAIN) for member in members)
+                return 0 if in_order and not self._at_once.is_set() else 1
             if lost is None:
                 return 0
             pause = self._pauses.after(ran_s)
             log.warning("%s; starting all of them again in %.1f s", lost, pause)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), pause)
+                return 0
 
     async def _start(self, arguments: Sequence[Sequence[str]]) -> list[Member]:
         members: list[Member] = []

@@ -189,6 +189,7 @@ class Counting:
     """As much of a shard as a runner asks for."""
 
     watermark = 0
+    partitions = (0,)
 
     def __init__(self) -> None:
         self.next_offset: dict[int, int] = {}

@@ -7,7 +7,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
 
-from tests.flows.conftest import World
+from tests.flows.conftest import World, until
 
 BATCH = 500
 
@@ -52,7 +52,8 @@ class Stream:
 
 
 def grow(world: World, partitions: int) -> None:
-    """The topic has more partitions when this returns. Not on the embedded broker."""
+    """The topic has more partitions when this returns, and says so. Not on the embedded broker."""
     admin = AdminClient({"bootstrap.servers": world.bootstrap, "log_level": 0})
     admin.create_partitions([NewPartitions(world.topic, partitions)])[world.topic].result(30)
+    until(lambda: len(admin.list_topics(timeout=10).topics[world.topic].partitions) == partitions, "they are there")
     world.partitions = partitions
