@@ -26,7 +26,7 @@ from confluent_kafka import KafkaError
 
 from flows import kafka, metrics
 from flows.relay_repeats import Repeats
-from flows.relay_sending import Last, NotSent, Publisher, topic_of
+from flows.relay_sending import CAREFULLY, Last, NotSent, Publisher, topic_of
 from flows.relay_transactions import TOPIC_CONFIG, Fenced, Transactions, Unfit, topic_of_records
 from segmentation.errors import TidegateError
 from storage import postgres
@@ -44,6 +44,7 @@ DRAIN_SECONDS = 3.0
 HELD_SECONDS = 60.0
 #: Messages of a batch whose refused ones are to be found.
 CAREFUL_ROWS = 1_000
+REQUEST_BYTES, REQUEST_BYTES_MIN = 1_000_000, 10_000
 PARTITIONS = {"transitions": 4, "dead_letters": 1}
 
 
@@ -58,6 +59,10 @@ def relay_forever(settings: Settings, stop: threading.Event) -> None:
             continue
         except kafka.Stopped:
             return
+        except Refused:
+            if stop.is_set():
+                return
+            continue
         except Fenced as error:
             log.warning("no longer the relay: %s Waiting for the next turn.", error)
             if stop.wait(TURN_SECONDS):
@@ -76,11 +81,13 @@ def relay_forever(settings: Settings, stop: threading.Event) -> None:
 
 def relay_once(settings: Settings) -> int:
     """Send all that can be sent; how many messages. 0 also where another relay is at work."""
-    relay = Relay(settings, threading.Event())
-    sent = relay.turn(once=True)
-    while relay.careful:
-        sent += relay.turn(once=True)
-    return sent
+    relay, sent = Relay(settings, threading.Event()), 0
+    while True:
+        try:
+            relay.turn(once=True)
+            return sent + relay.sent
+        except Refused:
+            sent += relay.sent
 
 
 def ensure_topics(settings: Settings, stop: threading.Event | None = None) -> None:
@@ -92,6 +99,10 @@ def ensure_topics(settings: Settings, stop: threading.Event | None = None) -> No
         log.info("created topic %s at %s", name, settings.kafka)
 
 
+class Refused(Exception):
+    """Kafka refused messages, and what is to be done about it is done; the next turn goes on."""
+
+
 class Relay:
     """One process's relay: turn after turn."""
 
@@ -99,15 +110,17 @@ class Relay:
         self._settings, self._stop, self._last = settings, stop, Last(stop, DRAIN_SECONDS)
         #: Messages of this turn.
         self.sent = 0
-        #: The next turn is to find out which message of a batch Kafka refuses.
-        self.careful = False
+        #: Messages of a refused request; the next turn is to find out which of them Kafka does not take.
+        self._suspects: set[int] = set()
+        #: Most bytes of a request. Less where a topic takes less, which is found out.
+        self._request_bytes = REQUEST_BYTES
         #: Per topic (dead letters or not) the least size that was refused as too large.
         self._too_large: dict[bool, int] = {}
         self._told_unfit = False
         self._look_at_held = 0.0
 
-    def turn(self, once: bool = False) -> int:
-        """Wait until this is the relay, and be it until `stop`; any error ends the turn. The number of messages sent.
+    def turn(self, once: bool = False) -> None:
+        """Wait until this is the relay, and be it until `stop`; any error ends the turn.
 
         once: do not wait, and end when nothing is left to be sent.
         """
@@ -123,14 +136,12 @@ class Relay:
             mine = Outbox(connection)
             while not mine.acquire():
                 if once or self._stop.wait(TURN_SECONDS):
-                    return 0
-            publisher = stack.enter_context(closing(self._publisher(mine)))
-            if self.careful:
-                self.careful = False
-                self._one(mine, publisher, mine.next(rows=CAREFUL_ROWS))
-            else:
+                    return
+            if self._suspects:
+                with closing(self._publisher(mine, careful=True)) as publisher:
+                    self._find(mine, publisher)
+            with closing(self._publisher(mine, careful=False)) as publisher:
                 self._work(mine, publisher, once)
-        return self.sent
 
     def _work(self, mine: Outbox, publisher: Publisher, once: bool) -> None:
         sent: Batch | None = None
@@ -138,52 +149,61 @@ class Relay:
             if time.monotonic() > self._look_at_held:
                 if sent is not None:
                     mine.settle(sent.token)
-                sent = None
                 self._again(mine, publisher)
             for dead_letters, size in self._too_large.items():
                 mine.hold_large(dead_letters, size, "too large, as one before it")
-            batch = mine.next(sent)
-            sent = batch if batch is not None and self._publish(mine, publisher, batch) else None
-            if self.careful:
+            sent = mine.next(sent)
+            if sent is not None:
+                self._publish(mine, publisher, sent, certain=False)
+            elif once or self._stop.is_set():
                 return
-            if batch is None:
-                if once or self._stop.is_set():
-                    return
+            else:
                 self._stop.wait(PAUSE_SECONDS)
         if sent is not None:
             mine.settle(sent.token)
 
-    def _one(self, mine: Outbox, publisher: Publisher, batch: Batch | None) -> bool:
-        if batch is None or not self._publish(mine, publisher, batch):
-            return False
+    def _find(self, mine: Outbox, publisher: Publisher) -> None:
+        suspects, self._suspects = self._suspects, set()
+        batch = mine.next(rows=CAREFUL_ROWS)
+        if batch is None:
+            return
+        self._publish(mine, publisher, batch, certain=True)
         mine.settle(batch.token)
-        return True
+        if any(message.id in suspects for message in batch.messages):
+            # Each by itself is taken: together they were too large.
+            self._request_bytes = max(self._request_bytes // 2, REQUEST_BYTES_MIN)
 
     def _again(self, mine: Outbox, publisher: Publisher) -> None:
         """Try the held message that has waited longest; if it passes, its limit was raised, so all are free."""
         self._look_at_held = time.monotonic() + HELD_SECONDS
-        if self._one(mine, publisher, mine.next_held(HELD_SECONDS)):
+        batch = mine.next_held(HELD_SECONDS)
+        if batch is not None:
+            self._publish(mine, publisher, batch, certain=True)
+            mine.settle(batch.token)
             mine.release_held()
             self._too_large.clear()
         metrics.held.set(mine.held())
 
-    def _publish(self, mine: Outbox, publisher: Publisher, batch: Batch) -> bool:
-        """Whether the whole batch was sent. If not, it is dropped, and what Kafka refuses of it is held."""
+    def _publish(self, mine: Outbox, publisher: Publisher, batch: Batch, certain: bool) -> None:
+        """Raises NotSent with the batch dropped, and what Kafka refuses held, if that is known.
+
+        certain: what was refused was refused for itself, not for what else was in the same request.
+        """
         try:
             with metrics.publish_seconds.time():
                 publisher.publish(batch)
         except NotSent as error:
-            known = error.refused if error.certain else {}
+            certain = certain or len(batch.messages) == 1
+            known = error.refused if certain else {}
             mine.drop(batch.token, error.sent, {id: refused.str() for id, refused in known.items()})
-            if not error.refused:
-                raise
-            self.careful = not error.certain
+            self._suspects = set() if certain else set(error.refused)
             self._hold(mine, [message for message in batch.messages if message.id in known], known)
-            return False
+            if error.refused:
+                raise Refused from error
+            raise
         self.sent += len(batch.messages)
         for message in batch.messages:
             metrics.published.labels(message.kind).inc()
-        return True
 
     def _hold(self, mine: Outbox, messages: list[Message], errors: Mapping[int, KafkaError]) -> None:
         for message in messages:
@@ -199,12 +219,13 @@ class Relay:
         if messages:
             metrics.held.set(mine.held())
 
-    def _publisher(self, mine: Outbox) -> Publisher:
+    def _publisher(self, mine: Outbox, careful: bool) -> Publisher:
         """The way of sending that settings and broker allow, with the last turn's batch settled."""
         pending = mine.under_way()
+        options = CAREFULLY if careful else {"batch.size": self._request_bytes}
         if self._settings.relay != "at_least_once":
             kafka.ensure_topics(self._settings, {topic_of_records(self._settings): 1}, TOPIC_CONFIG, stop=self._stop)
-            publisher = Transactions(self._settings, mine.identity(), self.careful, self._last)
+            publisher = Transactions(self._settings, mine.identity(), options, self._last)
             try:
                 publisher.open()
                 if pending is not None:
@@ -220,7 +241,7 @@ class Relay:
                 raise
         if pending is not None:
             mine.drop(pending)
-        return Repeats(self._settings, self.careful, self._last)
+        return Repeats(self._settings, options, self._last)
 
     def _unfit(self, reason: Unfit) -> None:
         words = f"Kafka at {self._settings.kafka}: {reason}, so messages cannot be sent by transactions"

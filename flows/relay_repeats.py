@@ -5,7 +5,7 @@ user_id and seq.
 """
 
 from flows import kafka
-from flows.relay_sending import CAREFULLY, OPTIONS, Answers, Last
+from flows.relay_sending import OPTIONS, Answers, Last, Options
 from storage.outbox import Batch
 from storage.settings import Settings
 
@@ -16,9 +16,9 @@ LAST_SECONDS = 3.0
 class Repeats:
     """An idempotent producer of the relay's messages."""
 
-    def __init__(self, settings: Settings, careful: bool, last: Last) -> None:
-        self._settings, self._careful, self._last = settings, careful, last
-        self._producer = kafka.producer(settings, **OPTIONS, **(CAREFULLY if careful else {}))
+    def __init__(self, settings: Settings, options: Options, last: Last) -> None:
+        self._settings, self._last = settings, last
+        self._producer = kafka.producer(settings, **OPTIONS, **options)
 
     def close(self) -> None:
         # What is still under way must not be overtaken by its repetition.
@@ -31,4 +31,4 @@ class Repeats:
         answers.produce(self._producer, self._settings)
         left = self._producer.flush(LAST_SECONDS if self._last.stop.is_set() else FLUSH_SECONDS)
         if left or answers.errors:
-            raise answers.not_sent(self._settings, self._careful, answers.acknowledged())
+            raise answers.not_sent(self._settings, answers.acknowledged())

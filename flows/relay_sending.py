@@ -17,6 +17,9 @@ from segmentation.errors import TidegateError
 from storage.outbox import DEAD_LETTER, Batch, Message
 from storage.settings import Settings
 
+#: Of a producer.
+Options = Mapping[str, str | int | bool]
+
 #: Kafka has looked at the message and will not take it, however often it is offered.
 REFUSALS = frozenset(
     {
@@ -28,7 +31,7 @@ REFUSALS = frozenset(
         KafkaError.POLICY_VIOLATION,
     }
 )
-OPTIONS = {
+OPTIONS: Options = {
     "linger.ms": 1,
     "compression.type": "lz4",
     "delivery.timeout.ms": 30_000,
@@ -38,7 +41,7 @@ OPTIONS = {
 #: Stands for an id where a message is none of the outbox.
 RECORD = 0
 #: One message a request, so that it is known which of them was refused.
-CAREFULLY = {"batch.num.messages": 1}
+CAREFULLY: Options = {"batch.num.messages": 1}
 
 
 class Last:
@@ -58,13 +61,13 @@ class Last:
 class NotSent(TidegateError):
     """Not all of a batch was sent.
 
-    sent: ids that Kafka has acknowledged and that nobody need send again; refused: ids and why;
-    certain: false where other messages of the same request may have been the reason.
+    sent: ids that Kafka has acknowledged and that nobody need send again; refused: ids and why, for which other
+    messages of the same request may have been the reason. Its publisher must not be used any more.
     """
 
-    def __init__(self, words: str, refused: Mapping[int, KafkaError], certain: bool, sent: Sequence[int] = ()) -> None:
+    def __init__(self, words: str, refused: Mapping[int, KafkaError], sent: Sequence[int] = ()) -> None:
         super().__init__(words)
-        self.refused, self.certain, self.sent = refused, certain, sent
+        self.refused, self.sent = refused, sent
 
 
 class Publisher(Protocol):
@@ -122,9 +125,8 @@ class Answers:
                 ids.append(message.id)
         return ids
 
-    def not_sent(self, settings: Settings, careful: bool, sent: Sequence[int] = ()) -> NotSent:
+    def not_sent(self, settings: Settings, sent: Sequence[int] = ()) -> NotSent:
         refused = {id: error for id, error in self.errors.items() if error.code() in REFUSALS and id != RECORD}
         first = next(iter((refused or self.errors).values()), None)
         words = "no answer to all messages" if first is None else first.str()
-        certain = careful or len(self._batch.messages) == 1
-        return NotSent(f"Kafka at {settings.kafka}: {words}.", refused, certain, sent)
+        return NotSent(f"Kafka at {settings.kafka}: {words}.", refused, sent)

@@ -24,7 +24,7 @@ from typing import TypeVar
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from flows import kafka
-from flows.relay_sending import CAREFULLY, OPTIONS, RECORD, Answers, Last
+from flows.relay_sending import OPTIONS, RECORD, Answers, Last, Options
 from segmentation.errors import TidegateError
 from storage.outbox import Batch, Message
 from storage.settings import Settings
@@ -77,14 +77,14 @@ def topic_of_records(settings: Settings) -> str:
 class Transactions:
     """A producer of the relay's messages. `name`: the database's, the same for all of its relays."""
 
-    def __init__(self, settings: Settings, name: str, careful: bool, last: Last) -> None:
-        self._settings, self._careful, self._last = settings, careful, last
+    def __init__(self, settings: Settings, name: str, options: Options, last: Last) -> None:
+        self._settings, self._last = settings, last
         self._never = threading.Event()
         self._key, self._topic = name.encode(), topic_of_records(settings)
         # With the topic's name: a copy of the database that sends to other topics does not fence the original.
         self._id = f"tidegate-relay-{name}-{settings.transitions_topic}"
         more = {"transaction.timeout.ms": TRANSACTION_MS, "delivery.report.only.error": True}
-        self._producer = kafka.producer(settings, self._id, **OPTIONS, **more, **(CAREFULLY if careful else {}))
+        self._producer = kafka.producer(settings, self._id, **OPTIONS, **more, **options)
         reading = {"isolation.level": "read_committed", "enable.partition.eof": True, "auto.offset.reset": "earliest"}
         self._consumer = kafka.consumer(settings, **reading, **{"fetch.wait.max.ms": 20})
 
@@ -118,7 +118,7 @@ class Transactions:
             self._record(token, answers)
             self._flush(answers)
             if answers.errors:
-                raise answers.not_sent(self._settings, False)
+                raise answers.not_sent(self._settings)
             end()
         # A commit may be answered shortly before it can be read.
         found = self._read(before, None, kept)
@@ -134,7 +134,7 @@ class Transactions:
         self._flush(answers)
         if answers.errors:
             self._abort()
-            raise answers.not_sent(self._settings, self._careful)
+            raise answers.not_sent(self._settings)
         self._commit()
 
     def _record(self, token: str, answers: Answers) -> None:

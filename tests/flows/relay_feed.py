@@ -5,7 +5,7 @@ import random
 import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 
 import psycopg
 from confluent_kafka import Message
@@ -53,15 +53,17 @@ class Feed:
         return {user: seqs for shard in self._shards for user, seqs in shard.committed.items()}
 
     def _feed(self, shard: "_Shard") -> None:
-        while not self._end.is_set():
-            with closing(postgres.connect(self._url, wait=None, stop=self._end, autocommit=True)) as connection:
+        # The last one counts too: where the connection was lost, the database says whether it was committed.
+        while shard.open or not self._end.is_set():
+            with (
+                suppress(postgres.DatabaseError, psycopg.OperationalError),
+                closing(postgres.connect(self._url, autocommit=True)) as connection,
+            ):
                 step = connection.execute("SELECT step FROM tidegate.shards WHERE shard = %s", [shard.number])
                 shard.resume(step.fetchall()[0][0])
-                try:
-                    while not self._end.is_set():
-                        self._put(connection, shard)
-                except psycopg.OperationalError:
-                    continue  # the database was restarted: whether the last one was committed, it says itself
+                while not self._end.is_set():
+                    self._put(connection, shard)
+            self._never.wait(0.05)
 
     def _put(self, connection: postgres.Connection, shard: "_Shard") -> None:
         rows = shard.next()
@@ -76,7 +78,7 @@ class Feed:
             # Ids of several shards mix, and become visible in another order than they were given.
             self._never.wait(shard.draw.random() * 0.01)
         shard.resume(shard.step)
-        self._never.wait(shard.draw.random() * 0.02)
+        self._never.wait(shard.draw.random() * 0.05)
 
 
 class _Shard:
@@ -89,7 +91,7 @@ class _Shard:
         self.committed: Read = defaultdict(list)
         self.step = self.messages = 0
         self._letters = 0
-        self._open: list[Row] = []
+        self.open: list[Row] = []
 
     def next(self) -> list[Row]:
         last: dict[str, int | None] = {}
@@ -98,24 +100,24 @@ class _Shard:
             seq = last[user] if user in last else next(reversed(self.committed[user]), None)
             if kind < 0.05:
                 self._letters += 1
-                self._open.append((DEAD_LETTER, f"letter-{self.number}-{self._letters}", 1))
+                self.open.append((DEAD_LETTER, f"letter-{self.number}-{self._letters}", 1))
             elif kind < 0.08 and seq is not None:
                 last[user] = None
-                self._open.append((ERASED, user, None))
+                self.open.append((ERASED, user, None))
             else:
                 last[user] = (seq or 0) + 1
-                self._open.append((TRANSITION, user, last[user]))
+                self.open.append((TRANSITION, user, last[user]))
         self.step += 1
-        return self._open
+        return self.open
 
     def resume(self, step: int) -> None:
         """The database is at that step: the open messages were committed, or they were not."""
         if step == self.step:
-            for _, user, seq in self._open:
+            for _, user, seq in self.open:
                 self.committed[user].append(seq)
-            self.messages += len(self._open)
+            self.messages += len(self.open)
         self.step = step
-        self._open = []
+        self.open = []
 
 
 def as_read(messages: Sequence[Message]) -> Read:

@@ -26,7 +26,7 @@ from storage.outbox import Outbox
 from storage.settings import Settings, load
 
 #: In their order, but for what a new turn does first: `acquired`, `opened`.
-STEPS = ("fixed", "producing", "recorded", "flushed", "committed", "settled")
+STEPS = ("fixed", "producing", "flushed", "committed", "settled")
 
 
 class Plan:
@@ -98,7 +98,6 @@ def install(plan: Plan, rows: int, forgetful: bool) -> None:
     wrap(Transactions, "open", "opened")
     wrap(Outbox, "next", "fixed", lambda batch: batch is not None)
     # Not where the broker is tried out.
-    wrap(Transactions, "_record", "recorded", lambda _: publishing)
     wrap(Transactions, "_flush", "flushed", lambda _: publishing)
     wrap(Transactions, "_commit", "committed", lambda _: publishing)
     wrap(Outbox, "settle", "settled")

@@ -11,21 +11,24 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from flows.relay import ensure_topics
-from storage import embedded
 from storage.migrate import migrate
 from storage.postgres import DatabaseError
 from tests.fix_kafka import apache_kafka_node, consume_all
 from tests.flows.conftest import ROOT, World, until
 from tests.flows.relay_feed import Feed, as_read, differences
 from tests.flows.relay_lives import STEPS
+from tests.proxy import TcpProxy
+from tests.torture.world import Database
 
 pytestmark = pytest.mark.kafka
 Make = Callable[..., World]
@@ -33,7 +36,7 @@ NOTHING = {"missing": 0, "repeated": 0, "disordered": 0}
 
 
 class Lives:
-    """Relays of one world, forked by one process that has everything imported."""
+    """Relays of one world, forked by one process that has everything imported; and what they have to send."""
 
     def __init__(self, world: World, folder: Path, seed: int) -> None:
         self._world, self._said = world, folder / "relays.log"
@@ -46,6 +49,7 @@ class Lives:
                 stdout=subprocess.PIPE, stderr=log, text=True,
             )  # fmt: skip
         self._alive: set[int] = set()
+        self.feed = Feed(world.url, seed)
 
     def start(self, *at: tuple[str, int, str], **more: Any) -> int:
         assert self._parent.stdin is not None and self._parent.stdout is not None
@@ -56,7 +60,7 @@ class Lives:
         return pid
 
     def wait(self, pid: int) -> None:
-        until(lambda: state(pid) is None, f"relay {pid} has ended: {self.said()[-2000:]}")
+        until(lambda: state(pid) is None, f"relay {pid} has ended")
         self._alive.discard(pid)
 
     def end(self, pid: int, number: signal.Signals = signal.SIGTERM) -> None:
@@ -66,22 +70,31 @@ class Lives:
     def said(self) -> str:
         return self._said.read_text()
 
-    def finish(self, feed: Feed) -> dict[str, int]:
+    def more(self, batches: int = 3) -> None:
+        """Returns when some more batches were begun, by whomever."""
+        before = last_batch(self._world)
+        until(lambda: last_batch(self._world) > before + batches, "more is sent")
+
+    def finish(self) -> dict[str, int]:
         """No more messages; a relay that nothing happens to sends what is left. What readers find then."""
-        expected = feed.end()
-        last = self.start()
+        expected = self.feed.end()
+        last = self.start(rows=5_000)
         until(lambda: self._world.query("SELECT count(*) FROM tidegate.outbox") == [(0,)], "all is sent")
         self.end(last)
         settings = self._world.settings()
         read = as_read(consume_all(self._world.bootstrap, settings.transitions_topic, 4))
         read |= as_read(consume_all(self._world.bootstrap, settings.dead_letter_topic, 1))
-        return differences(expected, read)
+        found = differences(expected, read)
+        print(f"{self.feed.messages} messages, {last_batch(self._world)} batches: {found}")
+        return found
 
     def close(self) -> None:
+        self.feed.end()
         for pid in self._alive:
             if state(pid) is not None:
                 os.kill(pid, signal.SIGKILL)
         self._parent.communicate()
+        print(self.said())
 
 
 def state(pid: int) -> str | None:
@@ -106,68 +119,59 @@ def world(make_world: Make, apache_kafka: str) -> World:
 
 @pytest.fixture
 def lives(world: World, tmp_path: Path, seed: int) -> Iterator[Lives]:
-    lives = Lives(world, tmp_path, seed)
-    yield lives
-    lives.close()
-    print(lives.said())
+    with closing(Lives(world, tmp_path, seed)) as lives:
+        yield lives
 
 
-def test_killed_after_every_step(world: World, lives: Lives, seed: int) -> None:
-    feed = Feed(world.url, seed)
+def test_killed_after_every_step(lives: Lives) -> None:
     steps = [*STEPS, "opened"] * 5
     lives.draw.shuffle(steps)
     for step in steps:
-        # Batches are settled by themselves only at a start, after one that was sent.
-        at = [("committed", lives.draw.randint(1, 3), "cut")] if step == "settled" else []
-        lives.wait(lives.start(*at, (step, 1 if step in ("opened", "settled") else lives.draw.randint(1, 5), "kill")))
+        # A batch is settled by itself at a start only, after one that was sent.
+        before = [("committed", lives.draw.randint(1, 3), "cut")] if step == "settled" else []
+        at = 1 if step in ("opened", "settled") else lives.draw.randint(1, 5)
+        lives.wait(lives.start(*before, (step, at, "kill")))
     said = lives.said()
     assert {step: said.count(f"kill at {step}\n") for step in steps} == dict.fromkeys(steps, 5), said
-    found = lives.finish(feed)
-    print(f"{len(steps)} kills, {feed.messages} messages: {found}")
-    assert found == NOTHING and feed.messages > 500
+    assert lives.finish() == NOTHING and lives.feed.messages > 500
 
 
-def test_killed_at_any_moment(world: World, lives: Lives, seed: int) -> None:
-    feed = Feed(world.url, seed)
-    for _ in range(8):
+def test_killed_at_any_moment(lives: Lives) -> None:
+    for _ in range(6):
         pid = lives.start()
-        sent = feed.messages
-        until(lambda: feed.messages > sent + lives.draw.randint(20, 200), "some more")  # noqa: B023
+        lives.more(lives.draw.randint(1, 8))
+        threading.Event().wait(lives.draw.random() * 0.02)  # anywhere within a batch
         lives.end(pid, signal.SIGKILL)
-    assert lives.finish(feed) == NOTHING
+    assert lives.finish() == NOTHING
 
 
-def test_without_the_record_messages_are_repeated(world: World, lives: Lives, seed: int) -> None:
+def test_without_the_record_messages_are_repeated(lives: Lives) -> None:
     """What the tests here find if the protection is switched off."""
-    feed = Feed(world.url, seed)
     for _ in range(3):
         lives.wait(lives.start(("committed", lives.draw.randint(1, 5), "kill"), forgetful=True))
-    found = lives.finish(feed)
+    found = lives.finish()
     assert found["repeated"] >= 2 and found["missing"] == 0, found
 
 
-@pytest.mark.parametrize("step", ["acquired", "opened", "fixed", "producing", "flushed", "committed"])
-def test_a_paused_relay_that_comes_back(world: World, lives: Lives, seed: int, step: str) -> None:
-    feed = Feed(world.url, seed)
-    old = lives.start((step, 1 if step in ("acquired", "opened") else lives.draw.randint(1, 5), "stop"))
-    until(lambda: state(old) == "T", "it is paused")
-    # As the database's server does when the paused one's connection is found dead.
-    world.query("SELECT pg_terminate_backend(pid, 30000) FROM pg_locks JOIN pg_stat_activity USING (pid) "
-                "WHERE locktype = 'advisory' AND datname = current_database()")  # fmt: skip
-    new = lives.start()
-    before = last_batch(world)
-    until(lambda: last_batch(world) > before + 3, "the new one sends")
-    os.kill(old, signal.SIGCONT)
-    until(lambda: re.search(f"{old} [A-Z]+ tidegate.relay", lives.said()), "the old one has noticed")
-    before = last_batch(world)
-    until(lambda: last_batch(world) > before + 3, "one of them goes on")
-    lives.end(new)
-    lives.end(old)
-    said = lives.said()
-    if step in ("opened", "fixed", "producing", "flushed"):
-        assert f"{old} WARNING tidegate.relay: no longer the relay: " in said
-    assert "Traceback" not in said
-    assert lives.finish(feed) == NOTHING
+def test_paused_relays_come_back(world: World, lives: Lives) -> None:
+    """At every step one is paused, another takes over, and the first one goes on as if nothing had happened."""
+    for step in ("acquired", "opened", "fixed", "producing", "flushed", "committed"):
+        old = lives.start((step, 1 if step in ("acquired", "opened") else lives.draw.randint(1, 5), "stop"))
+        until(lambda: state(old) == "T", "it is paused")  # noqa: B023
+        # As the database's server does when the paused one's connection is found dead.
+        world.query("SELECT pg_terminate_backend(pid, 30000) FROM pg_locks JOIN pg_stat_activity USING (pid) "
+                    "WHERE locktype = 'advisory' AND datname = current_database()")  # fmt: skip
+        new = lives.start()
+        lives.more()
+        os.kill(old, signal.SIGCONT)
+        until(lambda: re.search(f"{old} [A-Z]+ tidegate.relay", lives.said()), "the old one has noticed")  # noqa: B023
+        lives.more()
+        lives.end(new)
+        lives.end(old)
+        if step in ("opened", "fixed", "producing", "flushed"):
+            assert f"{old} WARNING tidegate.relay: no longer the relay: " in lives.said()
+    assert "Traceback" not in lives.said()
+    assert lives.finish() == NOTHING
 
 
 def last_batch(world: World) -> int:
@@ -177,43 +181,38 @@ def last_batch(world: World) -> int:
     return 0
 
 
-def test_connections_to_the_database_are_cut(world: World, lives: Lives, seed: int) -> None:
-    feed = Feed(world.url, seed)
-    steps = ["committed"] * 5 + ["opened", "fixed", "recorded", "flushed"]
-    cuts = [(step, 1 if step == "opened" else lives.draw.randint(1, 3), "cut") for step in steps]
-    lives.draw.shuffle(cuts)
-    pid = lives.start(*cuts)
-    until(lambda: lives.said().count("cut at") == len(cuts), "all cuts")
+def test_connections_to_the_database_are_cut(lives: Lives) -> None:
+    steps = ["committed"] * 5 + ["opened", "fixed", "flushed"]
+    lives.draw.shuffle(steps)
+    pid = lives.start(*[(step, 1 if step == "opened" else lives.draw.randint(1, 3), "cut") for step in steps])
+    until(lambda: lives.said().count("cut at") == len(steps), "all cuts")
     lives.end(pid)
     assert "Traceback" not in lives.said()
-    assert lives.finish(feed) == NOTHING
+    assert lives.finish() == NOTHING
 
 
-def test_broker_and_database_are_restarted(make_world: Make, tmp_path: Path, seed: int) -> None:
+def test_broker_and_database_crash_and_come_back(make_world: Make, tmp_path: Path, seed: int) -> None:
     with ExitStack() as stack:
         node = apache_kafka_node()
         stack.push(node)
-        url = stack.enter_context(embedded.EmbeddedPostgres(tmp_path / "postgres")).url
+        database = Database(tmp_path / "postgres")
+        stack.enter_context(database)
+        proxy = stack.enter_context(TcpProxy(("127.0.0.1", database.port)))
+        url = make_conninfo(database.url, port=proxy.port)
         migrate(url)
         world = make_world(node.bootstrap, database_url=url)
         world.url = url
-        lives = Lives(world, tmp_path, seed)
-        stack.callback(lambda: print(lives.said()))
-        stack.callback(lives.close)
-        feed = Feed(world.url, seed)
-        stack.callback(feed.end)
+        lives = stack.enter_context(closing(Lives(world, tmp_path, seed)))
         pid = lives.start()
-        until(lambda: last_batch(world) > 5, "some are sent")
+        lives.more()
         node.kill()
-        sent = feed.messages
-        until(lambda: feed.messages > sent + 100, "some more wait")
+        fed = lives.feed.messages
+        until(lambda: lives.feed.messages > fed + 100, "some more wait")
         node.start()
-        before = last_batch(world)
-        until(lambda: last_batch(world) > before + 5, "it goes on")
-        # A backend that is killed takes the whole server down; it comes back by itself, from its log.
-        before = last_batch(world)
-        os.kill(world.query("SELECT pid FROM pg_stat_activity WHERE application_name = 'tidegate relay'")[0][0], 9)
-        until(lambda: "Traceback" in lives.said() or "announcing" in lives.said(), "the relay has noticed")
-        until(lambda: last_batch(world) > before + 5, "it goes on")
+        lives.more()
+        database.crash()
+        database.restart()
+        proxy.target = ("127.0.0.1", database.port)
+        lives.more()
         lives.end(pid)
-        assert lives.finish(feed) == NOTHING
+        assert lives.finish() == NOTHING
