@@ -79,17 +79,6 @@ def relay_forever(settings: Settings, stop: threading.Event) -> None:
         pause = min(pause * 2, 10.0)
 
 
-def relay_once(settings: Settings) -> int:
-    """Send all that can be sent; how many messages. 0 also where another relay is at work."""
-    relay, sent = Relay(settings, threading.Event()), 0
-    while True:
-        try:
-            relay.turn(once=True)
-            return sent + relay.sent
-        except Refused:
-            sent += relay.sent
-
-
 def ensure_topics(settings: Settings, stop: threading.Event | None = None) -> None:
     wanted = {
         settings.transitions_topic: PARTITIONS["transitions"],
@@ -119,11 +108,8 @@ class Relay:
         self._told_unfit = False
         self._look_at_held = 0.0
 
-    def turn(self, once: bool = False) -> None:
-        """Wait until this is the relay, and be it until `stop`; any error ends the turn.
-
-        once: do not wait, and end when nothing is left to be sent.
-        """
+    def turn(self) -> None:
+        """Wait until this is the relay, and be it until `stop`; any error ends the turn."""
         self.sent = 0
         ensure_topics(self._settings, self._stop)
         url = self._settings.database_url.get_secret_value()
@@ -135,15 +121,15 @@ class Relay:
             )
             mine = Outbox(connection)
             while not mine.acquire():
-                if once or self._stop.wait(TURN_SECONDS):
+                if self._stop.wait(TURN_SECONDS):
                     return
             if self._suspects:
                 with closing(self._publisher(mine, careful=True)) as publisher:
                     self._find(mine, publisher)
             with closing(self._publisher(mine, careful=False)) as publisher:
-                self._work(mine, publisher, once)
+                self._work(mine, publisher)
 
-    def _work(self, mine: Outbox, publisher: Publisher, once: bool) -> None:
+    def _work(self, mine: Outbox, publisher: Publisher) -> None:
         sent: Batch | None = None
         while not self._last.over():
             if time.monotonic() > self._look_at_held:
@@ -155,7 +141,7 @@ class Relay:
             sent = mine.next(sent)
             if sent is not None:
                 self._publish(mine, publisher, sent, certain=False)
-            elif once or self._stop.is_set():
+            elif self._stop.is_set():
                 return
             else:
                 self._stop.wait(PAUSE_SECONDS)

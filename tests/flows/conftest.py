@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from flows.relay import relay_forever
 from flows.run import run
 from storage import postgres
 from storage.settings import Settings
@@ -189,6 +190,20 @@ def ended(process: "subprocess.Popen[str]", code: int = 0, number: signal.Signal
     said, _ = process.communicate(timeout=60)
     assert process.returncode == code, said
     return said
+
+
+def send_all(settings: Settings) -> None:
+    """What is in the outbox, by a relay that ends then."""
+    stop = threading.Event()
+    relay = threading.Thread(target=relay_forever, args=(settings, stop))
+    relay.start()
+    try:
+        url = settings.database_url.get_secret_value()
+        with closing(postgres.connect(url, autocommit=True)) as connection:
+            until(lambda: connection.execute("SELECT FROM tidegate.outbox").fetchone() is None, "all is sent")
+    finally:
+        stop.set()
+        relay.join(60)
 
 
 def until(condition: Callable[[], Any], what: str, timeout_s: float = 60, alive: Sequence[Any] = ()) -> Any:

@@ -20,9 +20,9 @@ from storage import postgres
 from storage.commits import DeadLetter
 from storage.messages import DEAD_LETTER, ERASED, TRANSITION, dead_letter_headers, pack_headers
 from storage.outbox import Batch
-from storage.status import outbox_size, read_status
+from storage.status import read_status
 from tests.fix_kafka import consume_all
-from tests.flows.conftest import World, until
+from tests.flows.conftest import World, send_all, until
 
 Make = Callable[..., World]
 BROKERS = ["embedded_broker", pytest.param("apache_kafka", marks=pytest.mark.kafka)]
@@ -70,7 +70,7 @@ def test_every_kind_goes_to_its_topic(make_world: Make, broker: str, request: py
     put(world, "a", None, ERASED)
     put(world, "a", "{oops", DEAD_LETTER, pack_headers(dead_letter_headers(letter)))
     put(world, "a", "1 again")
-    assert relay.relay_once(world.settings()) == 4 and relay.relay_once(world.settings()) == 0
+    send_all(world.settings())
     assert read(world) == [("a", "1"), ("a", None), ("a", "1 again")]
     message = consume_all(world.bootstrap, world.settings().dead_letter_topic, 1)[0]
     headers = dict(message.headers() or [])
@@ -87,7 +87,7 @@ def test_a_user_is_where_other_producers_would_put_him(
     known = {"21": -973932308, "foobar": -790332482, "a-little-bit-long-string": -985981536}
     for key in known:
         put(world, key, "1")
-    relay.relay_once(world.settings())
+    send_all(world.settings())
     found = {m.key(): m.partition() for m in consume_all(world.bootstrap, world.settings().transitions_topic, 4)}
     assert found == {key.encode(): (value & 0x7FFFFFFF) % 4 for key, value in known.items()}
 
@@ -97,7 +97,7 @@ def test_the_embedded_broker_gets_messages_at_least_once(
 ) -> None:
     world = make_world(embedded_broker)
     with pytest.raises(TidegateError, match=r"cannot be sent by transactions\. Use Apache Kafka, or set `relay` to"):
-        relay.relay_once(world.settings(relay="transactions"))
+        relay.Relay(world.settings(relay="transactions"), threading.Event()).turn()
     with caplog.at_level(logging.WARNING):
         running(world)
         put(world, "a", "1")
@@ -110,7 +110,7 @@ def test_the_embedded_broker_gets_messages_at_least_once(
 def test_apache_kafka_is_fit(make_world: Make, apache_kafka: str, caplog: pytest.LogCaptureFixture) -> None:
     world = make_world(apache_kafka)
     put(world, "a", "1")
-    assert relay.relay_once(world.settings()) == 1
+    send_all(world.settings())
     assert "at least once" not in caplog.text
     # The record of what was tried out, and of the batch; what was aborted is not shown.
     assert len(consume_all(world.bootstrap, topic_of_records(world.settings()), 1)) == 2
@@ -164,7 +164,7 @@ def test_messages_that_are_too_large_hold_up_nobody_else(
     put(world, "u5", "waits too")
     put(world, "u6", "the end")
     running(world)
-    until(lambda: outbox_size(world.url) == 0, "what can be sent is sent")
+    until(lambda: read_status(world.url).outbox == 5 + 2, "what can be sent is sent")
     put(world, "u3", "later")
     put(world, "u6", f"larger still {large}{large}")
     put(world, "u7", "nobody waits")
@@ -206,7 +206,7 @@ def test_requests_that_are_too_large_become_smaller(
             "FROM unnest(%s::text[]) WITH ORDINALITY AS f(v, place) ORDER BY place",
             [values],
         )
-    assert relay.relay_once(world.settings()) == 1_500
+    send_all(world.settings())
     assert of(world, "a") == values and "refuses" not in caplog.text
 
 
@@ -219,7 +219,8 @@ def test_a_broker_without_transactions(monkeypatch: pytest.MonkeyPatch, make_wor
     monkeypatch.setattr(Transactions, "open", refuse)
     world = make_world(embedded_broker)
     put(world, "a", "1")
-    assert relay.relay_once(world.settings()) == 1 and of(world, "a") == ["1"]
+    send_all(world.settings())
+    assert of(world, "a") == ["1"]
 
 
 def test_what_needs_rights_is_named(make_world: Make, embedded_broker: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from flows import reading, relay, sink
+from flows import reading, sink
 from flows.clock import now_us
 from flows.items import Work
 from flows.reshard import reshard
@@ -27,7 +27,7 @@ from storage.checkpoints import CheckpointStore
 from storage.commits import Fenced
 from storage.engine_state import ShardsChanged
 from tests.fix_kafka import consume_all, produce
-from tests.flows.conftest import ROOT, Running, World, event, until
+from tests.flows.conftest import ROOT, Running, World, event, send_all, until
 from tests.flows.oracle import folded, log_by_events, members_by_events
 
 Make = Callable[..., World]
@@ -83,8 +83,7 @@ def check_log(world: World, end: int, messages: Messages) -> None:
     assert world.query(in_order) == [(True,)], "positions of a user go up, whatever shard he is in"
     broken = sum(value == b"{broken" for _, value in messages)
     assert world.query("SELECT reason, count(*) FROM tidegate.dead_letters GROUP BY 1") == [("not_json", broken)]
-    while relay.relay_once(world.settings()):
-        pass
+    send_all(world.settings())
     told: dict[bytes | None, list[int]] = {}
     for message in consume_all(world.bootstrap, world.settings().transitions_topic, 4):
         told.setdefault(message.key(), []).append(json.loads(message.value() or b"")["seq"])
