@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from sqlglot import exp
 
 from segmentation.compile.bind_shape import USER_ID, Reported, bare, conjuncts, folded, place_of
-from segmentation.compile.bind_tables import Item, Scope, Table
+from segmentation.compile.bind_tables import USER, Item, Scope, Table
 from segmentation.compile.problems import Refused
 
 _TIE = "Write JOIN ... USING (user_id), or ON a.user_id = b.user_id."
@@ -62,6 +62,9 @@ class Tables:
                 raise Refused(place_of(wrong), f"Tables are joined on user_id, not on {wrong.name}.", _TIE)
             # A comma begins anew: what is behind it is joined first.
             first = max((i for i in range(number) if items[i].join == "comma"), default=0)
+            for each in (items[first], item):
+                if each.table.columns.get(USER_ID) != USER:
+                    raise Refused(place_of(join), f"{each.name or 'A query'} here has no user_id.", _TIE)
             self._unite(first, number)
             return
         self.scope.merged = False

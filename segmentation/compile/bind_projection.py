@@ -38,7 +38,7 @@ def _not_user(item: exp.Expr, scope: Scope, noun: str) -> Refused | None:
     if isinstance(item, exp.Star) or (isinstance(item, exp.Column) and isinstance(item.this, exp.Star)):
         table = item.table if isinstance(item, exp.Column) else ""
         items = [one for one in scope.items if not table or one.name == table]
-        if len(items) == len(scope.items) == 1 and list(items[0].table.columns) == [USER_ID]:
+        if len(items) == len(scope.items) == 1 and items[0].table.columns == {USER_ID: USER}:
             return None
         return Refused(at, f"{noun} selects user_id, not all columns.", "Write SELECT user_id.")
     what = shown(item.sql("postgres"))
@@ -54,6 +54,8 @@ def _not_user(item: exp.Expr, scope: Scope, noun: str) -> Refused | None:
             if found.is_user:
                 reason = f"{what} is not of a table that is in FROM for every user."
                 return Refused(at, reason, "Select the user_id of the first table.")
+            if found.name == USER_ID:
+                return Refused(at, "What is called user_id here is something else.", "Select the user_id of events.")
     remedy = "Did you mean user_id?" if closest(item.name, (USER_ID,)) else "Write SELECT user_id."
     return Refused(at, f"{noun} selects user_id alone, not {what}.", remedy)
 
