@@ -105,6 +105,21 @@ class Bags:
                 time, event_id = key if self._by_time[bag] else (0, "")
                 self._restore(bag, our, time, event_id, number, value)
 
+    def erase(self, users: Int64) -> None:
+        """Lets go of these users' rows."""
+        for picks in self._picks:
+            for user in users.tolist():
+                picks.pop(user, None)
+
+    def texts(self, users: Int64) -> Int64:
+        """Codes of all texts that are the value of a row of one of these users."""
+        of = set(users.tolist())
+        found = {
+            value for picks, text in zip(self._picks, self._text) if text
+            for user, pick in picks.items() if user in of for _, _, value in pick.rows()
+        }  # fmt: skip
+        return np.array(sorted(found), np.int64)
+
     def _restore(self, bag: int, user: int, time: int, event_id: str, number: int, value: int) -> None:
         pick = self._pick(bag, user)
         if isinstance(pick, Frequent):

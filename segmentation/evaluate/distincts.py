@@ -56,6 +56,15 @@ class Distincts:
             value[text] = texts(value[text].astype(np.int64))
         self.table.put(cell, ours[order][np.searchsorted(theirs[order], user)], value, count)
 
+    def erase(self, users: Int64) -> None:
+        """Lets go of these users' values."""
+        self.table.erase(users)
+
+    def texts(self, users: Int64) -> Int64:
+        """Codes of all texts that are among the values of one of these users."""
+        cell, _, value, _ = self.table.of_users(users)
+        return np.unique(value[self._text[cell]].astype(np.int64))
+
     def _settled(self, rows: ValueRows, steps: Steps) -> "_Change":
         """Stores the counts; at the end of which step a value has come to be, or is gone."""
         key, value = self.table.keys(rows.cell, steps.user[rows.step], rows.value)

@@ -167,11 +167,13 @@ class Network:
         """These users (int64[n]) begin anew: everything that is kept per user goes."""
         self.cells.erase(users)
         self.registers.erase(users)
+        self.distincts.erase(users)
+        self.bags.erase(users)
         self.gates.erase(users)
 
     def texts(self, users: Int64) -> Int64:
         """Codes of every text of the shard's dictionary that the state of these users refers to."""
-        return self.registers.texts(users)
+        return np.concatenate((self.registers.texts(users), self.distincts.texts(users), self.bags.texts(users)))
 
     def members(self, users: Int64, known: Bool) -> list[Bool]:
         """Per segment, which of the users are in, computed from the cells alone."""

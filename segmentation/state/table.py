@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from segmentation.events.rows import Bool, Int64
 
 Array = NDArray[Any]
-_FREE = -1
+_FREE, _ERASED = -1, -2
 _USERS = np.int64(32)  # bits of a key that name the user
 _SMALLEST = 1024
 
@@ -22,7 +22,8 @@ class Table:
 
     def __init__(self) -> None:
         self._allot(_SMALLEST)
-        self._wide: dict[int, int] = {}
+        self._wide: dict[int, int] = {}  # the number of each such value
+        self._wides = 0  # numbers given so far
 
     def _allot(self, room: int) -> None:
         self._key = np.full(room, _FREE, np.int64)  # cell, whether the value is wide, user
@@ -37,9 +38,15 @@ class Table:
             beyond = [i for i, v in enumerate(value.tolist()) if not -(2**63) <= v < 2**63]
             wide[beyond] = 1
             value = value.copy()
-            value[beyond] = [self._wide.setdefault(value[i], len(self._wide)) for i in beyond]
+            value[beyond] = [self._number(value[i]) for i in beyond]
             value = value.astype(np.int64)
         return ((cell.astype(np.int64) * 2 + wide) << _USERS) | user, value
+
+    def _number(self, wide: int) -> int:
+        if wide not in self._wide:
+            self._wide[wide] = self._wides
+            self._wides += 1
+        return self._wide[wide]
 
     def entries(self, key: Int64, value: Int64) -> Int64:
         """The entry of each of these different keys, made where there is none; valid until the next call."""
@@ -90,7 +97,7 @@ class Table:
         live, user = live[mine], user[mine]
         cell, value = self._key[live] >> _USERS, self._value[live]
         if (cell & 1).any():
-            wide = list(self._wide)
+            wide = {number: value for value, number in self._wide.items()}
             value = value.astype(object)
             for i in np.flatnonzero(cell & 1).tolist():
                 value[i] = wide[value[i]]
@@ -101,15 +108,26 @@ class Table:
         entry = self.entries(*self.keys(cell, user, value))
         self.store(entry, count)
 
+    def erase(self, users: Array) -> None:
+        """Nothing has occurred with these users."""
+        mine = np.flatnonzero((self._key >= 0) & np.isin(self._key & (2**_USERS - 1), users))
+        wide = ((self._key[mine] >> _USERS) & 1).any()
+        self._key[mine], self._value[mine], self._count[mine] = _ERASED, 0, 0
+        if wide:
+            live = self._live() & (((self._key >> _USERS) & 1) == 1)
+            used = set(self._value[live].tolist())
+            self._wide = {value: number for value, number in self._wide.items() if number in used}
+
     def dump(self) -> dict[str, Any]:
         live = self._live()
         return {
             "key": self._key[live], "value": self._value[live], "count": self._count[live],
-            "wide": [str(value) for value in self._wide],
+            "wide": [(str(value), number) for value, number in self._wide.items()],
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        self._wide = {int(value): number for number, value in enumerate(state["wide"])}
+        self._wide = {int(value): number for value, number in state["wide"]}
+        self._wides = 1 + max(self._wide.values(), default=-1)
         self._allot(_SMALLEST)
         self._rebuild(len(state["key"]))
         self._count[self._find(state["key"], state["value"])] = state["count"]

@@ -49,3 +49,19 @@ def test_users_go_to_another_table(model: dict[tuple[int, int, int], int], users
     moved = {(cell, user + 51, value): count for (cell, user, value), count in model.items() if user in users}
     assert content(other) == moved | {(2, 50, 2**80): 7}
     assert content(table) == model, "what was there stays as it is"
+
+
+@given(entries, st.sets(st.integers(0, 40)), entries)
+def test_erased_users_are_not_in_it(
+    model: dict[tuple[int, int, int], int], users: set[int], later: dict[tuple[int, int, int], int]
+) -> None:
+    table = filled(model)
+    table.erase(np.array(sorted(users), np.int64))
+    kept = {key: count for key, count in model.items() if key[1] not in users}
+    assert content(table) == kept
+    assert {int(value) for value, _ in table.dump()["wide"]} <= {key[2] for key in kept}
+    again = Table()
+    again.load(table.dump())
+    for one in (table, again):
+        put(one, list(later.items()))
+        assert content(one) == kept | later
