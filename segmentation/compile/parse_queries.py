@@ -216,7 +216,9 @@ class Queries(Expressions):
         elif self.word.upper in _JOINS:
             raise Refused(self.at, f"{self.word.upper} JOIN is not supported.", _JOINS[self.word.upper])
         else:
-            left, outer, inner = self.passed("LEFT"), self.passed("OUTER"), self.passed("INNER")
+            left = self.passed("LEFT")
+            # Words that do not belong together are left where they stand, and JOIN is missed there.
+            outer, inner = left and self.passed("OUTER"), not left and self.passed("INNER")
             self.take("JOIN")
             node.meta["join"] = "left" if left else "inner"
             wanted = ("LEFT" if left else "", "OUTER" if outer else "INNER" if inner else "", on, using)
