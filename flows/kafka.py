@@ -182,10 +182,11 @@ def ensure_topics(
             if not missing:
                 return [name for name in topics if name not in there]
         name = missing[0]
+        options = "".join(f" --config {key}={value}" for key, value in (config or {}).items())
         raise TidegateError(
             f"topic {name} does not exist and Kafka at {settings.kafka} does not let us create it "
             f"({words(errors[name])}). Have it created: kafka-topics.sh --create --topic {name} "
-            f"--partitions {topics[name]} --bootstrap-server {settings.kafka}"
+            f"--partitions {topics[name]}{options} --bootstrap-server {settings.kafka}"
         )
 
     return _patiently(settings, ask, timeout_s, stop)

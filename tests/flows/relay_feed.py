@@ -78,7 +78,7 @@ class Feed:
             # Ids of several shards mix, and become visible in another order than they were given.
             self._never.wait(shard.draw.random() * 0.01)
         shard.resume(shard.step)
-        self._never.wait(shard.draw.random() * 0.05)
+        self._never.wait(shard.draw.random() * 0.1)
 
 
 class _Shard:

@@ -4,7 +4,9 @@ Reads plans from stdin, one JSON object a line, and for each forks a process tha
 settings of the environment; writes its id. A plan:
 
 at: [[step, count, action], ...], one after the other: at the count-th time that `step` is done, `kill`
-(SIGKILL), `stop` (SIGSTOP) or `cut` (PostgreSQL ends the session of whoever is the relay).
+(SIGKILL), `stop` (SIGSTOP) or `cut` (PostgreSQL ends the session of whoever is the relay). The steps of a turn:
+`acquired`, `opened`, `settled` (where the last turn's batch was sent); of a batch: `fixed`, `producing` (half of
+it), `flushed`, `committed`.
 rows: most messages of a batch. forgetful: what Kafka has recorded is not looked at.
 """
 
@@ -24,9 +26,6 @@ from flows.relay_transactions import Transactions
 from storage import postgres
 from storage.outbox import Outbox
 from storage.settings import Settings, load
-
-#: In their order, but for what a new turn does first: `acquired`, `opened`.
-STEPS = ("fixed", "producing", "flushed", "committed", "settled")
 
 
 class Plan:

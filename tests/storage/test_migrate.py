@@ -102,6 +102,8 @@ def test_the_views_answer_by_their_bare_names(database_url: str) -> None:
         ("tidegate_reader", "DELETE FROM tidegate.members", False),
         ("tidegate_reader", "SELECT value FROM tidegate.outbox", False),
         ("tidegate_engine", "DELETE FROM tidegate.members", True),
+        ("tidegate_engine", "INSERT INTO tidegate.relay DEFAULT VALUES", True),
+        ("tidegate_reader", "UPDATE tidegate.relay SET token = NULL", False),
         ("tidegate_engine", "UPDATE tidegate.transitions SET seq = 0", False),
         ("tidegate_engine", "DROP TABLE tidegate.members", False),
         ("tidegate_engine", "UPDATE tidegate.dead_letters SET replayed_at = now()", True),
