@@ -12,8 +12,6 @@ from dataclasses import replace
 from heapq import merge
 from typing import Protocol
 
-import numpy as np
-
 from flows.items import ShardPoll
 from segmentation.evaluate.step import Part, Step
 from segmentation.events.rows import Poll
@@ -98,16 +96,11 @@ class CatchUp:
 def _cut(poll: Poll, start: int, end: int, clock: int) -> Poll:
     """The poll's messages from start up to end, read at `clock`.
 
-    Where the end cuts the poll, the largest event time is that of this shard's rows before it: the
-    other shards' count with the rest, and this part's watermark is known.
+    Where the end cuts the poll, the other shards' largest time is not known; this part's watermark is.
     """
-    rows = poll.rows
-    if rows is not None and len(rows) and (rows.offset[0] < start or rows.offset[-1] >= end):
-        rows = rows.take(np.flatnonzero((rows.offset >= start) & (rows.offset < end)))
-    if poll.next_offset <= end:
-        return Poll(poll.partition, poll.next_offset, clock, poll.high, None, rows)
-    high = int(rows.high[-1]) if rows is not None and len(rows) else NEVER
-    return Poll(poll.partition, end, clock, high, None, rows)
+    cut = poll.between(start, end)
+    cut.clock, cut.watermark = clock, None
+    return cut
 
 
 def trimmed(item: ShardPoll, position: int | None) -> ShardPoll | None:
@@ -119,12 +112,11 @@ def trimmed(item: ShardPoll, position: int | None) -> ShardPoll | None:
         return None
     rows, stamps = poll.rows, item.stamps
     if rows is not None and len(rows) and rows.offset[0] < position:
-        kept = np.flatnonzero(rows.offset >= position)
-        rows, stamps = rows.take(kept), stamps[kept]
+        stamps = stamps[rows.offset >= position]
     return replace(
         item,
         first_offset=position,
-        poll=replace(poll, rows=rows),
+        poll=poll.between(position, poll.next_offset),
         stamps=stamps,
         rejects=[reject for reject in item.rejects if reject.offset >= position],
     )

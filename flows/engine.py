@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from flows import clock, kafka
 from flows.pace import Pace
+from flows.partitions import bounds, create_topics, events_of, profiles_of, there_are
 from flows.placement import Placement
 from flows.progress import Progress, progress_of
 from flows.shard_runner import Rules, ShardLike, ShardRunner
@@ -22,6 +23,7 @@ from segmentation.compile.plan import Plan
 from segmentation.errors import TidegateError
 from segmentation.evaluate.shard import Shard
 from segmentation.events.decode import Decoder
+from segmentation.events.profiles import ProfileDecoder
 from segmentation.types import Type
 from storage import disk, postgres, reservoir
 from storage.checkpoints import CheckpointStore
@@ -33,8 +35,6 @@ from storage.settings import Settings
 
 log = logging.getLogger("tidegate.engine")
 
-#: Partitions of the events topic where we have to create it ourselves.
-NEW_TOPIC_PARTITIONS = 4
 #: Reads of one partition that may await their commit.
 POLLS_IN_FLIGHT = 4
 #: Bytes of all partitions that may await their commit; each has its share of it, but not less than the least.
@@ -70,6 +70,7 @@ class Engine:
     goal: Goal
     plan: Plan
     decoder: Decoder
+    profiles: ProfileDecoder
     segments: list[StoredSegment]
     starts: dict[int, int]
     ends: dict[int, int]
@@ -93,7 +94,12 @@ class Engine:
 
     @property
     def partitions(self) -> int:
-        return len(self.starts)
+        """Of the topic of events."""
+        return events_of(self.starts)
+
+    @property
+    def profile_partitions(self) -> int:
+        return profiles_of(self.starts)
 
     @property
     def ending(self) -> bool:
@@ -127,10 +133,8 @@ class Engine:
             plan.segments, plan.digest, folder.schema.digest, settings.shards, meaning_of(settings)
         )
         disk.check(settings.storage_url)
-        for name in kafka.ensure_topics(settings, {settings.events_topic: NEW_TOPIC_PARTITIONS}, stop=stop):
-            log.info("created topic %s at %s with %d partitions", name, settings.kafka, NEW_TOPIC_PARTITIONS)
-        partitions = kafka.partition_count(settings, settings.events_topic, stop=stop)
-        found = kafka.offsets(settings, settings.events_topic, partitions, stop=stop)
+        create_topics(settings, stop)
+        found = bounds(settings, there_are(settings, stop), stop)
         url = settings.database_url.get_secret_value()
         wait_for_database(url, stop)
         segments = prepare(url, record, plan.segments)
@@ -138,10 +142,10 @@ class Engine:
         if placement.process == 0:
             clean_beyond(settings, settings.shards)
         progress = progress_of(url)
-        earliest = {partition: first for partition, (first, _) in enumerate(found)}
+        earliest = {partition: first for partition, (first, _) in found.items()}
         pace = Pace(
-            range(settings.shards), POLLS_IN_FLIGHT * settings.poll_rows, share_of_bytes(partitions),
-            TICKS_IN_FLIGHT * partitions,
+            range(settings.shards), POLLS_IN_FLIGHT * settings.poll_rows, share_of_bytes(len(found)),
+            TICKS_IN_FLIGHT * len(found),
         )  # fmt: skip
         for shard, each in progress.items():
             pace.reached(shard, each.committed, each.step)
@@ -151,9 +155,10 @@ class Engine:
             goal,
             plan,
             Decoder(folder.schema, settings.max_skew_us if settings.clock == "live" else None),
+            ProfileDecoder(folder.schema),
             segments,
             starts_of(progress, earliest),
-            {partition: end for partition, (_, end) in enumerate(found)},
+            {partition: end for partition, (_, end) in found.items()},
             takeovers,
             pace,
             stop,
@@ -182,6 +187,7 @@ class Engine:
         state: ShardLike
         if found.checkpoint is None:
             state = Shard(self.plan, self.partitions, *options)
+            state.add_partitions(self.partitions, self.profile_partitions)
         else:
             # 0: with the partitions that it had when it was saved.
             state = Shard.load(self.checkpoints.load(found.checkpoint), self.plan, 0, *options)
@@ -191,6 +197,7 @@ class Engine:
             max(1, POLLS_IN_FLIGHT * self.settings.poll_rows // 2),
             self.pace.quiet,
             self.pace.handed,
+            self.profile_partitions,
         )
         return ShardRunner(found, state, rules, clock.now_us())
 
@@ -256,6 +263,8 @@ def share_of_bytes(partitions: int) -> int:
 def meaning_of(settings: Settings) -> dict[str, str]:
     """The settings that change what is counted, so that a recorded step run again would differ."""
     meaning = {"clock": settings.clock, "topic": settings.events_topic, "lateness": f"{settings.lateness:g}"}
+    if settings.profiles_topic != "profiles":  # what it was before there was a setting
+        meaning["profiles"] = settings.profiles_topic
     if settings.clock == "live":
         meaning |= {"max_skew": f"{settings.max_skew:g}", "dedupe_horizon": f"{settings.dedupe_horizon:g}"}
     return meaning

@@ -6,7 +6,7 @@ import numpy as np
 from confluent_kafka import Message
 
 from segmentation.evaluate.step import Transitions
-from segmentation.events.rows import Int64, Poll, Rows
+from segmentation.events.rows import Int64, Poll, Profiles, Rows
 from storage.commits import Commit, DeadLetter
 
 
@@ -39,12 +39,13 @@ class Control:
 
 @dataclass(slots=True)
 class DecodedPoll:
-    """The same read as columns. stamps int64[n]: the Kafka timestamps of `rows`, µs."""
+    """The same read as columns, of events or of profiles. stamps int64[n]: the Kafka timestamps of `rows`, µs."""
 
     raw: RawPoll
-    rows: Rows
+    rows: Rows | None
     stamps: Int64
     rejects: list[DeadLetter]
+    profiles: Profiles | None = None
 
 
 @dataclass(slots=True)

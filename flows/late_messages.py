@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from flows import kafka
 from flows.engine import Engine
 from flows.steps import headers_of
+from segmentation.events.paths import text_at
 from segmentation.events.rejects import Reason
 from storage.commits import DeadLetter
 
@@ -31,6 +32,7 @@ def late_letters(engine: Engine, found: Sequence[tuple[int, int]]) -> list[DeadL
     """
     topic, horizon = engine.settings.events_topic, engine.settings.dedupe_horizon
     detail = f"event_time: more than {horizon:g} s (dedupe_horizon) behind what the engine has seen"
+    path = engine.decoder.schema.events["user_id"].path
     wanted: defaultdict[int, set[int]] = defaultdict(set)
     for partition, offset in found:
         wanted[partition].add(offset)
@@ -47,9 +49,8 @@ def late_letters(engine: Engine, found: Sequence[tuple[int, int]]) -> list[DeadL
                 message = messages.get(offset)
                 key, value = (None, None) if message is None else (message.key(), message.value())
                 headers = [] if message is None else headers_of(message)
-                letters.append(
-                    DeadLetter(topic, partition, offset, key, value, headers, str(Reason.EVENT_TOO_LATE), detail)
-                )
+                reason, user_id = str(Reason.EVENT_TOO_LATE), text_at(value, path)
+                letters.append(DeadLetter(topic, partition, offset, key, value, headers, reason, detail, user_id))
     finally:
         client.close()
     return letters

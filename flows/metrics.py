@@ -23,6 +23,10 @@ REGISTRY = CollectorRegistry()
 events = Counter("tidegate_events", "Events taken from Kafka and evaluated", registry=REGISTRY)
 rejected = Counter("tidegate_events_rejected", "Messages refused", ["reason"], registry=REGISTRY)
 repeated = Counter("tidegate_events_repeated", "Events that had been counted before", registry=REGISTRY)
+dropped = Counter(
+    "tidegate_events_dropped", "Events that are not after the erasure of their user", registry=REGISTRY
+)
+erased = Counter("tidegate_users_erased", "Tombstones that were followed", registry=REGISTRY)
 late = Counter("tidegate_events_late", "Events behind the watermark when they arrived", registry=REGISTRY)
 transitions = Counter(
     "tidegate_transitions", "Users entering and leaving segments", ["segment", "direction"], registry=REGISTRY

@@ -2,12 +2,13 @@
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
 from flows.pace import Pace
 from segmentation.errors import TidegateError
+from segmentation.events.rows import PROFILES
 from segmentation.types import NEVER
 from storage import postgres
 from storage.engine_state import read_engine
@@ -87,8 +88,10 @@ class Counted:
     watermark: int
 
 
-def counted_of(url: str, topic: str, shards: int, partitions: int) -> list[Counted]:
-    """By shard. If their number was another one, all as far as the furthest; for another topic, to its end."""
+def counted_of(url: str, meaning: Mapping[str, str], shards: int, partitions: Iterable[int]) -> list[Counted]:
+    """By shard. If their number was another one, all as far as the furthest; of another topic, to its end.
+
+    meaning: the present settings' (flows.engine.meaning_of)."""
     with (
         closing(postgres.connect(url, application="tidegate engine")) as connection,
         postgres.foreign_errors(postgres.address(url)),
@@ -98,9 +101,9 @@ def counted_of(url: str, topic: str, shards: int, partitions: int) -> list[Count
     found = [Counted(_offsets(offsets), watermark) for offsets, watermark in rows]
     if stored is None or not found:
         return [Counted({}, NEVER)] * shards
-    if stored.options.get("topic") == topic and len(found) == shards:
-        return found
-    offsets = dict.fromkeys(range(partitions), TO_THE_END)
-    if stored.options.get("topic") == topic:
-        offsets = {partition: max(each.offsets.get(partition, 0) for each in found) for partition in offsets}
-    return [Counted(offsets, max(each.watermark for each in found))] * shards
+    other = {name for name in ("topic", "profiles") if stored.options.get(name) != meaning.get(name)}
+    if len(found) != shards:
+        furthest = {p: max(each.offsets.get(p, 0) for each in found) for each in found for p in each.offsets}
+        found = [Counted(furthest, max(each.watermark for each in found))] * shards
+    end = {p: TO_THE_END for p in partitions if ("profiles" if p >= PROFILES else "topic") in other}
+    return [Counted(each.offsets | end, each.watermark) for each in found]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from flows import kafka
 from flows.engine import Engine
 from flows.items import RawPoll
+from flows.partitions import in_topic
 from flows.source import KafkaPartition
 from segmentation.errors import TidegateError
 
@@ -59,9 +60,10 @@ def _cut(read: RawPoll, end: int) -> RawPoll:
 
 
 def _too_short(engine: Engine, wanted: Mapping[int, int]) -> TidegateError:
-    partition, end = next(iter(wanted.items()))
+    number, end = next(iter(wanted.items()))
+    place = in_topic(engine.settings, number)
     return TidegateError(
-        f"partition {partition} of topic {engine.settings.events_topic} at {engine.settings.kafka} ends before offset "
-        f"{end}, up to which it has been counted: it is another topic, or messages were deleted. Check `kafka` and "
-        "`events_topic`, or start with `tidegate run --rebuild`."
+        f"partition {place.partition} of topic {place.topic} at {engine.settings.kafka} ends before offset "
+        f"{end}, up to which it has been counted: it is another topic, or messages were deleted. Check `kafka`, "
+        "`events_topic` and `profiles_topic`, or start with `tidegate run --rebuild`."
     )

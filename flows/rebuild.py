@@ -14,11 +14,11 @@ import threading
 from collections.abc import Sequence
 from contextlib import closing
 
-import numpy as np
-
-from flows import clock, kafka
+from flows import clock
 from flows.engine import Engine, Goal, meaning_of, wait_for_database
+from flows.items import RawPoll
 from flows.pace import Pace
+from flows.partitions import bounds, events_of, in_topic, there_are
 from flows.placement import Placement
 from flows.progress import Counted, counted_of
 from flows.reading import read_to
@@ -27,8 +27,9 @@ from segmentation.compile import compile_files
 from segmentation.errors import TidegateError
 from segmentation.evaluate.shard import Shard
 from segmentation.events.decode import Decoder
-from segmentation.events.rows import Poll
-from segmentation.types import NEVER
+from segmentation.events.profiles import ProfileDecoder
+from segmentation.events.rows import PROFILES, Poll
+from segmentation.types import FOREVER, NEVER
 from storage.checkpoints import CheckpointStore
 from storage.definitions_folder import read_definitions
 from storage.engine_state import EngineRecord, tokens
@@ -43,17 +44,18 @@ def rebuild_all(settings: Settings, stop: threading.Event) -> None:
     folder = read_definitions(settings.definitions)
     plan = compile_files(folder.files, folder.schema)
     record = EngineRecord.of(plan.segments, plan.digest, folder.schema.digest, settings.shards, meaning_of(settings))
-    topic = settings.events_topic
-    partitions = kafka.partition_count(settings, topic, stop=stop)
-    if not partitions:
+    found = bounds(settings, there_are(settings, stop), stop)
+    if not events_of(found):
+        topic = settings.events_topic
         raise TidegateError(f"there is no topic {topic} at {settings.kafka} to rebuild from. Check `events_topic`.")
-    found = kafka.offsets(settings, topic, partitions, stop=stop)
-    for partition, (first, _) in enumerate(found):
-        if first > 0:
+    for number, (first, _) in found.items():
+        # Who was erased is known without the topic of profiles.
+        if first > 0 and (number < PROFILES or folder.schema.users):
+            place, setting = in_topic(settings, number), "events" if number < PROFILES else "profiles"
             raise TidegateError(
-                f"topic {topic} at {settings.kafka} no longer reaches back to its beginning: partition {partition} "
-                f"starts at offset {first}. A rebuild from what is left would be wrong; put the old definitions back, "
-                "or replay the events into a new topic and name that one (`events_topic`)."
+                f"topic {place.topic} at {settings.kafka} no longer reaches back to its beginning: partition "
+                f"{place.partition} starts at offset {first}. A rebuild from what is left would be wrong; put the old "
+                f"definitions back, or replay the {setting} into a new topic and name that one (`{setting}_topic`)."
             )
     url = settings.database_url.get_secret_value()
     wait_for_database(url, stop)
@@ -64,9 +66,10 @@ def rebuild_all(settings: Settings, stop: threading.Event) -> None:
         Goal(until_end=True),
         plan,
         Decoder(folder.schema, settings.max_skew_us if settings.clock == "live" else None),
+        ProfileDecoder(folder.schema),
         [],
-        dict.fromkeys(range(partitions), 0),
-        {partition: end for partition, (_, end) in enumerate(found)},
+        {partition: first for partition, (first, _) in found.items()},
+        {partition: end for partition, (_, end) in found.items()},
         {},
         Pace([], 2**62, 2**62),  # each read is worked off before the next
         stop,
@@ -78,23 +81,24 @@ def rebuild_all(settings: Settings, stop: threading.Event) -> None:
 
 
 def _rebuild(engine: Engine, record: EngineRecord) -> None:
-    settings, plan, partitions, checkpoints = engine.settings, engine.plan, engine.partitions, engine.checkpoints
-    topic, url = settings.events_topic, engine.url
-    shards = [
-        engine.new_shard(shard, token + 1, partitions) for shard, token in sorted(tokens(url, settings.shards).items())
-    ]
-    log.info("reading topic %s from its beginning", topic)
-    _read(engine, shards, counted_of(url, topic, settings.shards, partitions))
+    settings, plan, url = engine.settings, engine.plan, engine.url
+    partitions, checkpoints = sorted(engine.starts), engine.checkpoints
+    shards = []
+    for number, token in sorted(tokens(url, settings.shards).items()):
+        shards.append(engine.new_shard(number, token + 1, engine.partitions))
+        shards[-1].add_partitions(engine.partitions, engine.profile_partitions)
+    log.info("reading topic %s from its beginning", settings.events_topic)
+    _read(engine, shards, counted_of(url, record.options, settings.shards, partitions))
     with Rebuild(url, record, plan.segments) as rebuild:
         # From here on no other engine commits; what one has counted since is read too.
-        counted = counted_of(url, topic, settings.shards, partitions)
-        engine.starts = {p: min(shard.next_offset.get(p, 0) for shard in shards) for p in range(partitions)}
+        counted = counted_of(url, record.options, settings.shards, partitions)
+        engine.starts = {p: min(shard.next_offset.get(p, 0) for shard in shards) for p in partitions}
         _read(engine, shards, counted)
         for number, shard in enumerate(shards):
             _expire(shard, partitions, counted[number].watermark)
             differences = rebuild.apply_differences(number, shard.members(), max(shard.watermark, 0))
             shard.restore_seq(rebuild.sequence_numbers(number))
-            offsets = {partition: shard.next_offset.get(partition, 0) for partition in range(partitions)}
+            offsets = {partition: shard.next_offset.get(partition, 0) for partition in partitions}
             saved = checkpoints.save(number, rebuild.next_step(number), offsets, shard.dump())
             rebuild.finish(number, saved, shard.watermark)
             log.info(
@@ -104,29 +108,33 @@ def _rebuild(engine: Engine, record: EngineRecord) -> None:
 
 
 def _read(engine: Engine, shards: Sequence[Shard], counted: Sequence[Counted]) -> None:
-    """Every shard as far as it has counted, at most to the end of the topic."""
+    """Every shard as far as it has counted, at most to the end of the topics; profiles first, and then no event
+    waits for them."""
     ends = {partition: max(each.offsets.get(partition, 0) for each in counted) for partition in engine.starts}
-    for reads in read_to(engine, {p: end for p, end in ends.items() if engine.starts[p] < end}):
-        for read in reads:
-            for _, seen in to_shards(engine, decode(engine, read)):
-                if (poll := _counted_part(seen.poll, counted[seen.shard])) is not None:
-                    shards[seen.shard].run([poll])
+    left = {p: end for p, end in ends.items() if engine.starts[p] < end}
+    for reads in read_to(engine, {p: end for p, end in left.items() if p >= PROFILES}):
+        _take(engine, shards, counted, reads)
+    now = clock.now_us()
+    said = now - engine.settings.lateness_us if engine.live else FOREVER
+    for shard in shards:
+        shard.run([
+            Poll(p, shard.next_offset.get(p, 0), now, NEVER, said) for p in engine.starts if p >= PROFILES
+        ])  # fmt: skip
+    for reads in read_to(engine, {p: end for p, end in left.items() if p < PROFILES}):
+        _take(engine, shards, counted, reads)
 
 
-def _counted_part(poll: Poll | None, counted: Counted) -> Poll | None:
-    """The poll up to where the shard has counted. What is cut off comes again when the flow runs."""
-    if poll is None:
-        return None
-    end = counted.offsets.get(poll.partition, 0)
-    if poll.next_offset <= end:
-        return poll
-    rows = None if poll.rows is None else poll.rows.take(np.flatnonzero(poll.rows.offset < end))
-    high = int(rows.high[-1]) if rows is not None and len(rows) else NEVER
-    return Poll(poll.partition, end, poll.clock, high, None, rows)
+def _take(engine: Engine, shards: Sequence[Shard], counted: Sequence[Counted], reads: Sequence[RawPoll]) -> None:
+    for read in reads:
+        for _, seen in to_shards(engine, decode(engine, read)):
+            if seen.poll is not None:
+                # What is cut off comes again when the flow runs.
+                end = counted[seen.shard].offsets.get(seen.poll.partition, 0)
+                shards[seen.shard].run([seen.poll if seen.poll.next_offset <= end else seen.poll.between(0, end)])
 
 
-def _expire(shard: Shard, partitions: int, watermark: int) -> None:
+def _expire(shard: Shard, partitions: Sequence[int], watermark: int) -> None:
     """As far as the stored membership was."""
     if watermark > shard.watermark and watermark > NEVER:
         now = clock.now_us()
-        shard.run([Poll(p, shard.next_offset.get(p, 0), now, NEVER, watermark) for p in range(partitions)])
+        shard.run([Poll(p, shard.next_offset.get(p, 0), now, NEVER, watermark) for p in partitions])

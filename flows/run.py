@@ -16,6 +16,7 @@ from flows.backlog import watch_outbox
 from flows.dataflow import build
 from flows.engine import Engine, Goal
 from flows.errors import AGAIN, StartAgain, unexpected
+from flows.partitions import there_are, topic_of
 from flows.placement import Placement, bytewax_placement
 from flows.progress import Progress, follow
 from flows.rebuild import rebuild_all
@@ -203,14 +204,16 @@ def _around(engine: Engine) -> Iterator[None]:
 
 def watch_partitions(engine: Engine, end: threading.Event) -> None:
     """Partitions that nobody reads would make the answers wrong: the flow ends, the next one reads them too."""
-    topic = engine.settings.events_topic
     while not end.wait(PARTITIONS_SECONDS):
         try:
-            count = kafka.partition_count(engine.settings, topic, stop=end)
+            now = there_are(engine.settings, end)
         except (TidegateError, kafka.Stopped):
             continue
-        if count > engine.partitions:
-            engine.end(f"topic {topic} has {count} partitions now and had {engine.partitions}")
+        new = sorted(set(now) - engine.starts.keys())
+        if new:
+            topic = topic_of(engine.settings, new[0])
+            count, before = (sum(topic_of(engine.settings, p) == topic for p in some) for some in (now, engine.starts))
+            engine.end(f"topic {topic} has {count} partitions now and had {before}")
             return
 
 

@@ -19,7 +19,7 @@ from flows.errors import StartAgain
 from flows.items import ShardPoll, Work
 from segmentation.errors import TidegateError
 from segmentation.evaluate.step import Part, Step, Transitions
-from segmentation.events.rows import Int64, Poll
+from segmentation.events.rows import Int64, Poll, partition_name
 from segmentation.types import NEVER
 from storage.commits import Commit, DeadLetter
 from storage.engine_state import Takeover
@@ -43,22 +43,24 @@ class ShardLike(Protocol):
     def partitions(self) -> Collection[int]: ...
     def run(self, polls: Sequence[Poll]) -> Step: ...
     def finish(self, at: int) -> Step: ...
-    def add_partitions(self, count: int) -> None: ...
+    def add_partitions(self, count: int, profiles: int = 0) -> None: ...
     def dump(self) -> bytes: ...
     def files(self) -> tuple[int, frozenset[str]]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """partitions: how many the topic has now. quiet_messages: at the latest when reads that changed
-    nothing hold this many, they are committed, for the other processes wait for it. quiet: told up to
-    which offsets a shard has nothing more to commit; handed: which ones await their commit."""
+    """partitions, profiles: how many the topics of events and of profiles have now. quiet_messages: at the
+    latest when reads that changed nothing hold this many, they are committed, for the other processes wait
+    for it. quiet: told up to which offsets a shard has nothing more to commit; handed: which ones await
+    their commit."""
 
     checkpoint_every_us: int
     partitions: int
     quiet_messages: int = 20_000
     quiet: Callable[[int, Mapping[int, int]], None] = lambda shard, positions: None
     handed: Callable[[int, Mapping[int, int]], None] = lambda shard, positions: None
+    profiles: int = 0
 
 
 @dataclass(slots=True)
@@ -162,9 +164,9 @@ class ShardRunner:
 
     def _caught_up(self) -> None:
         self._catch_up = None
-        self.shard.add_partitions(self.rules.partitions)
+        self.shard.add_partitions(self.rules.partitions, self.rules.profiles)
         # Steps recorded with the old number of partitions and with the new one must not follow one saved state.
-        self._save_next = self._save_next or len(self._saved) < self.rules.partitions
+        self._save_next = self._save_next or len(self._saved) < self.rules.partitions + self.rules.profiles
 
     def _check_order(self, item: ShardPoll) -> None:
         assert item.poll is not None
@@ -175,9 +177,9 @@ class ShardRunner:
             reached = self._positions.get(partition, None if partition in self._known else 0)
             if reached is not None and item.first_offset > reached:
                 raise TidegateError(
-                    f"partition {partition} of the topic now begins at offset {item.first_offset}, but shard "
-                    f"{self.number_of_shard} needs it from {reached}: messages were deleted before they were counted. "
-                    "Start with --rebuild, on a topic that is kept for long enough."
+                    f"partition {partition_name(partition)} of the topic now begins at offset {item.first_offset}, but "
+                    f"shard {self.number_of_shard} needs it from {reached}: messages were deleted before they were "
+                    "counted. Start with --rebuild, on a topic that is kept for long enough."
                 )
         elif item.first_offset != before:
             raise AssertionError(f"partition {partition}: read {item.first_offset} follows {before}")
@@ -194,17 +196,19 @@ class ShardRunner:
 
     def _step(self, items: Sequence[ShardPoll], now_us: int) -> list[Work]:
         polls = [item.poll for item in items if item.poll is not None]
-        rejects = [reject for item in items for reject in item.rejects]
         rows = sum(len(poll.rows) for poll in polls if poll.rows is not None)
         began = time.perf_counter()
         step = self.shard.run(polls)
+        rejects = _rejects(items, step)
         if rows:
             metrics.evaluation_seconds.observe(time.perf_counter() - began)
             metrics.batch_rows.observe(rows)
             metrics.events.inc(rows)
             metrics.repeated.inc(step.repeated)
             metrics.late.inc(step.late)
-        if rows or rejects or len(step.transitions) or step.new_users:
+            metrics.dropped.inc(step.dropped)
+        metrics.erased.inc(len(step.erased))
+        if rows or rejects or len(step.transitions) or step.new_users or any(poll.profiles for poll in polls):
             stamps, size = [item.stamps for item in items], sum(item.size for item in items)
             return [self._work(step, rejects, stamps, now_us, size=size)]
         for part in step.parts:
@@ -272,6 +276,19 @@ class ShardRunner:
             return True
         wait = 0 if self._changed else self.rules.checkpoint_every_us * (IDLE_CHECKPOINTS - 1)
         return now_us >= self._checkpoint_us + wait
+
+
+def _rejects(items: Sequence[ShardPoll], step: Step) -> list[DeadLetter]:
+    """What the reads refused, but for what came before its user's erasure."""
+    erased = {user_id for user_id, _ in step.erased}
+    found: list[DeadLetter] = []
+    for item in items:
+        profiles = item.poll.profiles if item.poll is not None else None
+        if profiles is not None and erased:
+            gone = erased.intersection(profiles.user_ids)
+            found = [letter for letter in found if gone.isdisjoint(letter.users)]
+        found += item.rejects
+    return found
 
 
 def _portions(items: Sequence[ShardPoll]) -> Iterator[list[ShardPoll]]:

@@ -12,12 +12,15 @@ from datetime import datetime
 from typing import Any
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
 from flows import clock, kafka, metrics
 from flows.engine import Engine, share_of_bytes
 from flows.items import Control, RawPoll
+from flows.partitions import in_topic
 from segmentation.errors import TidegateError
+from segmentation.events.rows import PROFILES, partition_name
+from segmentation.types import FOREVER
 
 log = logging.getLogger("tidegate.source")
 
@@ -53,7 +56,7 @@ class KafkaSource(FixedPartitionedSource[Item, None]):
         self._engine = engine
 
     def list_parts(self) -> list[str]:
-        parts = [f"{partition:06d}" for partition in range(self._engine.partitions)]
+        parts = [f"{partition:07d}" for partition in sorted(self._engine.starts)]
         return [*parts, f"control-{self._engine.placement.process}"]
 
     def build_part(
@@ -100,7 +103,7 @@ class KafkaPartition(StatefulSourcePartition[Item, None]):
         self._at_end = False
         self._newest_us = clock.now_us()  # when a message, or the end, was last seen
         self._idle_tick = 0
-        self._pause_us = max(PAUSE_US, PAUSE_EACH_US * engine.partitions // engine.placement.all_workers)
+        self._pause_us = max(PAUSE_US, PAUSE_EACH_US * len(engine.starts) // engine.placement.all_workers)
         self._awake_us = 0
         self._lag_at = 0.0
         self._unsure = False  # a connection failed: what looks like a quiet end may be an unreachable broker
@@ -176,9 +179,7 @@ class KafkaPartition(StatefulSourcePartition[Item, None]):
             return False
         self._ask_at = time.monotonic() + 0.5
         try:
-            self._consumer.get_watermark_offsets(
-                TopicPartition(self._settings.events_topic, self._partition), timeout=0.2
-            )
+            self._consumer.get_watermark_offsets(in_topic(self._settings, self._partition), timeout=0.2)
         except KafkaException:
             return False
         self._unsure = False
@@ -193,17 +194,30 @@ class KafkaPartition(StatefulSourcePartition[Item, None]):
         items: list[Item] = []
         for some, size, last in _portions(messages):
             end = self._position if last else (some[-1].offset() or 0) + 1
-            items.append(RawPoll(self._partition, first, end, now, some, None, last and self._at_end, size))
+            at_end = last and self._at_end
+            items.append(RawPoll(self._partition, first, end, now, some, self._said(now, at_end), at_end, size))
             self._engine.pace.emitted(self._partition, end, size + 100 * len(some))
             first = end
         return items
 
+    def _said(self, now: int, at_end: bool) -> int | None:
+        """The watermark that a partition of profiles has at its end, without waiting there.
+
+        What is written to it later has a later time, which is Kafka's own. With the clock of the events
+        there is nothing that such a time could be compared with: what comes later is late, and until then
+        nothing waits for it. Where the run ends with the topics, nothing comes."""
+        if self._partition < PROFILES or not at_end:
+            return None
+        if not self._engine.live:
+            return FOREVER
+        return now - self._settings.lateness_us if self._engine.goal.until_end else None
+
     def _assigned(self) -> Consumer:
-        ahead_kb = share_of_bytes(self._engine.partitions) // 2_048
+        ahead_kb = share_of_bytes(len(self._engine.starts)) // 2_048
         self._consumer = kafka.consumer(
             self._settings, **READ_AHEAD, **{"queued.max.messages.kbytes": ahead_kb}, error_cb=self._on_error
         )
-        self._consumer.assign([TopicPartition(self._settings.events_topic, self._partition, self._position)])
+        self._consumer.assign([in_topic(self._settings, self._partition, self._position)])
         return self._consumer
 
     def _without_errors(self, messages: list[Message]) -> list[Message]:
@@ -223,29 +237,28 @@ class KafkaPartition(StatefulSourcePartition[Item, None]):
         return kept
 
     def _complain(self, error: KafkaError) -> None:
-        topic, where = self._settings.events_topic, self._settings.kafka
+        place, where = in_topic(self._settings, self._partition), self._settings.kafka
+        topic, partition = place.topic, place.partition
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             raise TidegateError(
-                f"topic {topic} at {where} has no offset {self._position} in partition {self._partition}: its messages "
+                f"topic {topic} at {where} has no offset {self._position} in partition {partition}: its messages "
                 "were deleted before they were counted, or it was created anew. Start with --rebuild on a topic that "
                 "holds all events, or name another topic and database."
             )
         if error.code() in kafka.HOPELESS:
             raise TidegateError(f"Kafka at {where} does not let us read topic {topic}: {error.str()}.")
-        log.warning("partition %d of topic %s at %s: %s; still trying", self._partition, topic, where, error.str())
+        log.warning("partition %d of topic %s at %s: %s; still trying", partition, topic, where, error.str())
 
     def _watch_lag(self, consumer: Consumer) -> None:
         now = time.monotonic()
         if now < self._lag_at:
             return
         self._lag_at = now + LAG_SECONDS
-        _, end = consumer.get_watermark_offsets(
-            TopicPartition(self._settings.events_topic, self._partition), cached=True
-        )
+        _, end = consumer.get_watermark_offsets(in_topic(self._settings, self._partition), cached=True)
         if end >= 0:
             # Those that are read and wait for the database lag too. Before the first commit nothing is done.
             done = max(self._engine.pace.done(self._partition), self._engine.starts[self._partition])
-            metrics.lag.labels(str(self._partition)).set(max(0, end - done))
+            metrics.lag.labels(partition_name(self._partition)).set(max(0, end - done))
 
 
 def _portions(messages: list[Message]) -> Iterator[tuple[list[Message], int, bool]]:

@@ -1,6 +1,6 @@
 """The two stateless steps of the flow: messages to columns, and columns to shards."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from confluent_kafka import Message
@@ -8,10 +8,15 @@ from confluent_kafka import Message
 from flows import metrics
 from flows.engine import Engine
 from flows.items import Control, DecodedPoll, RawPoll, ShardPoll
+from flows.partitions import topic_of
 from flows.shard_keys import shard_keys, worker_key
 from segmentation.events.origin import Origin, generated_id
-from segmentation.events.rows import Poll
-from segmentation.events.split import split
+from segmentation.events.paths import text_at
+from segmentation.events.profiles import user_of_key
+from segmentation.events.rejects import Reject
+from segmentation.events.rows import PROFILES, Poll
+from segmentation.events.split import split, split_profiles
+from segmentation.shards import shard_of
 from segmentation.types import NEVER
 from storage.commits import DeadLetter
 
@@ -26,12 +31,14 @@ def decode(engine: Engine, item: RawPoll | Control) -> DecodedPoll | Control:
     millis = np.fromiter((message.timestamp()[1] for message in messages), np.int64, len(messages))
     stamps = np.where(millis >= 0, millis * 1_000, -1)
     values = [message.value() for message in messages]
+    if item.partition >= PROFILES:
+        found = engine.profiles.decode([message.key() for message in messages], values, offsets, stamps)
+        refused = _letters(engine, item, found.rejects)
+        item.messages = []
+        return DecodedPoll(item, None, stamps[:0], refused, found.profiles)
     ids = _ids(engine.settings.events_topic, item) if engine.decoder.generates_ids else None
     decoded = engine.decoder.decode(values, offsets, stamps, partition=item.partition, event_ids=ids)
-    rejects = [
-        _dead_letter(engine.settings.events_topic, messages[reject.index], str(reject.reason), reject.detail)
-        for reject in decoded.rejects
-    ]
+    rejects = _letters(engine, item, decoded.rejects)
     rows = decoded.rows
     if len(rows) < len(offsets):
         stamps = stamps[np.searchsorted(offsets, rows.offset)]
@@ -48,21 +55,29 @@ def to_shards(engine: Engine, item: DecodedPoll | Control) -> Iterable[tuple[str
             return [(key, ShardPoll(shard)) for shard, key in enumerate(keys)]
         workers = engine.placement.all_workers
         return [(worker_key(worker, workers), ShardPoll(-1, why=item.why)) for worker in range(workers)]
-    raw, rows = item.raw, item.rows
-    high = int(rows.high[-1]) if len(rows) else NEVER
-    parts = split(rows, shards) if len(rows) else [None] * shards
+    raw, rows, profiles = item.raw, item.rows, item.profiles
+    found = rows if profiles is None else profiles
+    high = int(found.high[-1]) if found is not None and len(found) else NEVER
+    parts = split(rows, shards) if rows is not None and len(rows) else [None] * shards
+    some = split_profiles(profiles, shards) if profiles is not None and len(profiles) else [None] * shards
     out = []
     for shard, (key, mine) in enumerate(zip(keys, parts)):
-        poll = Poll(raw.partition, raw.next_offset, raw.clock, high, raw.watermark, mine)
+        poll = Poll(raw.partition, raw.next_offset, raw.clock, high, raw.watermark, mine, some[shard])
         stamps = item.stamps
-        if mine is None or not len(mine):
+        if mine is None or rows is None or not len(mine):
             stamps = stamps[:0]
         elif len(mine) < len(rows):
             stamps = stamps[np.searchsorted(rows.offset, mine.offset)]
         out.append((key, ShardPoll(shard, raw.first_offset, poll, stamps, at_end=raw.at_end, size=raw.size)))
-    # Each refused message is stored by exactly one shard, the same one whenever it is read again.
-    out[raw.partition % shards][1].rejects.extend(item.rejects)
+    for letter in item.rejects:
+        out[_keeper(letter, raw.partition, shards)][1].rejects.append(letter)
     return out
+
+
+def _keeper(letter: DeadLetter, partition: int, shards: int) -> int:
+    """The shard that stores a refused message: one, the same whenever it is read again. That of the user whom the
+    key names, so that an erasure finds what its own shard has stored before."""
+    return shard_of(letter.users[0], shards) if letter.users else partition % shards
 
 
 def _ids(topic: str, item: RawPoll) -> list[str] | None:
@@ -80,12 +95,20 @@ def _ids(topic: str, item: RawPoll) -> list[str] | None:
     ]
 
 
-def _dead_letter(topic: str, message: Message, reason: str, detail: str) -> DeadLetter:
-    partition, offset = message.partition(), message.offset()
-    assert partition is not None and offset is not None
-    return DeadLetter(
-        topic, partition, offset, message.key(), message.value(), headers_of(message), reason, detail
-    )
+def _letters(engine: Engine, item: RawPoll, rejects: Sequence[Reject]) -> list[DeadLetter]:
+    topic = topic_of(engine.settings, item.partition)
+    path = engine.decoder.schema.events["user_id"].path
+    letters = []
+    for reject in rejects:
+        message = item.messages[reject.index]
+        partition, offset, key, value = message.partition(), message.offset(), message.key(), message.value()
+        assert partition is not None and offset is not None
+        user_id = text_at(value, path) if item.partition < PROFILES else user_of_key(key)
+        headers = headers_of(message)
+        letters.append(
+            DeadLetter(topic, partition, offset, key, value, headers, str(reject.reason), reject.detail, user_id)
+        )
+    return letters
 
 
 def headers_of(message: Message) -> list[tuple[str, bytes | None]]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from segmentation.errors import TidegateError
 from segmentation.evaluate.step import Part, Step, Transitions
+from segmentation.events.profiles import user_of_key
 
 
 class Fenced(TidegateError):
@@ -46,7 +47,8 @@ class CheckpointRecord:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A refused message with its origin. `topic`, `partition`, `offset` identify it; stored once."""
+    """A refused message with its origin. `topic`, `partition`, `offset` identify it; stored once. user_id: whose it
+    is by what its value says, where that can be read."""
 
     topic: str
     partition: int
@@ -56,6 +58,12 @@ class DeadLetter:
     headers: Sequence[tuple[str, bytes | None]]
     reason: str
     detail: str
+    user_id: str | None = None
+
+    @property
+    def users(self) -> list[str]:
+        """Whose it may be: whom its key names, then whom its value names."""
+        return [user_id for user_id in (user_of_key(self.key), self.user_id) if user_id is not None]
 
 
 @dataclass(slots=True)

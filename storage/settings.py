@@ -26,6 +26,7 @@ class Settings(BaseSettings):
     kafka: str = Field("localhost:9092", description="bootstrap servers, comma separated")
     kafka_options: dict[str, str] = Field(default_factory=dict, description="further librdkafka options (TLS, SASL)")
     events_topic: str = "events"
+    profiles_topic: str = Field("profiles", description="compacted; a record without a value erases its user")
     transitions_topic: str = "segment-transitions"
     dead_letter_topic: str = "events-dead-letter"
     relay: Literal["auto", "transactions", "at_least_once"] = Field(

@@ -100,7 +100,7 @@ class Decoder:
 
     def __init__(self, schema: Schema, max_skew_us: int | None) -> None:
         self.schema, self.max_skew_us = schema, max_skew_us
-        self._exact = Exact(schema)
+        self._exact = Exact(schema.events)
         self._shape = _Shape(tree(schema.events.values()))
         self._decode: Callable[[Any], msgspec.Struct] = msgspec.json.Decoder(self._shape.struct).decode
         self.generates_ids = schema.events["event_id"].generated

@@ -15,7 +15,7 @@
 - one_of, min and max look at the value as it is kept, so after numeric's rounding. NULL passes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -23,7 +23,7 @@ import msgspec
 from segmentation.events import decimals
 from segmentation.events.paths import Field, Node, struct, tree
 from segmentation.events.rejects import Reason, Refusal, shown
-from segmentation.events.schema import EventColumn, Schema
+from segmentation.events.schema import FIXED, EventColumn
 from segmentation.events.schema_check import zone_of
 from segmentation.events.times import BadTime, ZoneMissing, instant
 from segmentation.types import Kind
@@ -73,11 +73,11 @@ class _Level:
 
 
 class Exact:
-    """Reads messages by a schema."""
+    """Reads messages by the columns of a schema's section; required: names that must be there, and not null."""
 
-    def __init__(self, schema: Schema) -> None:
-        self.columns = schema.events
-        self.root = _Level.of(tree(schema.events.values()))
+    def __init__(self, columns: Mapping[str, EventColumn], required: Collection[str] = FIXED) -> None:
+        self.columns, self._required = columns, required
+        self.root = _Level.of(tree(columns.values()))
 
     def read(self, message: bytes | None, event_id: str | None = None) -> dict[str, Held]:
         """Every column's value by name, or Refusal. `event_id` stands in where the message has none."""
@@ -115,14 +115,15 @@ class Exact:
     def _column(self, column: EventColumn, found: Mapping[tuple[str, ...], bytes], event_id: str | None) -> Held:
         raw = found.get(column.path, b"null")
         value = read_value(column, raw) if raw != b"null" else None
-        if column.name == "event_id" and value is None:
+        required = column.name in self._required
+        if required and column.name == "event_id" and value is None:
             value = event_id
         if value is None:
-            if column.required:
+            if required:
                 detail = f"{_label(column)}: expected a value, it is {'null' if column.path in found else 'missing'}"
                 raise Refusal(Reason.MISSING_FIELD, detail)
             return None
-        if column.name in ("user_id", "event_id"):
+        if required and column.name in ("user_id", "event_id"):
             assert isinstance(value, str)
             check_id(column, value)
         check_allowed(column, value)

@@ -12,6 +12,7 @@ class Reason(StrEnum):
     NOT_AN_OBJECT = "not_an_object"
     MISSING_FIELD = "missing_field"
     EMPTY_USER_ID = "empty_user_id"
+    OTHER_USER_ID = "other_user_id"  # a profile whose user_id is not its record's key
     WRONG_TYPE = "wrong_type"
     NOT_ALLOWED = "not_allowed"  # by one_of, min or max
     TIME_WITHOUT_ZONE = "time_without_zone"

@@ -4,8 +4,8 @@ A poll is what one read of one Kafka partition gave. Every poll reaches every sh
 of that shard's users only (perhaps none), so that each shard knows how far each partition is.
 """
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,3 +120,22 @@ class Poll:
     watermark: int | None = None
     rows: Rows | None = field(default=None)
     profiles: Profiles | None = field(default=None)
+
+    def between(self, start: int, end: int) -> "Poll":
+        """The poll's messages with start <= offset < end, as if it had ended there. Where that cuts some off at
+        the end, `high` is that of this shard's rows, for what the other shards' before it was is not known."""
+        rows, profiles = _between(self.rows, start, end), _between(self.profiles, start, end)
+        if self.next_offset <= end:
+            return replace(self, rows=rows, profiles=profiles)
+        found = rows if profiles is None else profiles
+        high = int(found.high[-1]) if found is not None and len(found) else NEVER
+        return replace(self, next_offset=end, high=high, rows=rows, profiles=profiles)
+
+
+T = TypeVar("T", Rows, Profiles)
+
+
+def _between(rows: T | None, start: int, end: int) -> T | None:
+    if rows is None or not len(rows) or (rows.offset[0] >= start and rows.offset[-1] < end):
+        return rows
+    return rows.take(np.flatnonzero((rows.offset >= start) & (rows.offset < end)))

@@ -1,8 +1,8 @@
-"""A poll's rows, by shard."""
+"""A poll's rows and records, by shard."""
 
 import numpy as np
 
-from segmentation.events.rows import Rows
+from segmentation.events.rows import Profiles, Rows
 from segmentation.shards import shards_of
 
 
@@ -17,3 +17,11 @@ def split(rows: Rows, shards: int) -> list[Rows]:
     order = np.argsort(shard, kind="stable")
     ends = np.cumsum(np.bincount(shard, minlength=shards))
     return [rows.take(part) for part in np.split(order, ends[:-1])]
+
+
+def split_profiles(profiles: Profiles, shards: int) -> list[Profiles]:
+    """The same of profiles."""
+    if shards == 1:
+        return [profiles]
+    shard = shards_of(profiles.user_ids, shards)
+    return [profiles.take(np.flatnonzero(shard == number)) for number in range(shards)]

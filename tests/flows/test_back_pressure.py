@@ -201,7 +201,7 @@ class Counting:
     def finish(self, at: int) -> Step:
         raise AssertionError
 
-    def add_partitions(self, count: int) -> None:
+    def add_partitions(self, count: int, profiles: int = 0) -> None:
         pass
 
     def dump(self) -> bytes:

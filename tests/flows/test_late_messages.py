@@ -12,6 +12,8 @@ from confluent_kafka.admin import AdminClient
 from flows.engine import Engine
 from flows.late_messages import late_letters
 from segmentation.errors import TidegateError
+from segmentation.events.decode import Decoder
+from segmentation.events.schema import load_schema
 from storage.settings import Settings, load
 from tests.fix_kafka import new_topic, produce
 
@@ -21,6 +23,7 @@ class Here:
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.stop = settings, threading.Event()
+        self.decoder = Decoder(load_schema(""), None)
 
     @property
     def ending(self) -> bool:
