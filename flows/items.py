@@ -77,7 +77,7 @@ class Work:
 
     commit: Commit
     token: int
-    too_late: list[tuple[int, int]]
+    too_late: list[tuple[int, int, str]]
     state: bytes | None
     offsets: dict[int, int]
     stamps: Int64

@@ -13,7 +13,6 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from flows import kafka
 from flows.engine import Engine
 from flows.steps import headers_of
-from segmentation.events.paths import text_at
 from segmentation.events.rejects import Reason
 from storage.commits import DeadLetter
 
@@ -25,17 +24,16 @@ STOP_SECONDS = 4.0
 DELETED = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}
 
 
-def late_letters(engine: Engine, found: Sequence[tuple[int, int]]) -> list[DeadLetter]:
-    """found: (partition, offset). A message that is gone by now leaves a letter without a value.
+def late_letters(engine: Engine, found: Sequence[tuple[int, int, str]]) -> list[DeadLetter]:
+    """found: (partition, offset, user id). A message that is gone by now leaves a letter without a value.
 
     Waits for a broker that is away; KafkaUnreachable when the flow is to end meanwhile.
     """
     topic, horizon = engine.settings.events_topic, engine.settings.dedupe_horizon
     detail = f"event_time: more than {horizon:g} s (dedupe_horizon) behind what the engine has seen"
-    path = engine.decoder.schema.events["user_id"].path
-    wanted: defaultdict[int, set[int]] = defaultdict(set)
-    for partition, offset in found:
-        wanted[partition].add(offset)
+    wanted: defaultdict[int, dict[int, str]] = defaultdict(dict)
+    for partition, offset, user_id in found:
+        wanted[partition][offset] = user_id
     client = kafka.consumer(
         engine.settings,
         **{"auto.offset.reset": "error", "enable.partition.eof": True, "isolation.level": "read_committed",
@@ -49,8 +47,8 @@ def late_letters(engine: Engine, found: Sequence[tuple[int, int]]) -> list[DeadL
                 message = messages.get(offset)
                 key, value = (None, None) if message is None else (message.key(), message.value())
                 headers = [] if message is None else headers_of(message)
-                reason, user_id = str(Reason.EVENT_TOO_LATE), text_at(value, path)
-                letters.append(DeadLetter(topic, partition, offset, key, value, headers, reason, detail, user_id))
+                reason, whose = str(Reason.EVENT_TOO_LATE), offsets[offset]
+                letters.append(DeadLetter(topic, partition, offset, key, value, headers, reason, detail, whose))
     finally:
         client.close()
     return letters

@@ -22,8 +22,8 @@ class Database(Protocol):
 
 #: (shard, fencing token, files to keep, last number given to a file): see storage.reservoir.clean.
 CleanFiles = Callable[[int, int, frozenset[str], int], object]
-#: (partition, offset) of events that came too late, as dead letters.
-LateLetters = Callable[[Sequence[tuple[int, int]]], list[DeadLetter]]
+#: (partition, offset, user id) of events that came too late, as dead letters.
+LateLetters = Callable[[Sequence[tuple[int, int, str]]], list[DeadLetter]]
 
 
 def store(

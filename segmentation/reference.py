@@ -155,6 +155,7 @@ class Reference:
     def _begin_anew(self, user_id: str, until: int) -> None:
         before = self._users.pop(user_id, _User())
         self.log = [flip for flip in self.log if flip.user_id != user_id]
+        self.too_late = [event for event in self.too_late if event.user_id != user_id]
         self._instants = [(instant, whose) for instant, whose in self._instants if whose != user_id]
         heapq.heapify(self._instants)
         for known in sorted(

@@ -27,8 +27,10 @@ def last_seq(connection: Connection, user_id: str) -> int:
     return 0 if row is None else int(row[0])
 
 
-def fate(connection: Connection, topic: str, partition: int, offset: int) -> Refusal | bool:
-    """A Refusal; True: taken by every shard; False: not known yet. One statement, so one snapshot."""
+def fate(connection: Connection, topic: str, partition: int, offset: int, first: int = 0) -> Refusal | bool:
+    """A Refusal; True: taken by every shard; False: not known yet. One statement, so one snapshot.
+
+    first: the engine's number of the topic's partition 0 (segmentation.events.rows.PROFILES)."""
     row = connection.execute(
         """
         SELECT d.reason, d.detail,
@@ -38,7 +40,7 @@ def fate(connection: Connection, topic: str, partition: int, offset: int) -> Ref
         LEFT JOIN tidegate.dead_letters d
             ON d.topic = %(topic)s AND d.partition = %(partition)s AND d."offset" = %(offset)s
         """,
-        {"topic": topic, "partition": partition, "offset": offset, "key": str(partition)},
+        {"topic": topic, "partition": partition, "offset": offset, "key": str(first + partition)},
     ).fetchone()
     assert row is not None
     reason, detail, taken = row

@@ -1,4 +1,4 @@
-"""`tidegate send`: one event to Kafka; with --wait, what became of it, read from PostgreSQL."""
+"""`tidegate send`: one event, profile or erasure to Kafka; with --wait, what became of it, read from PostgreSQL."""
 
 import json
 import sys
@@ -21,7 +21,9 @@ POLL_S = 0.02
 
 @click.command("send")
 @click.argument("event", required=False, metavar="[JSON]")
-@click.option("--file", "file", type=click.File("rb"), metavar="FILE", help="Read the event from FILE; - is stdin.")
+@click.option("--file", "file", type=click.File("rb"), metavar="FILE", help="Read the JSON from FILE; - is stdin.")
+@click.option("--profile", metavar="USER", help="The JSON is this user's profile, for the topic of profiles.")
+@click.option("--erase", metavar="USER", help="Erase this user: a record without a value to the topic of profiles.")
 @click.option("--now", "fill", is_flag=True, help="Where absent, event_time is now and event_id a new one.")
 @click.option("--wait", is_flag=True, help="Wait until the engine has taken it, and say what it changed.")
 @click.option("--timeout", type=click.FloatRange(0.1), default=15.0, show_default=True, metavar="SECONDS",
@@ -29,27 +31,41 @@ POLL_S = 0.02
 @settings_flags("definitions", "kafka", "database_url")
 @json_flag
 def command(
-    event: str | None, file: Any, fill: bool, wait: bool, timeout: float, config: Path | None,
-    definitions: Path | None, kafka: str | None, database_url: str | None, as_json: bool,
+    event: str | None, file: Any, profile: str | None, erase: str | None, fill: bool, wait: bool, timeout: float,
+    config: Path | None, definitions: Path | None, kafka: str | None, database_url: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Send one event, exactly as given, to the topic of events.
+    """Send one event, exactly as given, to the topic of events; or a profile or an erasure to that of profiles.
 
     With --wait it says what became of it: accepted and which segments the user entered and left since, or
     refused and why. Exit code 0: accepted (without --wait: delivered to Kafka); 1: refused; 2: not found out.
+
+    --erase forgets everything of the user up to now: membership, transitions, events. That cannot be undone.
 
     \b
     Examples:
       tidegate send --now --wait '{"user_id": "u1", "event_type": "purchase", "properties": {"amount": "12.50"}}'
       jq -c '.[0]' events.json | tidegate send --file -
+      tidegate send --profile u1 '{"city_tier": 1}'
+      tidegate send --erase u1 --wait
     """
-    if (event is None) == (file is None):
-        raise click.UsageError("give the event as JSON, or --file FILE (- is stdin).")
-    raw = event.encode("utf-8", "surrogateescape") if event is not None else file.read().strip()
+    if erase is not None and (event, file, profile) != (None, None, None):
+        raise click.UsageError("--erase takes a user and nothing else.")
+    if erase is None and (event is None) == (file is None):
+        raise click.UsageError("give the JSON, or --file FILE (- is stdin).")
+    if fill and (profile, erase) != (None, None):
+        raise click.UsageError("--now is for events.")
+    raw = b"" if erase else event.encode("utf-8", "surrogateescape") if event is not None else file.read().strip()
     settings = load_settings(config, definitions=definitions, kafka=kafka, database_url=database_url)
-    sent = _prepare(raw, fill, settings.definitions)
+    user_id = profile if erase is None else erase
+    if user_id is None:
+        sent = _prepare(raw, fill, settings)
+    else:
+        from segmentation.events.rows import PROFILES
+
+        sent = _Message(settings.profiles_topic, None if profile is None else raw, user_id, PROFILES)
     if not wait:
         partition, offset = _deliver(settings, sent, timeout)
-        _say_delivered(settings.events_topic, partition, offset, as_json)
+        _say_delivered(sent.topic, partition, offset, as_json)
         return
     outcome = _send_and_wait(settings, sent, timeout)
     if as_json:
@@ -60,16 +76,21 @@ def command(
 
 
 @dataclass(frozen=True, slots=True)
-class _Event:
-    """value: what goes into Kafka. user_id None: there is none in it, which the engine will refuse."""
+class _Message:
+    """value: what goes into Kafka. user_id None: there is none in it, which the engine will refuse.
+    first: the engine's number of the topic's partition 0."""
 
-    value: bytes
+    topic: str
+    value: bytes | None
     user_id: str | None
+    first: int = 0
 
 
-def _prepare(raw: bytes, fill: bool, folder: Path) -> _Event:
+def _prepare(raw: bytes, fill: bool, settings: Any) -> _Message:
     from segmentation.events.schema import load_schema
     from storage.definitions_folder import SCHEMA_FILE, read_schema
+
+    folder, topic = settings.definitions, settings.events_topic
 
     # Without a folder of definitions here, the four fixed columns are where they are by default.
     schema = read_schema(folder) if (folder / SCHEMA_FILE).is_file() else load_schema("")
@@ -80,7 +101,7 @@ def _prepare(raw: bytes, fill: bool, folder: Path) -> _Event:
     if not isinstance(parsed, dict):
         if fill:
             raise TidegateError("--now needs a JSON object to fill in; without it, the event is sent as it is.")
-        return _Event(raw, None)
+        return _Message(topic, raw, None)
     if fill:
         for name, value in (("event_time", rfc3339(time.time_ns() // 1_000)), ("event_id", str(uuid4()))):
             column = schema.events[name]
@@ -88,7 +109,7 @@ def _prepare(raw: bytes, fill: bool, folder: Path) -> _Event:
                 _put(parsed, column.path, value)
         raw = json.dumps(parsed, ensure_ascii=False).encode("utf-8", "surrogatepass")
     user_id = _at(parsed, schema.events["user_id"].path)
-    return _Event(raw, user_id if isinstance(user_id, str) and user_id else None)
+    return _Message(topic, raw, user_id if isinstance(user_id, str) and user_id else None)
 
 
 def _at(message: Any, path: tuple[str, ...]) -> Any:
@@ -106,34 +127,34 @@ def _put(message: dict[str, Any], path: tuple[str, ...], value: str) -> None:
     message[path[-1]] = value
 
 
-def _deliver(settings: Any, event: _Event, timeout: float) -> tuple[int, int]:
+def _deliver(settings: Any, message: _Message, timeout: float) -> tuple[int, int]:
     """(partition, offset) that Kafka gave it."""
     from console.producing import Sender
 
-    sender = Sender(settings, timeout)
+    sender = Sender(settings, timeout, message.topic)
     placed: list[tuple[int, int]] = []
-    sender.send(event.user_id, event.value, lambda partition, offset: placed.append((partition, offset)))
+    sender.send(message.user_id, message.value, lambda partition, offset: placed.append((partition, offset)))
     sender.finish()
     return placed[0]
 
 
-def _send_and_wait(settings: Any, event: _Event, timeout: float) -> dict[str, Any]:
+def _send_and_wait(settings: Any, message: _Message, timeout: float) -> dict[str, Any]:
     from storage import postgres, sent
     from storage.migrate import check_migrated
 
-    url, topic = settings.database_url.get_secret_value(), settings.events_topic
+    url, topic = settings.database_url.get_secret_value(), message.topic
     where = postgres.address(url)
     with closing(postgres.connect(url, application="tidegate send", autocommit=True)) as connection, (
         postgres.foreign_errors(where)
     ):
         check_migrated(connection, where)
-        user_id = event.user_id if event.user_id is not None and "\0" not in event.user_id else None
+        user_id = message.user_id if message.user_id is not None and "\0" not in message.user_id else None
         before = sent.last_seq(connection, user_id) if user_id is not None else 0
-        partition, offset = _deliver(settings, event, timeout)
+        partition, offset = _deliver(settings, message, timeout)
         outcome: dict[str, Any] = {"topic": topic, "partition": partition, "offset": offset}
         deadline = time.monotonic() + timeout
         while True:
-            fate = sent.fate(connection, topic, partition, offset)
+            fate = sent.fate(connection, topic, partition, offset, message.first)
             if isinstance(fate, sent.Refusal):
                 return {"outcome": "refused", "reason": fate.reason, "detail": fate.detail, **outcome}
             if fate:
@@ -144,6 +165,8 @@ def _send_and_wait(settings: Any, event: _Event, timeout: float) -> dict[str, An
                     "say what became of it. Is `tidegate run` running? See `tidegate status`."
                 )
             time.sleep(POLL_S)
+        if message.value is None:
+            return {"outcome": "erased", "user_id": user_id, **outcome}
         flips = sent.flips_since(connection, user_id, before) if user_id is not None else []
     return {"outcome": "accepted", "user_id": user_id, "flips": [asdict(flip) for flip in flips], **outcome}
 
@@ -159,6 +182,9 @@ def _say(outcome: dict[str, Any]) -> None:
     place = f"{outcome['topic']}/{outcome['partition']} at offset {outcome['offset']}"
     if outcome["outcome"] == "refused":
         click.echo(f"refused: {outcome['reason']}: {outcome['detail']} ({place})")
+        return
+    if outcome["outcome"] == "erased":
+        click.echo(f"{outcome['user_id']} is erased ({place})")
         return
     click.echo(f"accepted ({place})")
     for flip in outcome["flips"]:

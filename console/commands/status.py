@@ -90,6 +90,8 @@ def _shards(shards: list[Any]) -> str:
 
 
 def _print(status: "Status", wrong: list[str]) -> None:
+    from segmentation.events.rows import partition_name
+
     for problem in wrong:
         click.secho(f"! {problem}", fg="red", bold=True)
     if not wrong:
@@ -109,7 +111,7 @@ def _print(status: "Status", wrong: list[str]) -> None:
             [
                 (
                     one.shard, ago(one.watermark, status.now), f"{one.updated_s:.1f} s", one.step,
-                    " ".join(f"{part}:{offset}" for part, offset in sorted(one.offsets.items())),
+                    " ".join(f"{partition_name(part)}:{offset}" for part, offset in sorted(one.offsets.items())),
                 )
                 for one in status.shards
             ],
@@ -124,6 +126,8 @@ def _print(status: "Status", wrong: list[str]) -> None:
 
 
 def _object(status: "Status", wrong: list[str]) -> dict[str, Any]:
+    from segmentation.events.rows import partition_name
+
     return {
         "problems": wrong,
         "clock": status.clock,
@@ -138,7 +142,8 @@ def _object(status: "Status", wrong: list[str]) -> dict[str, Any]:
         "shards": [
             {"shard": one.shard, "watermark": rfc3339(one.watermark) if one.watermark > NEVER else None,
              "watermark_age_seconds": (status.now - one.watermark) / 1_000_000 if one.watermark > NEVER else None,
-             "written_seconds_ago": one.updated_s, "step": one.step, "offsets": one.offsets}
+             "written_seconds_ago": one.updated_s, "step": one.step,
+             "offsets": {partition_name(part): offset for part, offset in one.offsets.items()}}
             for one in status.shards
         ],
         "refused": [

@@ -97,6 +97,12 @@ class Erasures:
             self.add(digests[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES], until)
 
 
+def numbered(found: Mapping[str, int], users: Dictionary) -> tuple[Int64, Int64]:
+    """(numbers, ascending, and T) of those users of user id -> T that the shard knows."""
+    known = sorted((users.find(user_id), until) for user_id, until in found.items() if users.find(user_id) >= 0)
+    return np.array([number for number, _ in known], np.int64), np.array([until for _, until in known], np.int64)
+
+
 def begin_anew(users: Int64, until: Int64, arrived: list[Columns], log: Log) -> Columns:
     """Takes the events of `users` (int64[n], ascending, distinct) up to until[n] away, from the log and from
     `arrived`, pieces in order of arrival that have not taken effect. Returns what stays of these users, which

@@ -17,7 +17,7 @@ from segmentation.evaluate.arrivals import known_at, repeats
 from segmentation.evaluate.columns import Columnar
 from segmentation.evaluate.deltas import Deltas
 from segmentation.evaluate.environments import Frame
-from segmentation.evaluate.erasure import Erasures, begin_anew, drop_texts, taken_again
+from segmentation.evaluate.erasure import Erasures, begin_anew, drop_texts, numbered, taken_again
 from segmentation.evaluate.index import ARRIVAL, FIRST_OFFSET, LATE, Index, Touched
 from segmentation.evaluate.network import Network
 from segmentation.evaluate.step import Part, Standing, Step, Transitions
@@ -157,12 +157,11 @@ class Shard:
     def _erase(self, profiles: Profiles, watermark: Int64, arrived: list[Columns], step: Step) -> None:
         found = self.erasures.new(profiles, watermark, self._horizon, self._clock if self._live else None)
         step.erased.extend(found.items())
-        number = self._users.find
-        known = dict(sorted((number(user_id), until) for user_id, until in found.items() if number(user_id) >= 0))
-        users = np.array(list(known), np.int64)
+        step.too_late = [late for late in step.too_late if late[2] not in found]
+        users, until = numbered(found, self._users)
         if not users.size:
             return
-        stay = begin_anew(users, np.array(list(known.values()), np.int64), arrived, self._log)
+        stay = begin_anew(users, until, arrived, self._log)
         arrived.append(stay)
         self._network.erase(users)
         self._newest[users] = self._applied[users] = NEVER
@@ -179,7 +178,8 @@ class Shard:
             if not len(rows):
                 return None
         if self._horizon is not None and (too_late := rows.time < watermark - self._horizon).any():
-            step.too_late.extend((partition, offset) for offset in rows.offset[too_late].tolist())
+            late = zip(rows.offset[too_late].tolist(), rows.user[too_late].tolist())
+            step.too_late.extend((partition, offset, rows.user_ids[user]) for offset, user in late)
             in_time = np.flatnonzero(~too_late)
             rows, watermark = rows.take(in_time), watermark[in_time]
             if not len(rows):

@@ -69,7 +69,7 @@ class Step:
     """The outcome of `Shard.run`.
 
     watermark: the shard's, after it, µs. new_users: ids seen for the first time.
-    too_late: (partition, offset) of events older than the dedupe horizon: to the dead letter.
+    too_late: (partition, offset, user id) of events older than the dedupe horizon: to the dead letter.
     erased: (user id, T µs) of users of whom everything up to T is gone; transitions and new_users are of
     those who came after, perhaps under the same id. repeated, late, accepted: numbers of events; dropped:
     of events that are not after their user's erasure.
@@ -79,7 +79,7 @@ class Step:
     watermark: int
     transitions: Transitions
     new_users: list[str] = field(default_factory=list)
-    too_late: list[tuple[int, int]] = field(default_factory=list)
+    too_late: list[tuple[int, int, str]] = field(default_factory=list)
     erased: list[tuple[str, int]] = field(default_factory=list)
     accepted: int = 0
     repeated: int = 0

@@ -87,7 +87,7 @@ def test_our_services_run_as_a_user_without_rights(report: dict[str, Any]) -> No
 
 def test_topics_are_made_as_the_file_says(report: dict[str, Any]) -> None:
     text = "\n".join(report["topics"])
-    for topic, partitions in (("events", 8), ("segment-transitions", 8), ("events-dead-letter", 1)):
+    for topic, partitions in (("events", 8), ("profiles", 2), ("segment-transitions", 8), ("events-dead-letter", 1)):
         assert any(
             line.startswith(f"Topic: {topic}\t") and f"PartitionCount: {partitions}\t" in line
             for line in report["topics"]

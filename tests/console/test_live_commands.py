@@ -123,3 +123,30 @@ def wait_for(value: Callable[[], int], wanted: int, seconds: float = 30) -> int:
     while (found := value()) != wanted and time.monotonic() < deadline:
         time.sleep(0.1)
     return found
+
+
+def test_a_profile_and_an_erasure(run: Run) -> None:
+    assert send(run, "gone", event_type="buy", amount=100).code == 0
+    assert run("check", "gone", "vip").code == 0
+    profile = run("send", "--profile", "gone", '{"any": 1}', "--wait")
+    assert profile.code == 0 and profile.out.startswith("accepted (profiles/"), profile.err
+    refused = run("send", "--profile", "gone", '{"user_id": "other"}', "--wait")
+    assert refused.code == 1 and refused.out.startswith("refused: other_user_id: user_id")
+    erased = run("send", "--erase", "gone", "--wait", "--timeout", "30")
+    assert erased.code == 0 and erased.out.startswith("gone is erased (profiles/")
+    said = json.loads(run("check", "gone", "vip", "--json").out)
+    assert said["member"] is False and said["known"] is False
+    assert json.loads(run("dead-letter", "list", "--json", "--reason", "other_user_id").out) == []
+    back = send(run, "gone", event_type="buy", amount=1, event_time="2026-01-01T00:00:00Z")
+    assert back.code == 0 and "entered" not in back.out
+    assert run("check", "gone", "buyer").code == 1
+    again = json.loads(send(run, "gone", "--json", event_type="buy", amount=1).out)
+    assert {flip["seq"] for flip in again["flips"]} == {1}
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--erase", "u", "{}"), ("--erase", "u", "--profile", "u"), ("--profile", "u"),
+                  ("--now", "--profile", "u", "{}")]
+)  # fmt: skip
+def test_what_does_not_go_together(run: Run, arguments: tuple[str, ...]) -> None:
+    assert run("send", *arguments).code == 2

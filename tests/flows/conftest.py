@@ -53,7 +53,8 @@ class World:
         self.values: dict[str, Any] = {
             "definitions": str(write_definitions(folder / "definitions")), "database_url": url, "kafka": bootstrap,
             "storage_url": str(folder / "storage"), "events_topic": self.topic,
-            "profiles_topic": f"{self.topic}-profiles", "transitions_topic": f"{self.topic}-transitions", "dead_letter_topic": f"{self.topic}-dead",
+            "profiles_topic": f"{self.topic}-profiles", "transitions_topic": f"{self.topic}-transitions",
+            "dead_letter_topic": f"{self.topic}-dead",
             "engine_metrics_port": 0, **more,
         }  # fmt: skip
 

@@ -276,5 +276,5 @@ def test_what_a_step_weighs() -> None:
     )  # fmt: skip
     commit = Commit(0, 1, [], 0, transitions, (), letters)
     assert Work(commit, 1, [], None, {}, np.zeros(0, np.int64), size=1_000).letter_bytes == 30
-    late = Work(commit, 1, [(0, 5)], None, {}, np.zeros(0, np.int64), size=1_000)
+    late = Work(commit, 1, [(0, 5, "a")], None, {}, np.zeros(0, np.int64), size=1_000)
     assert (late.letter_bytes, late.rows) == (1_000, 5)

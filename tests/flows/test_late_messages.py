@@ -12,8 +12,6 @@ from confluent_kafka.admin import AdminClient
 from flows.engine import Engine
 from flows.late_messages import late_letters
 from segmentation.errors import TidegateError
-from segmentation.events.decode import Decoder
-from segmentation.events.schema import load_schema
 from storage.settings import Settings, load
 from tests.fix_kafka import new_topic, produce
 
@@ -23,7 +21,6 @@ class Here:
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.stop = settings, threading.Event()
-        self.decoder = Decoder(load_schema(""), None)
 
     @property
     def ending(self) -> bool:
@@ -44,11 +41,11 @@ def topic(embedded_broker: str) -> Iterator[str]:
 
 
 def test_a_crowd_is_read_in_one_go(embedded_broker: str, topic: str) -> None:
-    wanted = [(partition, offset) for offset in range(4_999, -1, -1) for partition in (0, 1)]
+    wanted = [(partition, offset, "") for offset in range(4_999, -1, -1) for partition in (0, 1)]
     began = time.monotonic()
     letters = late_letters(here(embedded_broker, topic), wanted)
     took = time.monotonic() - began
-    assert [(x.partition, x.offset) for x in letters] == sorted(wanted)
+    assert [(x.partition, x.offset, "") for x in letters] == sorted(wanted)
     assert all(x.value == f"{x.partition}-{x.offset}".encode() for x in letters)
     assert letters[17].key == b"k17" and list(letters[17].headers) == [("trace", b"\xff")]
     assert took < 10, f"{took:.1f} s for {len(wanted)} messages"
@@ -56,12 +53,13 @@ def test_a_crowd_is_read_in_one_go(embedded_broker: str, topic: str) -> None:
 
 @pytest.mark.parametrize("offsets", [[0], [4_999], [0, 1, 2_500, 2_501, 4_999], list(range(0, 5_000, 1_250))])
 def test_gaps_are_jumped_over(embedded_broker: str, topic: str, offsets: list[int]) -> None:
-    letters = late_letters(here(embedded_broker, topic), [(1, offset) for offset in offsets])
+    letters = late_letters(here(embedded_broker, topic), [(1, offset, "") for offset in offsets])
     assert [x.value for x in letters] == [f"1-{offset}".encode() for offset in offsets]
 
 
 def test_what_is_gone_leaves_a_letter_without_a_value(embedded_broker: str, topic: str) -> None:
-    letters = late_letters(here(embedded_broker, topic), [(0, 4_998), (0, 7_000), (1, 3)])
+    letters = late_letters(here(embedded_broker, topic), [(0, 4_998, ""), (0, 7_000, "u"), (1, 3, "")])
+    assert [x.users for x in letters] == [["k4998", ""], ["u"], ["k3", ""]]
     assert [(x.offset, x.value) for x in letters] == [(4_998, b"0-4998"), (7_000, None), (3, b"1-3")]
 
 
@@ -72,7 +70,7 @@ def test_deleted_messages_do_not_hold_the_others_up(apache_kafka: str) -> None:
     admin = AdminClient({"bootstrap.servers": apache_kafka, "log_level": 0})
     admin.delete_records([TopicPartition(topic, 0, 2_000)])[TopicPartition(topic, 0)].result(30)
     began = time.monotonic()
-    letters = late_letters(here(apache_kafka, topic), [(0, offset) for offset in range(3_000)])
+    letters = late_letters(here(apache_kafka, topic), [(0, offset, "") for offset in range(3_000)])
     assert [x.value for x in letters] == [None] * 2_000 + [f"{n}".encode() for n in range(2_000, 3_000)]
     assert time.monotonic() - began < 10
 
@@ -82,7 +80,7 @@ def test_a_broker_that_is_away_is_waited_for(unreachable: str) -> None:
     engine = here(unreachable, "events")
     engine.stop.set()
     with pytest.raises(TidegateError, match=unreachable):
-        late_letters(engine, [(0, 1)])
+        late_letters(engine, [(0, 1, "")])
 
 
 @pytest.fixture

@@ -5,15 +5,18 @@ from hypothesis import strategies as st
 
 from segmentation.evaluate.step import Transitions
 from tests.flows.world import World
+from tests.oracle.erasures import with_erasures
 from tests.oracle.running import Tally, bound, planned
-from tests.oracle.strategies import PARTITIONS, Scenario, scenarios
+from tests.oracle.strategies import Scenario, scenarios
 
 
 def test_kills_change_nothing() -> None:
     tally = Tally()
     flips = [0, 0, 0]
 
-    @given(scenarios(events=30), st.integers(0, 2**32), st.sampled_from([1, 2, 3]), st.integers(0, 4))
+    some = scenarios(events=30) | with_erasures(scenarios(events=30))
+
+    @given(some, st.integers(0, 2**32), st.sampled_from([1, 2, 3]), st.integers(0, 4))
     def property_(scenario: Scenario, seed: int, shards: int, kills: int) -> None:
         plan = planned(bound(scenario, tally), tally)
         world = World(scenario, plan, shards, seed)
@@ -33,9 +36,10 @@ def check(world: World) -> int:
         steps = world.told_by_the_record(shard)
         assert [told(step.transitions) for step in steps] == [told(commit.transitions) for commit in stored.commits]
         assert [sorted(step.new_users) for step in steps] == [sorted(commit.new_users) for commit in stored.commits]
+        assert [sorted(step.erased) for step in steps] == [sorted(commit.erased) for commit in stored.commits]
         assert [step.watermark for step in steps] == [commit.watermark for commit in stored.commits]
         reached = stored.offsets()
-        assert all(reached.get(partition, 0) == len(world.logs[partition]) for partition in range(PARTITIONS))
+        assert all(reached.get(partition, 0) == len(world.logs[partition]) for partition in world.scenario.partitions)
         refused += [(letter.partition, letter.offset) for commit in stored.commits for letter in commit.dead_letters]
         flips += sum(len(step.transitions) for step in steps)
     expected = [(p, offset) for p, log in world.logs.items() for offset, event in enumerate(log) if event is None]

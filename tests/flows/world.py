@@ -13,7 +13,7 @@ from flows.shard_runner import Rules, ShardRunner
 from segmentation.compile.plan import Plan
 from segmentation.evaluate.shard import Shard
 from segmentation.evaluate.step import Part, Step
-from segmentation.events.rows import Poll
+from segmentation.events.rows import PROFILES, Poll
 from segmentation.reference import Event
 from segmentation.shards import shard_of
 from segmentation.types import NEVER
@@ -21,11 +21,13 @@ from storage.commits import CheckpointRecord, Commit, DeadLetter
 from storage.engine_state import RecordedStep, Takeover
 from tests.oracle.running import SCHEMA
 from tests.oracle.strategies import PARTITIONS, Scenario
-from tests.oracle.streams import rows_of
+from tests.oracle.streams import profiles_of, rows_of
 
 COLUMNS = {
     name: column.type for name, column in SCHEMA.events.items() if name not in ("user_id", "event_id", "event_time")
 }
+
+Tombstone = tuple[str, int]
 
 
 @dataclass
@@ -56,20 +58,26 @@ class World:
     def __init__(self, scenario: Scenario, plan: Plan, shards: int, seed: int) -> None:
         self.scenario, self.plan, self.shards = scenario, plan, shards
         self.random = random.Random(seed)
-        self.logs: defaultdict[int, list[Event | None]] = defaultdict(list)
+        self.logs: defaultdict[int, list[Event | Tombstone | None]] = defaultdict(list)
         self.reads: list[tuple[int, int, int, int | None]] = []  # partition, end, clock, watermark
         for read in scenario.reads:
             log = self.logs[read.partition]
-            for event in read.events:
+            messages: list[Event | Tombstone] = [*read.events, *read.erased]
+            for message in messages:
                 if self.random.random() < 0.1:
                     log.append(None)
-                log.append(event)
+                log.append(message)
             self.reads.append((read.partition, len(log), read.clock, read.watermark))
         self.stored = [StoredShard() for _ in range(shards)]
         self.kills = 0
         # Until the topic grows, the last partition is not there; its messages are found when it is.
         self.partitions = PARTITIONS
         self._grown_after = [0] * shards
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of the partitions that are there."""
+        return [partition for partition in self.scenario.partitions if not self.partitions <= partition < PROFILES]
 
     @property
     def settings(self) -> tuple[int, int | None, bool]:
@@ -95,8 +103,8 @@ class World:
         found = [stored.takeover(shard) for shard, stored in enumerate(self.stored)]
         progress = {each.shard: Progress(each.offsets, each.checkpoint.offsets if each.checkpoint else None)
                     for each in found}  # fmt: skip
-        starts = starts_of(progress, dict.fromkeys(range(self.partitions), 0))
-        rules = Rules(draw.choice([1, 3, 10, 10**9]), self.partitions)
+        starts = starts_of(progress, dict.fromkeys(self.numbers, 0))
+        rules = Rules(draw.choice([1, 3, 10, 10**9]), self.partitions, profiles=self.scenario.profiles)
         now = draw.randint(0, 5)
         runners = [ShardRunner(each, self._state(each), rules, now) for each in found]
         waiting: list[list[Work]] = [[] for _ in runners]
@@ -120,8 +128,13 @@ class World:
 
     def _state(self, found: Takeover) -> Shard:
         if found.checkpoint is None:
-            return Shard(self.plan, self.partitions, *self.settings)
+            return self._empty(self.partitions)
         return Shard.load(self.stored[found.shard].state, self.plan, 0, *self.settings)
+
+    def _empty(self, partitions: int) -> Shard:
+        shard = Shard(self.plan, partitions, *self.settings)
+        shard.add_partitions(partitions, self.scenario.profiles)
+        return shard
 
     def _store(self, shard: int, works: list[Work]) -> None:
         for work in works:
@@ -130,7 +143,7 @@ class World:
 
     def polls(self, starts: dict[int, int], seen: int, until: int) -> list[list[ShardPoll]]:
         """Messages that were read before come in other portions and another order, under the latest clock."""
-        reached = dict.fromkeys(range(self.partitions), 0)
+        reached = dict.fromkeys(self.numbers, 0)
         for partition, end, _, _ in self.reads[:seen]:
             if partition in reached:
                 reached[partition] = end
@@ -163,16 +176,23 @@ class World:
         return polls
 
     def poll(self, shard: int, partition: int, start: int, end: int, clock: int, watermark: int | None) -> Poll:
-        here = [(offset, event) for offset, event in enumerate(self.logs[partition][:end]) if offset >= start and event]
-        if not here:
-            return Poll(partition, end, clock, NEVER, watermark, None)
-        events = [event for _, event in here]
-        rows = rows_of(events, COLUMNS)
-        rows.offset = np.array([offset for offset, _ in here], np.int64)
-        mine = [place for place, event in enumerate(events) if shard_of(event.user_id, self.shards) == shard]
-        return Poll(
-            partition, end, clock, max(event.time for event in events), watermark, rows.take(np.array(mine, np.int64))
-        )
+        here = list(enumerate(self.logs[partition][:end]))[start:]
+        offsets = np.array([offset for offset, message in here if message is not None], np.int64)
+        events = [message for _, message in here if isinstance(message, Event)]
+        erased = [message for _, message in here if isinstance(message, tuple)]
+        users = [event.user_id for event in events] + [user_id for user_id, _ in erased]
+        mine = np.flatnonzero([shard_of(user_id, self.shards) == shard for user_id in users])
+        high = max([event.time for event in events] + [time for _, time in erased], default=NEVER)
+        poll = Poll(partition, end, clock, high, watermark)
+        if events:
+            rows = rows_of(events, COLUMNS)
+            rows.offset = offsets
+            poll.rows = rows.take(mine)
+        if erased:
+            profiles = profiles_of(erased)
+            profiles.offset = offsets
+            poll.profiles = profiles.take(mine)
+        return poll
 
     def _batched(self, polls: list[list[ShardPoll]]) -> list[list[list[ShardPoll]]]:
         out = []
@@ -185,12 +205,12 @@ class World:
     def told_by_the_record(self, shard: int) -> list[Step]:
         """What a shard says that runs all recorded parts once, one after the other, from an empty state."""
         grown = self._grown_after[shard]
-        state = Shard(self.plan, PARTITIONS - 1 if grown else PARTITIONS, *self.settings)
+        state = self._empty(PARTITIONS - 1 if grown else PARTITIONS)
         position: dict[int, int] = defaultdict(int)
         steps = []
         for commit in self.stored[shard].commits:
             if commit.number == grown + 1:
-                state.add_partitions(PARTITIONS)
+                state.add_partitions(PARTITIONS, self.scenario.profiles)
             steps.append(state.run([self._recorded(shard, part, position) for part in commit.parts]))
         return steps
 

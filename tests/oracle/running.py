@@ -118,7 +118,7 @@ class Outcome:
     parts: list[Part] = field(default_factory=list)  # of the first shard
     new_users: set[str] = field(default_factory=set)
     members: set[tuple[str, str]] = field(default_factory=set)
-    too_late: int = 0
+    too_late: list[str] = field(default_factory=list)  # whose
     repeated: int = 0
     dropped: int = 0
     erased: dict[str, int] = field(default_factory=dict)
@@ -129,11 +129,12 @@ class Outcome:
             assert until > self.erased.get(user_id, until - 1), "a user was erased twice"
             self.erased[user_id] = until
             self.new_users.discard(user_id)
+            self.too_late = [late for late in self.too_late if late != user_id]
             self.log = [flip for flip in self.log if flip.user_id != user_id]
         self.log += flips_of(step, plan)
         assert self.new_users.isdisjoint(step.new_users), "a user was new twice"
         self.new_users.update(step.new_users)
-        self.too_late += len(step.too_late)
+        self.too_late += [user_id for _, _, user_id in step.too_late]
         self.repeated += step.repeated
         self.dropped += step.dropped
 

@@ -106,7 +106,7 @@ class _Engine:
             record = self.steps[number]
             taken = [Part(part.partition, part.next_offset, part.clock, part.watermark) for part in step.parts]
             record.append((len(record) + 1, taken))
-            for late_partition, offset in step.too_late:
+            for late_partition, offset, _ in step.too_late:
                 self._letter(self.logs[late_partition][offset], "event_too_late")
             flips = step.transitions
             for place in range(len(flips)):
