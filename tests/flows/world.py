@@ -107,7 +107,8 @@ class World:
         rules = Rules(draw.choice([1, 3, 10, 10**9]), self.partitions, profiles=self.scenario.profiles)
         now = draw.randint(0, 5)
         runners = [ShardRunner(each, self._state(each), rules, now) for each in found]
-        waiting: list[list[Work]] = [[] for _ in runners]
+        # As a shard is opened: what was recorded may need no message.
+        waiting = [runner.take([], now) for runner in runners]
         for batch in self._batched(self.polls(starts, seen, until)):
             now += draw.choice([0, 1, 400_000, 1_100_000])
             for shard, runner in enumerate(runners):
