@@ -56,7 +56,9 @@ class ShardLogic(StatefulBatchLogic[ShardPoll, Work, None]):
             return []
         now = clock.now_us()
         finished = []
-        if goal.until_end and goal.finish_at is not None and not self._engine.ending:
+        # The input also ends where another process of the cluster was lost: then time must not end.
+        read = not self._engine.ending and (runner.catching_up or runner.has_read(self._engine.ends))
+        if goal.until_end and goal.finish_at is not None and read:
             finished = runner.finish(goal.finish_at, now)
         return [*finished, *runner.end(now)]
 

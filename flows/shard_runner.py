@@ -153,6 +153,10 @@ class ShardRunner:
             )
         return [self._work(self.shard.finish(at), [], [], now_us)]
 
+    def has_read(self, ends: Mapping[int, int]) -> bool:
+        """Has every partition been taken up to its end there?"""
+        return all(self._positions.get(p, 0) >= end for p, end in ends.items())
+
     def end(self, now_us: int) -> list[Work]:
         """The last work of this run: what has not been committed, and the state."""
         if self._ended or self.catching_up or (self.number == 0 and not self._quiet):
