@@ -25,6 +25,7 @@ from tests.torture.verifier.arrivals import Rules
 
 DEFINITIONS = Path(__file__).with_name("definitions")
 EVENTS, TRANSITIONS, DEAD_LETTERS = "events", "segment-transitions", "events-dead-letter"
+PROFILES, PROFILE_PARTITIONS = "profiles", 1
 CHECKPOINT_EVERY = 1.0
 FIRST_SHARDS, LATENESS, HORIZON, SKEW = 4, 0.25, 60.0, FAR_AHEAD - 10
 #: Longer than the longest window.
@@ -101,6 +102,7 @@ class World:
     def _create_topics(self) -> None:
         admin = AdminClient({"bootstrap.servers": self.kafka.bootstrap, "log_level": 0})
         topics = [NewTopic(EVENTS, len(DELAYS), 1), NewTopic(TRANSITIONS, 4, 1), NewTopic(DEAD_LETTERS, 1, 1)]
+        topics.append(NewTopic(PROFILES, PROFILE_PARTITIONS, 1, config={"cleanup.policy": "compact"}))
         for future in admin.create_topics(topics).values():
             future.result(30)
 
@@ -109,7 +111,8 @@ class World:
             "definitions": self.folder / "definitions", "storage_url": self.folder / "storage",
             "database_url": make_conninfo(self.url, host="127.0.0.1", port=self.database_proxy.port),
             "kafka": f"127.0.0.1:{self.kafka_proxy.port}", "events_topic": EVENTS, "transitions_topic": TRANSITIONS,
-            "dead_letter_topic": DEAD_LETTERS, "shards": self.shards(), "lateness": LATENESS, "dedupe_horizon": HORIZON,
+            "dead_letter_topic": DEAD_LETTERS, "profiles_topic": PROFILES, "shards": self.shards(),
+            "lateness": LATENESS, "dedupe_horizon": HORIZON,
             "max_skew": SKEW, "checkpoint_every": CHECKPOINT_EVERY, "engine_metrics_port": 0,
         }  # fmt: skip
         settings = {f"TIDEGATE_{name.upper()}": str(value) for name, value in values.items()}
@@ -156,7 +159,8 @@ class World:
         """What the verifier is to be asked, as a file."""
         question = Question(
             self.kafka.bootstrap, EVENTS, TRANSITIONS, DEAD_LETTERS, str(self.folder / "definitions"),
-            round(SKEW * 1e6), Rules(len(DELAYS), round(LATENESS * 1e6), round(HORIZON * 1e6)),
+            round(SKEW * 1e6),
+            Rules(len(DELAYS), round(LATENESS * 1e6), round(HORIZON * 1e6), PROFILE_PARTITIONS),
         )  # fmt: skip
         path = self.folder / "question.json"
         path.write_text(json.dumps(asdict(question)))

@@ -21,6 +21,8 @@ from xxhash import xxh3_64_intdigest
 from tests.torture.verifier.decode import Event
 
 NEVER = -(1 << 62)
+#: Partitions of the topic `profiles` are recorded under numbers from here on.
+PROFILES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +77,12 @@ def shard_of(user_id: str, shards: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
+    """profiles: partitions of the topic of profiles, which is empty; the watermark waits for them too."""
+
     partitions: int
     lateness_us: int
     horizon_us: int
+    profiles: int = 0
 
 
 def account(epochs: Sequence[Epoch], log: Mapping[int, Sequence[Event]], rules: Rules) -> Account:
@@ -132,7 +137,7 @@ class _Shard:
 
     def __init__(self, book: _Book, number: int, shards: int) -> None:
         self.book, self.number, self.shards = book, number, shards
-        partitions = range(book.rules.partitions)
+        partitions = [*range(book.rules.partitions), *range(PROFILES, PROFILES + book.rules.profiles)]
         self.reached, self.next = dict.fromkeys(partitions, 0), dict.fromkeys(partitions, 0)
         self.high, self.behind = dict.fromkeys(partitions, NEVER), dict.fromkeys(partitions, NEVER)
         self.clock = self.watermark = NEVER
