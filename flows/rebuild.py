@@ -33,6 +33,7 @@ from segmentation.types import FOREVER, NEVER
 from storage.checkpoints import CheckpointStore
 from storage.definitions_folder import read_definitions
 from storage.engine_state import EngineRecord, tokens
+from storage.erasing import erasures
 from storage.rebuild import Rebuild
 from storage.reservoir import columns_of
 from storage.settings import Settings
@@ -84,8 +85,11 @@ def _rebuild(engine: Engine, record: EngineRecord) -> None:
     settings, plan, url = engine.settings, engine.plan, engine.url
     partitions, checkpoints = sorted(engine.starts), engine.checkpoints
     shards = []
+    erased = erasures(engine.url)
     for number, token in sorted(tokens(url, settings.shards).items()):
         shards.append(engine.new_shard(number, token + 1, engine.partitions))
+        for digest, until in erased.items():  # whose tombstones the topic may have lost
+            shards[-1].erasures.add(digest, until)
         shards[-1].add_partitions(engine.partitions, engine.profile_partitions)
     log.info("reading topic %s from its beginning", settings.events_topic)
     _read(engine, shards, counted_of(url, record.options, settings.shards, partitions))

@@ -73,13 +73,12 @@ class Sets:
         signs = _signs(form(select.where), asked) if select.having is None and select.where is not None else set()
         # Where more rows never make less of it, being in the relation (or not) alone need not be asked.
         inside = inside if signs == {False} else self._both(member, inside)
-        outside = outside if signs == {True} else self._both(negated(member), outside)
+        outside = outside if signs == {True} else self._gates.gate(True, [negated(member), outside])
         return self._gates.gate(False, [inside, outside])
 
     def _both(self, member: Truth, other: Truth) -> Truth:
-        """Whoever is in a relation is known."""
-        positive = isinstance(member, tuple) and not member[1]
-        if positive and isinstance(other, tuple) and not other[1] and isinstance(self._plan.signals[other[0]], Known):
+        """Whoever is in a relation is known; who is not in it may be or not."""
+        if isinstance(other, tuple) and not other[1] and isinstance(self._plan.signals[other[0]], Known):
             return member
         return self._gates.gate(True, [member, other])
 
