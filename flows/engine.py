@@ -27,8 +27,9 @@ from segmentation.events.profiles import ProfileDecoder
 from segmentation.types import Type
 from storage import disk, postgres, reservoir
 from storage.checkpoints import CheckpointStore
-from storage.commits import StoredSegment
+from storage.commits import Fenced, StoredSegment
 from storage.definitions_folder import read_definitions
+from storage.disk import StorageError
 from storage.engine_state import EngineRecord, Takeover, prepare, take_over
 from storage.reservoir import Reservoir, columns_of
 from storage.settings import Settings
@@ -203,6 +204,7 @@ class Engine:
 
     def fail(self, error: BaseException) -> None:
         """The first one counts; the flow then ends without writing anything more."""
+        error = self._cause(error)
         with self._lock:
             first = not (self.fatal or self.again)
             if self.fatal is None:
@@ -211,6 +213,19 @@ class Engine:
                     log.error("unexpected error", exc_info=error)
         if first:
             self.on_end()
+
+    def _cause(self, error: BaseException) -> BaseException:
+        """A file that cannot be read may be gone because another engine took over and has cleaned up."""
+        if not isinstance(error, StorageError):
+            return error
+        try:
+            found = progress_of(self.url)
+        except TidegateError:
+            return error
+        for shard, mine in self.takeovers.items():
+            if shard not in found or found[shard].token != mine.token:
+                return Fenced(f"Shard {shard} was taken over by another engine. This one stops.")
+        return error
 
     def end(self, why: str) -> None:
         """The flow drains and ends, and is to be started again; if it does not end for another reason already."""

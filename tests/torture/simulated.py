@@ -37,24 +37,23 @@ class Simulated:
     letters: list[Letter] = field(default_factory=list)
 
 
-def simulate(seed: int, happenings: int, users: int, per_second: float) -> Simulated:
-    """Some `happenings` of the stream, then quiet until every window has settled; read in polls of any size."""
+def simulate(seed: int, happenings: int, users: int, per_second: float, settle: bool = True) -> Simulated:
+    """Some `happenings` of the stream, read in polls of any size; with `settle` then quiet until no window is open."""
     draw = random.Random(seed)
     out = Simulated()
     logs = _logs(seed, happenings, users, per_second, out)
     engine = _Engine(logs, out)
     now = START
     end = START + happenings / per_second
-    while now < end + 30:
+    while now < end + (30 if settle else 0):
         now += draw.choice((0.01, 0.1, 0.5, 3.0))
         if now > end + 5:
             now += 2
         for partition in draw.sample(range(RULES.partitions), draw.randint(1, RULES.partitions)):
             engine.read(partition, now, draw.choice((3, 50, 10_000)))
-    for partition in range(RULES.partitions):
-        engine.read(partition, now, 1 << 30)
-    for partition in range(RULES.partitions):
-        engine.read(partition, now, 1)
+    for most in (1 << 30, 1) if settle else ():
+        for partition in range(RULES.partitions):
+            engine.read(partition, now, most)
     return out
 
 

@@ -44,6 +44,18 @@ def test_it_agrees_with_the_engine(seed: int) -> None:
     assert {"not_json", "event_too_late", "event_time_in_future"} <= {letter[2] for letter in found.letters}
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_it_agrees_where_the_run_ends_early(seed: int) -> None:
+    """Not every window has settled, and some events are ahead of the clock."""
+    found = simulate(20 + seed, 600, 30, per_second=60, settle=False)
+    wanted = judged(found)
+    assert [words for words in wanted.complaints if "too early" not in words] == []
+    assert wanted.complaints, "everything has settled"
+    out = Figures()
+    out.compare("transitions", wanted.transitions, found.transitions)
+    assert out.perfect, "\n".join(out.lines)
+
+
 def test_it_sees_what_is_wrong() -> None:
     found = simulate(7, 600, 20, per_second=50)
     wanted = judged(found)

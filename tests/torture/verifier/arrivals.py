@@ -58,17 +58,33 @@ class Arrival:
 
 @dataclass(slots=True)
 class Account:
-    """What was made of all messages. watermarks: of each shard at the end, µs."""
+    """What was made of all messages. watermarks, clocks: of each shard at the end, µs."""
 
     arrivals: list[Arrival] = field(default_factory=list)
     too_late: list[Event] = field(default_factory=list)
     repeated: int = 0
     late: int = 0
     watermarks: list[int] = field(default_factory=list)
+    clocks: list[int] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
-    def watermark_of(self, user_id: str) -> int:
-        return self.watermarks[shard_of(user_id, len(self.watermarks))]
+    def applied(self) -> list[Arrival]:
+        """Those that have taken effect: what is ahead of its shard's clock waits for it."""
+        return [each for each in self.arrivals if each.known_at <= self.clocks[self._shard(each.event.user_id)]]
+
+    def bounds(self) -> dict[str, int]:
+        """By user: what time does to him strictly before that has been done.
+
+        The watermark of his shard; or his last event, which first applies his own expiries before it.
+        """
+        out: dict[str, int] = {}
+        for each in self.applied():
+            user = each.event.user_id
+            out[user] = max(out.get(user, self.watermarks[self._shard(user)]), each.known_at)
+        return out
+
+    def _shard(self, user_id: str) -> int:
+        return shard_of(user_id, len(self.watermarks))
 
 
 def shard_of(user_id: str, shards: int) -> int:
@@ -99,6 +115,7 @@ def account(epochs: Sequence[Epoch], log: Mapping[int, Sequence[Event]], rules: 
         # New shards are saved as the step after the furthest of the old ones.
         number = max(numbers) + 1
     book.out.watermarks = [shard.watermark for shard in shards]
+    book.out.clocks = [shard.clock for shard in shards]
     return book.out
 
 

@@ -54,7 +54,7 @@ def expected(
 
     users = {arrival.event.user_id for arrival in made.arrivals}
     judge = Judge(decoder.columns, definitions_in(folder))
-    judge.load(made.arrivals, {user: made.watermark_of(user) for user in users})
+    judge.load(made.applied(), made.bounds())
     transitions = numbered(judge.flips())
     members_at = min(made.watermarks) - 1
     complaints, unsettled = list(made.complaints), _unsettled(made, members_at)

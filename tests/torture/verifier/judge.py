@@ -48,20 +48,20 @@ class Judge:
         self._db = connect()
         self._names = ", ".join(column.name for column in columns)
 
-    def load(self, arrivals: Iterable[Arrival], watermarks: Mapping[str, int]) -> None:
-        """watermarks: per user, that of its shard: nothing at or after it is applied yet."""
+    def load(self, arrivals: Iterable[Arrival], bounds: Mapping[str, int]) -> None:
+        """bounds: per user, µs: nothing that time does at or after it is applied yet."""
         arrivals = list(arrivals)
         table: dict[str, Any] = {
             "user_id": [a.event.user_id for a in arrivals], "idx": [a.index for a in arrivals],
             "known_at": [a.known_at for a in arrivals], "event_id": [a.event.event_id for a in arrivals],
-            "time_us": [a.event.time for a in arrivals], "watermark": [watermarks[a.event.user_id] for a in arrivals],
+            "time_us": [a.event.time for a in arrivals], "bound": [bounds[a.event.user_id] for a in arrivals],
         }  # fmt: skip
         for place, column in enumerate(self._columns):
             table[column.name] = pa.array([a.event.columns[place] for a in arrivals], _arrow(column.type))
         loaded = pa.table(table)
         self._db.register("loaded", loaded)
         self._db.execute(
-            f"CREATE TABLE log AS SELECT user_id, idx, known_at, watermark, event_id, time_us, "
+            f"CREATE TABLE log AS SELECT user_id, idx, known_at, bound, event_id, time_us, "
             f"make_timestamptz(time_us) AS event_time, {self._names} FROM loaded ORDER BY user_id, idx"
         )
         self._db.execute("CREATE TABLE known AS SELECT user_id, known_at AS t, max(idx) + 1 AS n FROM log GROUP BY ALL")
@@ -114,7 +114,7 @@ class Judge:
             CREATE OR REPLACE TEMP TABLE steps AS
             WITH expiries AS (
                 SELECT DISTINCT user_id, time_us + age AS t FROM log, (VALUES {ages}) AS ages(age)
-                WHERE time_us + age < watermark
+                WHERE time_us + age < bound
             ), quiet AS (SELECT * FROM expiries ANTI JOIN known USING (user_id, t)),
             every AS (
                 SELECT user_id, known_at AS t, idx + 1 AS n, true AS by_event FROM log
