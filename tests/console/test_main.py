@@ -88,7 +88,7 @@ def test_bad_settings_do_not_show_secrets(tmp_path: Path) -> None:
         (["migrate", "--database-url", "postgresql://a:s3cret@127.0.0.1:1/b"], "database b at 127.0.0.1:1"),
         (["dead-letter", "list", "--database-url", "postgresql://a:s3cret@127.0.0.1:1/b"], "b at 127.0.0.1:1"),
         (["send", "{}", "--timeout", "0.2", "--kafka", "127.0.0.1:1"], "Kafka at 127.0.0.1:1"),
-        (["send"], "give the event as JSON, or --file"),
+        (["send"], "give the JSON, or --file"),
         (["send", "[1]", "--now"], "--now needs a JSON object"),
         (["run", "--at", "2026-01-01T00:00:00Z"], "--at needs --until-end"),
         (["run", "--at", "2026-01-01", "--until-end"], "has no zone"),

@@ -14,7 +14,10 @@ from tests.torture.cluster import ROOT
 from tests.torture.plan import POINTS, Options, plan
 
 #: Half an hour, for machines that do much else; on one of two cores with nothing else to do it is some 90 s.
-pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.timeout(1800)]
+pytestmark = [
+    pytest.mark.kafka, pytest.mark.postgres, pytest.mark.timeout(1800),
+    pytest.mark.skipif("TIDEGATE_LONG" not in os.environ, reason="takes minutes; TIDEGATE_LONG=1 runs it"),
+]
 
 LAST = re.compile(
     r"^torture: seed (\d+), (\d+) kills, (\d+) transitions, (\d+) missing, (\d+) extra, (\d+) repeated\n\Z", re.M
