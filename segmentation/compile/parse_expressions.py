@@ -354,6 +354,8 @@ class Expressions(Cursor):
             self.unknown(node)
         elif self.word.name and isinstance(node.this, exp.Literal):  # numeric(10,2) '12.50'
             self.type(node)
+            if not node.this.is_string:
+                raise self.unexpected("a text in quotes")
             self.expression(node.this)
         else:
             self.expression(node.this)
