@@ -12,6 +12,7 @@ from segmentation.evaluate.shard import Shard
 from segmentation.evaluate.step import Step
 from segmentation.events.decode import Decoder
 from segmentation.events.rows import Poll
+from segmentation.shards import shard_of
 from storage.definitions_folder import read_definitions
 from tests.fix_kafka import consume_all
 from tests.flows.conftest import World
@@ -21,6 +22,17 @@ def members_by_events(world: World, at_us: int) -> set[tuple[str, str]]:
     """Membership at `at_us` by the events of the topic alone, in order of their time, as one partition."""
     shard, _ = _by_events(world, at_us)
     return {(shard.plan.names[number], user) for user, numbers in shard.members() for number in numbers}
+
+
+def settled_members(world: World) -> set[tuple[str, str]]:
+    """What an engine with the live clock that has ended must have stored: of each user, membership where his
+    shard's watermark stands, all before it applied. The shards of a stopped engine need not stand together."""
+    rows = world.query("SELECT shard, watermark FROM tidegate.shards ORDER BY shard")
+    found = set()
+    for shard, reached in rows:
+        members = members_by_events(world, reached - 1)
+        found |= {(segment, user) for segment, user in members if shard_of(user, len(rows)) == shard}
+    return found
 
 
 def log_by_events(world: World, at_us: int) -> list[tuple[Any, ...]]:

@@ -25,7 +25,7 @@ from storage.engine_state import Takeover
 from storage.writer import ShardWriter, Written
 from tests.fix_kafka import produce
 from tests.flows.conftest import Running, World, until
-from tests.flows.oracle import folded, members_by_events
+from tests.flows.oracle import folded, settled_members
 from tests.flows.test_flow import some_events
 from tests.grpc.proxy import Proxy
 
@@ -66,11 +66,11 @@ def test_the_memory_does_not_follow_what_waits(make_world: Make, spawn: Spawn, e
         until(lambda: (grow(), world.taken() == WAITING + 1_000)[1], "all counted", 180, alive=[process])
         print(f"grown by {stalled >> 20} MB while {WAITING:,} events waited, by {grown >> 20} MB when all were counted")
         assert stalled < STALLED_MB << 20 and grown < COUNTED_MB << 20
-        until(lambda: watermark(world) > end, "time goes on", alive=[process])
+        until(lambda: world.watermark() > end, "time goes on", alive=[process])
         process.terminate()
         said, _ = process.communicate(timeout=60)
         assert process.returncode == 0, said
-    assert folded(world.log()) == world.members() == members_by_events(world, watermark(world))
+    assert folded(world.log()) == world.members() == settled_members(world)
 
 
 def test_reads_without_messages_do_not_pile_up(
@@ -98,7 +98,7 @@ def test_reads_without_messages_do_not_pile_up(
         while seen != (seen := ticks):
             threading.Event().wait(0.5)
         assert ticks > 0, "there were some"
-    until(lambda: watermark(world) > stalled, "time goes on", alive=[engine])
+    until(lambda: world.watermark() > stalled, "time goes on", alive=[engine])
     engine.end()
 
 
@@ -127,10 +127,6 @@ def test_ticks_wait_for_the_slowest_shard() -> None:
     assert not pace.may_tick()
     pace.reached(1, {}, 8)
     assert [pace.may_tick() for _ in range(4)] == [True] * 3 + [False]
-
-
-def watermark(world: World) -> int:
-    return int(world.query("SELECT coalesce(min(watermark), 0) FROM tidegate.shards")[0][0])
 
 
 class Value:
@@ -181,8 +177,7 @@ def test_no_item_of_a_read_is_left_out_or_told_twice(
     until(lambda: world.taken() == 2_000, "taken", alive=[engine])
     engine.end()
     assert len(pieces) > 200
-    at = watermark(world)
-    assert folded(world.log()) == world.members() == members_by_events(world, at)
+    assert folded(world.log()) == world.members() == settled_members(world)
 
 
 class Counting:

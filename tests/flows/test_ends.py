@@ -22,7 +22,7 @@ from flows.run import Renewal
 from storage.commits import Fenced
 from tests.fix_kafka import produce
 from tests.flows.conftest import Running, World, ended, event, until
-from tests.flows.oracle import folded, members_by_events
+from tests.flows.oracle import folded, settled_members
 from tests.flows.test_flow import HOUR, some_events
 from tests.flows.traffic import grow
 from tests.grpc.proxy import Proxy
@@ -49,7 +49,7 @@ def test_told_to_end_while_the_database_is_away(
     until(lambda: world.taken() == 22_000, "all taken", alive=[run])
     until(lambda: world.watermark() > end, "the watermark is past the last event", alive=[run])
     ended(run)
-    assert folded(world.log()) == world.members() == members_by_events(world, world.watermark())
+    assert folded(world.log()) == world.members() == settled_members(world)
 
 
 def test_told_to_end_while_the_broker_is_away(make_world: Make, tidegate: Tidegate) -> None:

@@ -18,7 +18,7 @@ from storage import postgres
 from storage.settings import load
 from tests.fix_kafka import apache_kafka_node, produce
 from tests.flows.conftest import Running, World, event, until
-from tests.flows.oracle import folded, members_by_events
+from tests.flows.oracle import folded, settled_members
 from tests.flows.test_flow import some_events
 
 Make = Callable[..., World]
@@ -74,10 +74,9 @@ def test_lost_connections(make_world: Make, embedded_broker: str, start: Start) 
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
     until(lambda: world.taken() == 10_000, "all taken", alive=[engine])
-    until(lambda: world.query("SELECT min(watermark) FROM tidegate.shards")[0][0] > end, "time goes on", alive=[engine])
+    until(lambda: world.watermark() > end, "time goes on", alive=[engine])
     engine.end()
-    at = world.query("SELECT min(watermark) FROM tidegate.shards")[0][0]
-    assert folded(world.log()) == world.members() == members_by_events(world, at)
+    assert folded(world.log()) == world.members() == settled_members(world)
 
 
 @pytest.mark.kafka

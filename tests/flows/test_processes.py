@@ -11,7 +11,7 @@ import pytest
 from flows.clock import now_us
 from tests.fix_kafka import produce
 from tests.flows.conftest import World, until
-from tests.flows.oracle import folded, members_by_events
+from tests.flows.oracle import folded, settled_members
 from tests.flows.test_flow import some_events
 from tests.flows.traffic import Stream
 
@@ -45,7 +45,7 @@ def test_killed_in_mid_stream(make_world: Make, spawn: Spawn, broker: str, reque
     until(lambda: world.watermark() > end, "the watermark is past the last event", alive=[process])
     stop(process)
     assert folded(world.log()) == world.members()
-    assert world.members() == members_by_events(world, world.watermark())
+    assert world.members() == settled_members(world)
     assert world.query("SELECT count(*) FROM tidegate.users") == [(USERS,)]
 
 
@@ -90,7 +90,7 @@ def test_two_processes_are_as_one(make_world: Make, spawn: Spawn, embedded_broke
     assert processes[1].returncode == 75, other  # it was not told itself: its own service manager starts it again
     assert "panicked" not in said + other, said + other
     assert folded(world.log()) == world.members()
-    assert world.members() == members_by_events(world, world.watermark())
+    assert world.members() == settled_members(world)
 
 
 @pytest.mark.parametrize("number", [0, 1])
