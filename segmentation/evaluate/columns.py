@@ -10,7 +10,8 @@ from segmentation.compile import tree
 from segmentation.compile.plan import BY_TIME, Bag, Plan, Register, walk
 from segmentation.evaluate.environments import Frame
 from segmentation.evaluate.index import Index
-from segmentation.evaluate.vector import Vector, text_vector
+from segmentation.evaluate.vector import text_vector
+from segmentation.evaluate.vectors import Vector
 from segmentation.events.rows import Int64, Rows, TextColumn, ValueColumn
 from segmentation.state.archive import FoundRows, StoredRows
 from segmentation.state.chunks import Columns, Format

@@ -10,7 +10,8 @@ from segmentation.evaluate.environments import Frame
 from segmentation.evaluate.index import Index, Touched
 from segmentation.evaluate.registers import ordered_doubles
 from segmentation.evaluate.rows import CellRows, LinearRows, ValueRows
-from segmentation.evaluate.vector import Vector, bound, strings
+from segmentation.evaluate.vector import strings
+from segmentation.evaluate.vectors import Vector, bound
 from segmentation.events.rows import Int64
 from segmentation.state.dictionary import Dictionary
 from segmentation.state.log import Columns

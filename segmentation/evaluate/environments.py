@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmentation.compile import tree
-from segmentation.evaluate.vector import Vector
+from segmentation.evaluate.vectors import Vector
 from segmentation.types import BOOLEAN, Kind
 
 

@@ -19,7 +19,8 @@ from segmentation.evaluate.environments import Values
 from segmentation.evaluate.kernel import Flips, Settled
 from segmentation.evaluate.registers import SettledRegisters, doubles
 from segmentation.evaluate.steps import Steps
-from segmentation.evaluate.vector import Vector, evaluate
+from segmentation.evaluate.vector import evaluate
+from segmentation.evaluate.vectors import Vector
 from segmentation.events.rows import Bool, Int64
 from segmentation.state.arena import Arena
 from segmentation.state.dictionary import Dictionary

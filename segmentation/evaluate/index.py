@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from segmentation.compile import tree
 from segmentation.compile.plan import Cell, Plan, Term
 from segmentation.evaluate.environments import Frame
-from segmentation.evaluate.vector import Vector, evaluate
+from segmentation.evaluate.vector import evaluate
+from segmentation.evaluate.vectors import Vector
 from segmentation.events.rows import Int64, TextColumn
 from segmentation.state.dictionary import Dictionary
 from segmentation.state.order import stable_order

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from segmentation.evaluate.rows import ValueRows
 from segmentation.evaluate.steps import Steps
-from segmentation.evaluate.vector import bound
+from segmentation.evaluate.vectors import bound
 from segmentation.events.rows import Bool, Int64
 from segmentation.state.arena import SAFE, Arena
 from segmentation.state.dictionary import Translation

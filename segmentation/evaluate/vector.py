@@ -1,51 +1,26 @@
 """Expressions over columns: three-valued, exact, many rows at once.
 
-`evaluate` is the fast twin of `segmentation.reference_eval`. Exact numbers are integers with a
-power of ten (and, after a division, a positive denominator); where an intermediate result could
-leave int64 the vector turns into Python integers, so nothing ever wraps around.
+`evaluate` is the fast twin of `segmentation.reference_eval`; what it works on is in `vectors`.
 """
 
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from decimal import Decimal
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segmentation.compile import tree
+from segmentation.evaluate.vectors import Array, Vector, aligned, both, constant, plus, times, to_double
 from segmentation.state.dictionary import Dictionary
 from segmentation.text import like, simple_lower
-from segmentation.types import Kind, Type
+from segmentation.types import Kind
 
-Array = NDArray[Any]
-_SAFE = 2**62
 _INTEGERS = (Kind.BIGINT, Kind.NUMERIC, Kind.RATIO, Kind.TIMESTAMPTZ, Kind.INTERVAL)
 _OPS: dict[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq, "<>": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }
-
-
-@dataclass(slots=True)
-class Vector:
-    """n values (or 1, which stands for all): data, and where they are not NULL (None: everywhere).
-
-    kind tells how data is read: integers (int64, or Python ints in object arrays) times
-    10**-scale over `over`; float64; bool; text as codes into `texts`.
-    """
-
-    kind: Kind
-    data: Array
-    valid: NDArray[np.bool_] | None = None
-    scale: int = 0
-    over: Array | None = None
-    texts: Dictionary | None = None
-
-    def truth(self, n: int) -> NDArray[np.bool_]:
-        """Where a boolean vector IS TRUE, as bool[n]."""
-        held = self.data if self.valid is None else self.data & self.valid
-        return np.broadcast_to(held, n).astype(np.bool_, copy=False)
 
 
 class Environment(Protocol):
@@ -53,12 +28,6 @@ class Environment(Protocol):
 
     def column(self, column: tree.Column) -> Vector: ...
     def aggregate(self, aggregate: tree.Aggregate) -> Vector: ...
-
-
-def both(a: NDArray[np.bool_] | None, b: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
-    if a is None:
-        return b
-    return a if b is None else a & b
 
 
 def evaluate(node: tree.Expr, env: Environment) -> Vector:
@@ -97,68 +66,6 @@ def evaluate(node: tree.Expr, env: Environment) -> Vector:
     raise AssertionError(f"{type(node).__name__} is never evaluated over columns")
 
 
-def constant(value: tree.Value, type_: Type) -> Vector:
-    kind = type_.kind
-    if value is None:
-        return Vector(Kind.NULL, np.zeros(1, np.int64), np.zeros(1, np.bool_))
-    if isinstance(value, str):
-        return Vector(Kind.TEXT, np.zeros(1, np.int32), texts=Dictionary([value]))
-    if isinstance(value, bool):
-        return Vector(Kind.BOOLEAN, np.array([value]))
-    if isinstance(value, float):
-        return Vector(Kind.DOUBLE, np.array([value + 0.0]))
-    if isinstance(value, Decimal):
-        sign, digits, exponent = value.as_tuple()
-        assert isinstance(exponent, int)
-        number = int("".join(map(str, digits))) * (-1 if sign else 1) * 10 ** max(exponent, 0)
-        return Vector(Kind.NUMERIC, integers([number]), scale=max(-exponent, 0))
-    return Vector(kind, integers([value]))
-
-
-def integers(values: list[int]) -> Array:
-    """int64 where all fit with room to spare, Python integers otherwise."""
-    return np.array(values, np.int64 if all(-_SAFE < v < _SAFE for v in values) else object)
-
-
-def bound(data: Array) -> int:
-    """The largest absolute value."""
-    return max(abs(int(data.max())), abs(int(data.min()))) if data.size else 0
-
-
-def _times(a: Array, b: Array | int) -> Array:
-    limit = bound(a) * (abs(b) if isinstance(b, int) else bound(b))
-    if limit < _SAFE:
-        return np.multiply(a, b)
-    product: Array = np.multiply(a.astype(object), b if isinstance(b, int) else b.astype(object))
-    return product
-
-
-def _plus(a: Array, b: Array, sign: int = 1) -> Array:
-    if bound(a) + bound(b) < _SAFE:
-        return a + b if sign > 0 else a - b
-    a, b = a.astype(object), b.astype(object)
-    return a + b if sign > 0 else a - b
-
-
-def to_double(v: Vector) -> Vector:
-    """Exact numbers as the nearest double."""
-    if v.kind is Kind.DOUBLE or v.kind is Kind.NULL:
-        return Vector(Kind.DOUBLE, v.data.astype(np.float64), v.valid)
-    if v.over is None and v.data.dtype != object and v.scale <= 22 and bound(v.data) < 2**53:
-        return Vector(Kind.DOUBLE, v.data / 10.0**v.scale, v.valid)
-    over = np.broadcast_to(v.over if v.over is not None else np.ones(1, np.int64), v.data.shape)
-    exact = [int(n) / (int(d) * 10**v.scale) for n, d in zip(v.data.tolist(), over.tolist())]
-    return Vector(Kind.DOUBLE, np.array(exact), v.valid)
-
-
-def _aligned(a: Vector, b: Vector) -> tuple[Array, Array, int]:
-    """Both numerators at one scale."""
-    scale = max(a.scale, b.scale)
-    left = _times(a.data, 10 ** (scale - a.scale)) if a.scale < scale else a.data
-    right = _times(b.data, 10 ** (scale - b.scale)) if b.scale < scale else b.data
-    return left, right, scale
-
-
 def compare(op: str, a: Vector, b: Vector) -> Vector:
     valid = both(a.valid, b.valid)
     if Kind.NULL in (a.kind, b.kind):
@@ -169,11 +76,11 @@ def compare(op: str, a: Vector, b: Vector) -> Vector:
         return Vector(Kind.BOOLEAN, _OPS[op](a.data.astype(np.int8), b.data.astype(np.int8)), valid)
     if Kind.DOUBLE in (a.kind, b.kind):
         return Vector(Kind.BOOLEAN, _OPS[op](to_double(a).data, to_double(b).data), valid)
-    left, right, _ = _aligned(a, b)
+    left, right, _ = aligned(a, b)
     if b.over is not None:
-        left = _times(left, b.over)
+        left = times(left, b.over)
     if a.over is not None:
-        right = _times(right, a.over)
+        right = times(right, a.over)
     return Vector(Kind.BOOLEAN, _OPS[op](left, right).astype(np.bool_), valid)
 
 
@@ -215,25 +122,25 @@ def _arithmetic(op: str, a: Vector, b: Vector) -> Vector:
     kind = Kind.RATIO if op == "/" or a.over is not None or b.over is not None else _integer_kind(a.kind, b.kind, op)
     if op == "*":
         over = _product(a.over, b.over)
-        return Vector(kind, _times(a.data, b.data), valid, a.scale + b.scale, over)
+        return Vector(kind, times(a.data, b.data), valid, a.scale + b.scale, over)
     if op == "/":
         # (a / 10^s / p) / (b / 10^t / q)  =  a q 10^t / (b p 10^s); the sign moves to the numerator.
         zero = b.data == 0
         under = np.where(zero, 1, b.data)
-        top = _times(a.data, 10**b.scale)
-        top = top if b.over is None else _times(top, b.over)
-        bottom = under if a.over is None else _times(under, a.over)
-        bottom = _times(bottom, 10**a.scale)
+        top = times(a.data, 10**b.scale)
+        top = top if b.over is None else times(top, b.over)
+        bottom = under if a.over is None else times(under, a.over)
+        bottom = times(bottom, 10**a.scale)
         negative = bottom < 0
-        top = _times(top, np.where(negative, -1, 1))
-        bottom = _times(bottom, np.where(negative, -1, 1))
+        top = times(top, np.where(negative, -1, 1))
+        bottom = times(bottom, np.where(negative, -1, 1))
         return Vector(Kind.RATIO, top, both(valid, ~np.asarray(zero, np.bool_)), 0, bottom)
-    left, right, scale = _aligned(a, b)
+    left, right, scale = aligned(a, b)
     if b.over is not None:
-        left = _times(left, b.over)
+        left = times(left, b.over)
     if a.over is not None:
-        right = _times(right, a.over)
-    return Vector(kind, _plus(left, right, 1 if op == "+" else -1), valid, scale, _product(a.over, b.over))
+        right = times(right, a.over)
+    return Vector(kind, plus(left, right, 1 if op == "+" else -1), valid, scale, _product(a.over, b.over))
 
 
 def _integer_kind(a: Kind, b: Kind, op: str) -> Kind:
@@ -245,7 +152,7 @@ def _integer_kind(a: Kind, b: Kind, op: str) -> Kind:
 def _product(a: Array | None, b: Array | None) -> Array | None:
     if a is None or b is None:
         return b if a is None else a
-    return _times(a, b)
+    return times(a, b)
 
 
 def _double_arithmetic(op: str, a: Array, b: Array, valid: NDArray[np.bool_] | None) -> Vector:
@@ -284,7 +191,7 @@ def _coalesce(args: list[Vector]) -> Vector:
 
 def _at_scale(v: Vector, scale: int) -> Vector:
     """The scale of the result's type, whether or not a row of the batch needed the argument that has it."""
-    return v if v.scale == scale else replace(v, data=_times(v.data, 10 ** (scale - v.scale)), scale=scale)
+    return v if v.scale == scale else replace(v, data=times(v.data, 10 ** (scale - v.scale)), scale=scale)
 
 
 def _first_of(a: Vector, b: Vector, n: int) -> Vector:
@@ -292,7 +199,7 @@ def _first_of(a: Vector, b: Vector, n: int) -> Vector:
     valid = None if b.valid is None else use | b.valid
     if a.kind not in _INTEGERS:
         return Vector(a.kind, np.where(use, a.data, b.data), valid)
-    left, right, scale = _aligned(a, b)
+    left, right, scale = aligned(a, b)
     over = None
     if a.over is not None or b.over is not None:
         one = np.ones(1, np.int64)
