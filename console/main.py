@@ -19,6 +19,7 @@ COMMANDS = {
     "init": "Write a starting folder: schema.yml, one segment, tidegate.yml.",
     "validate": "Check definitions; every problem with file, line, column and remedy.",
     "evaluate": "Members of every segment from a file of events. No broker, no database.",
+    "test": "Run the segments' own tests: given these events, who is in, and when?",
     "migrate": "Create or update the tables in PostgreSQL.",
     "run": "The engine: events from Kafka in, membership and transitions out.",
     "serve": "The gRPC server that answers who is in which segment.",
