@@ -216,16 +216,18 @@ class Engine:
 
     def _cause(self, error: BaseException) -> BaseException:
         """A file that cannot be read may be gone because another engine took over and has cleaned up."""
-        if not isinstance(error, StorageError):
-            return error
+        return (self.shut_out() or error) if isinstance(error, StorageError) else error
+
+    def shut_out(self) -> Fenced | None:
+        """Whether another engine has taken a shard of this process's over, as far as the database can be asked."""
         try:
             found = progress_of(self.url)
         except TidegateError:
-            return error
+            return None
         for shard, mine in self.takeovers.items():
             if shard not in found or found[shard].token != mine.token:
                 return Fenced(f"Shard {shard} was taken over by another engine. This one stops.")
-        return error
+        return None
 
     def end(self, why: str) -> None:
         """The flow drains and ends, and is to be started again; if it does not end for another reason already."""

@@ -93,8 +93,7 @@ def _once(
     with _around(engine):
         _run(engine, addresses)
     over.set()
-    error = _error(engine)
-    alone = placement.processes == 1
+    error, alone = _error(engine), placement.processes == 1
     if error is not None and not (error.passing and engine.again and alone):
         raise error
     if ending.stop.is_set() or engine.again is None:
@@ -107,7 +106,13 @@ def _once(
 
 def _error(engine: Engine) -> TidegateError | None:
     error = engine.fatal
-    return error if error is None or isinstance(error, TidegateError) else unexpected(error)
+    if error is not None and not isinstance(error, TidegateError):
+        error = unexpected(error)
+    if engine.placement.processes > 1 and (error.passing if error is not None else engine.again is not None):
+        # Where all processes were replaced, one of them finds out, and the others only that it ended. Whoever
+        # starts again then would shut the new ones out.
+        return engine.shut_out() or error
+    return error
 
 
 def _connect(engine: Engine, ending: Ending) -> threading.Event:

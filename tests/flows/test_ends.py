@@ -17,8 +17,11 @@ from flows import signals
 from flows.clock import now_us
 from flows.embedded_broker import EmbeddedBroker
 from flows.engine import Engine
+from flows.errors import StartAgain
+from flows.placement import Placement
 from flows.progress import Progress
-from flows.run import Renewal
+from flows.run import Renewal, _error
+from segmentation.errors import TidegateError
 from storage.commits import Fenced
 from tests.fix_kafka import produce
 from tests.flows.conftest import Running, World, ended, event, until
@@ -96,6 +99,37 @@ def test_who_does_not_notice_that_another_is_lost(make_world: Make, tidegate: Ti
     ended(first)
     ended(back, code=75, number=None)
     assert folded(world.log()) == world.members()
+
+
+def test_processes_that_were_all_replaced(make_world: Make, tidegate: Tidegate, embedded_broker: str) -> None:
+    """One of them finds out when it writes. None asks to be started again: it would shut the new engine out."""
+    world = make_world(embedded_broker)
+    produce(world.bootstrap, world.topic, some_events(1_000, 100, now_us(), seed=1))
+    addresses = ";".join(f"127.0.0.1:{_free_port()}" for _ in range(2))
+    old = [tidegate(world.environment(), "-i", str(n), "-a", addresses) for n in range(2)]
+    until(lambda: world.taken() == 1_000, "taken", alive=old)
+    new = tidegate(world.environment())
+    for process in old:
+        assert "was taken over by another engine" in ended(process, code=2, number=None)
+    produce(world.bootstrap, world.topic, some_events(1_000, 100, now_us(), seed=2))
+    until(lambda: world.taken() == 2_000, "all taken", alive=[new])
+    ended(new)
+    assert folded(world.log()) == world.members() == settled_members(world)
+
+
+def test_who_only_hears_that_another_has_ended() -> None:
+    """Another engine has all the shards, but this process has not written since."""
+    fenced = Fenced("taken over")
+
+    def error(processes: int, fatal: Exception | None, again: str | None) -> Exception | None:
+        return _error(cast(Engine, SimpleNamespace(
+            fatal=fatal, again=again, placement=Placement(4, 1, 0, processes), shut_out=lambda: fenced,
+        )))  # fmt: skip
+
+    lost, serious = StartAgain("the flow broke off"), TidegateError("wrong definitions")
+    assert error(2, lost, None) is fenced and error(2, None, "another process ends") is fenced
+    assert error(1, lost, None) is lost and error(1, None, "more partitions") is None
+    assert error(2, serious, None) is serious and error(2, None, None) is None
 
 
 def test_tokens_of_a_cluster() -> None:
