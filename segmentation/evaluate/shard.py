@@ -16,13 +16,14 @@ from segmentation.evaluate.ahead import split
 from segmentation.evaluate.arrivals import known_at, repeats
 from segmentation.evaluate.columns import Columnar
 from segmentation.evaluate.deltas import Deltas
+from segmentation.evaluate.due import Progress, due_changes
 from segmentation.evaluate.environments import Frame
-from segmentation.evaluate.erasure import Erasures, begin_anew, drop_texts, numbered, taken_again
-from segmentation.evaluate.index import ARRIVAL, FIRST_OFFSET, LATE, Index, Touched
+from segmentation.evaluate.erasure import Erasures, begin_anew, drop_texts, numbered
+from segmentation.evaluate.index import ARRIVAL, LATE, Index, Touched
 from segmentation.evaluate.network import Network
 from segmentation.evaluate.step import Part, Standing, Step, Transitions
 from segmentation.evaluate.steps import Steps, steps_of
-from segmentation.events.rows import PROFILES, Bool, Int32, Int64, Poll, Profiles, Rows
+from segmentation.events.rows import PROFILES, Bool, Int64, Poll, Profiles, Rows
 from segmentation.state.archive import Archive
 from segmentation.state.chunks import Chunks, Columns
 from segmentation.state.dump import pack, unpack
@@ -223,7 +224,8 @@ class Shard:
         user = events["user"].astype(np.int64)
         fresh = self._applied[user] == NEVER
         np.maximum.at(self._reached, user, events["known"])
-        changes, phase, change_at = self._due_changes(watermark, events)
+        progress = Progress(watermark, self._applied_to, self._applied, self._reached, self._anew)
+        changes, phase, change_at = due_changes(self._log, self._index.offsets, progress, events)
         self._applied[user] = self._reached[user]
         self._reached[user] = NEVER
         self._applied_to = max(self._applied_to, watermark)
@@ -237,36 +239,6 @@ class Shard:
         new = self._first_steps(user, fresh, steps, step)
         flips = self._network.apply(self._deltas.of(*touched, rows, step_of), new, steps)
         step.transitions = self._transitions(flips, steps)
-
-    def _due_changes(self, watermark: int, events: Columns) -> tuple[Columns, Int64, Int64]:
-        """Logged rows whose age reaches an offset: for every user below the watermark, for the users
-        of these events up to the last of them. Returns the rows, their phase, and the instants."""
-        last = max(watermark, int(events["known"].max()) + 1) if len(events["known"]) else watermark
-        parts, phases, instants = [], [], []
-        for number, offset in enumerate(self._index.offsets):
-            passed = taken_again(events, offset, self._applied_to) if self._anew else ()
-            for rows in (*self._rows_due(offset, watermark, last, events["user"]), *passed):
-                at = rows["time"] + offset
-                user = rows["user"]
-                due = (at > rows["known"]) & (at > self._applied[user])
-                due &= (at < watermark) | (at <= self._reached[user])
-                if due.any():
-                    parts.append({name: column[due] for name, column in rows.items()})
-                    instants.append(at[due])
-                    phases.append(np.full(len(instants[-1]), FIRST_OFFSET + number))
-        none = np.zeros(0, np.int64)
-        return self._log.joined(parts), np.concatenate([none, *phases]), np.concatenate([none, *instants])
-
-    def _rows_due(self, offset: int, watermark: int, last: int, users: Int32) -> Iterator[Columns]:
-        """Logged rows whose age reaches `offset` between what was applied and `last`: all of them up to
-        the watermark; beyond it those of `users` are enough, which tells where a partition lags far behind."""
-        reached = max(self._applied_to, watermark)
-        first, middle = max(self._applied_to - offset, NEVER), max(reached - offset, NEVER)
-        if not self._log.is_long(middle, last - offset):
-            yield from self._log.between(first, last - offset)
-            return
-        yield from self._log.between(first, middle)
-        yield from self._log.of_users(np.unique(users).astype(np.int64), middle, last - offset)
 
     def _touched(self, rows: Columns, phase: Int64, m: int) -> tuple[Touched, Frame]:
         """The (row, term) pairs that count; the first m rows are changes, the others arrivals."""
