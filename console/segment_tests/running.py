@@ -28,12 +28,12 @@ def differences(case: Case, plan: Plan, names: Names) -> list[Difference]:
     """In order of lines; none: the test passes."""
     log = evaluate(plan, case.rows, case.until, True).log
     assert log is not None
-    history = _History(log, names)
+    history = History(log, names)
     found = [one for members in case.members for one in _members(members, history)]
     return sorted(found + [one for changes in case.changes for one in _changes(changes, history)])
 
 
-class _History:
+class History:
     """A log as states of users over time, for segments and for definitions with bands."""
 
     def __init__(self, log: Log, names: Names) -> None:
@@ -68,7 +68,7 @@ class _History:
         return found
 
 
-def _members(expected: Members, history: _History) -> list[Difference]:
+def _members(expected: Members, history: History) -> list[Difference]:
     got = history.states(expected.segment, expected.at)
     return [
         Difference(expected.line, expected.segment, expected.at, user, False, want, have)
@@ -77,7 +77,7 @@ def _members(expected: Members, history: _History) -> list[Difference]:
     ]
 
 
-def _changes(expected: Changes, history: _History) -> list[Difference]:
+def _changes(expected: Changes, history: History) -> list[Difference]:
     got = history.changes(expected.segment)
     return [
         Difference(_line(expected, user, at), expected.segment, at, user, True, want, have)
