@@ -21,6 +21,7 @@ from segmentation.types import NEVER
 from storage import postgres
 from storage.commits import CheckpointRecord, StoredSegment
 from storage.postgres import Connection
+from storage.silent import locked
 
 
 class DefinitionsChanged(TidegateError):
@@ -152,7 +153,7 @@ def prepare(url: str, record: EngineRecord, definitions: Sequence[Definition]) -
 
 def lock(connection: Connection) -> None:
     """One at a time may change engine, definitions and shards; held until the transaction ends."""
-    connection.execute("LOCK TABLE tidegate.engine IN SHARE ROW EXCLUSIVE MODE")
+    locked(connection, "LOCK TABLE tidegate.engine IN SHARE ROW EXCLUSIVE MODE")
 
 
 def store_engine(connection: Connection, record: EngineRecord) -> None:
@@ -239,7 +240,7 @@ def take_over(url: str, shards: Iterable[int], of: int | None = None) -> dict[in
 
     of: how many shards there must be in all, else ShardsChanged: their number may have become another
     one since `prepare`. Waits for a commit that is under way; DatabaseError if that takes longer than
-    half a minute.
+    half a minute; ends the session of a writer that stands still in one.
     """
     where, wanted = postgres.address(url), sorted(shards)
     with (
@@ -247,9 +248,8 @@ def take_over(url: str, shards: Iterable[int], of: int | None = None) -> dict[in
         postgres.foreign_errors(where),
         connection.transaction(),
     ):
-        connection.execute("SET LOCAL lock_timeout = '30s'")
         # Locked before the number is read, so that it cannot change in between.
-        connection.execute("SELECT FROM tidegate.shards WHERE shard = ANY(%s) ORDER BY shard FOR UPDATE", [wanted])
+        locked(connection, "SELECT FROM tidegate.shards WHERE shard = ANY(%s) ORDER BY shard FOR UPDATE", [wanted])
         if of is not None:
             row = connection.execute("SELECT shards FROM tidegate.engine").fetchone()
             if row is not None and row[0] != of:

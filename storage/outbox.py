@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from storage import arrays, postgres
 from storage.messages import DEAD_LETTER, ERASED, TRANSITION, unpack_headers
 from storage.postgres import Connection, DatabaseLost
+from storage.silent import end_silent_relay
 
 __all__ = ["DEAD_LETTER", "ERASED", "TRANSITION", "Batch", "Message", "Outbox"]
 
@@ -130,6 +131,8 @@ class Outbox:
                 if self._mine:
                     self._connection.execute(_SESSION)
                     self._connection.execute("INSERT INTO tidegate.relay DEFAULT VALUES ON CONFLICT DO NOTHING")
+                else:
+                    end_silent_relay(self._connection, _LOCK)
         return self._mine
 
     def release(self) -> None:

@@ -29,6 +29,7 @@ from storage.commits import CheckpointRecord, StoredSegment
 from storage.engine_state import EngineRecord
 from storage.placing import place_users
 from storage.postgres import Connection
+from storage.silent import locked
 
 _CHUNK = 10_000
 
@@ -124,8 +125,8 @@ class Rebuild:
             connection = stack.enter_context(closing(postgres.connect(self._url, application="tidegate rebuild")))
             stack.enter_context(connection.transaction())
             self._connection = connection
-            connection.execute("SET LOCAL lock_timeout = '30s'")
             engine_state.lock(connection)
+            locked(connection, "SELECT FROM tidegate.shards ORDER BY shard FOR UPDATE")
             stored = engine_state.read_engine(connection)
             engine_state.store_engine(connection, self._record)
             if stored is not None and stored.shards != self._record.shards:

@@ -19,6 +19,7 @@ from storage.engine_state import lock, read_engine
 from storage.migrate import check_migrated
 from storage.placing import place_users, users_of_shards
 from storage.postgres import Connection
+from storage.silent import locked
 
 _SHARDS = """
     INSERT INTO tidegate.shards (shard, token, step, position, watermark, offsets, checkpoint)
@@ -76,7 +77,6 @@ def store(
         postgres.foreign_errors(where),
         connection.transaction(),
     ):
-        connection.execute("SET LOCAL lock_timeout = '30s'")
         lock(connection)
         position = _check(connection, before, where)
         connection.execute("DELETE FROM tidegate.steps")
@@ -95,9 +95,7 @@ def store(
 
 def _check(connection: Connection, before: Mapping[int, tuple[int, int]], where: str) -> int:
     """Nobody has written since; returns the greatest position."""
-    rows = connection.execute(
-        "SELECT shard, token, step, position FROM tidegate.shards ORDER BY shard FOR UPDATE"
-    ).fetchall()
+    rows = locked(connection, "SELECT shard, token, step, position FROM tidegate.shards ORDER BY shard FOR UPDATE")
     if {shard: (token, step) for shard, token, step, _ in rows} != before:
         raise Fenced(
             f"An engine was started on {where} while its shards were dealt out again. They are as they were. "
