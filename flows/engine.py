@@ -94,6 +94,11 @@ class Engine:
         return self.settings.clock == "live"
 
     @property
+    def user_path(self) -> tuple[str, ...]:
+        """Where in an event its user's id is."""
+        return self.decoder.schema.events["user_id"].path
+
+    @property
     def partitions(self) -> int:
         """Of the topic of events."""
         return events_of(self.starts)

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from flows import kafka
 from flows.engine import Engine
-from flows.steps import headers_of
+from flows.steps import headers_of, stamp_of
 from segmentation.events.rejects import Reason
 from storage.commits import DeadLetter
 
@@ -47,8 +47,9 @@ def late_letters(engine: Engine, found: Sequence[tuple[int, int, str]]) -> list[
                 message = messages.get(offset)
                 key, value = (None, None) if message is None else (message.key(), message.value())
                 headers = [] if message is None else headers_of(message)
+                stamp = None if message is None else stamp_of(message)
                 reason, whose = str(Reason.EVENT_TOO_LATE), offsets[offset]
-                letters.append(DeadLetter(topic, partition, offset, key, value, headers, reason, detail, whose))
+                letters.append(DeadLetter(topic, partition, offset, key, value, headers, reason, detail, whose, stamp))
     finally:
         client.close()
     return letters

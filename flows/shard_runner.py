@@ -31,8 +31,6 @@ STEP_MESSAGES, STEP_BYTES = 50_000, 32 << 20
 QUIET_US = 1_000_000
 #: A shard without new events is saved this many times more rarely.
 IDLE_CHECKPOINTS = 10
-#: Saves after an erasure that come as often as those of a busy shard.
-ERASED_SAVES = 3
 
 
 class ShardLike(Protocol):
@@ -41,6 +39,8 @@ class ShardLike(Protocol):
 
     @property
     def partitions(self) -> Collection[int]: ...
+    @property
+    def erasing(self) -> bool: ...
     def run(self, polls: Sequence[Poll]) -> Step: ...
     def finish(self, at: int) -> Step: ...
     def add_partitions(self, count: int, profiles: int = 0) -> None: ...
@@ -87,7 +87,8 @@ class ShardRunner:
     _saved_step: int = -1
     _changed: bool = False
     _save_next: bool = False
-    _saves_soon: int = 0
+    _looked_us: int = 0
+    _erasing: bool = False  # files below storage_url may hold what was erased
     _committed_us: int = 0
     _checkpoint_us: int = 0
     _ended: bool = False
@@ -102,6 +103,8 @@ class ShardRunner:
             self._saved, self._saved_step = set(self._positions), found.checkpoint.step
         parts = [part for step in found.steps for part in step.parts]
         self._catch_up = CatchUp(self.shard, parts, self._positions) if parts else None
+        # What the process before had erased, but not in its files yet, or had not deleted.
+        self._erasing = self.number > 0
         self._committed_us = self.started_us
         if self._catch_up is None:
             self._caught_up()
@@ -133,8 +136,13 @@ class ShardRunner:
         return work or self.tick(now_us)
 
     def tick(self, now_us: int) -> list[Work]:
-        """Commits what changed nothing if it has waited long enough."""
-        if not self._quiet or self._catch_up is not None:
+        """Commits what changed nothing if it has waited long enough; saves in time what was erased."""
+        if self._catch_up is not None:
+            return []
+        if self._erasing and self._is_save_due((), now_us):
+            return [self._work(None, [], [], now_us)]
+        self._looked_us = now_us
+        if not self._quiet:
             return []
         if now_us - self._committed_us < QUIET_US and self._quiet_messages < self.rules.quiet_messages:
             return []
@@ -142,7 +150,10 @@ class ShardRunner:
 
     def due_us(self) -> int | None:
         """When `tick` will have something to do."""
-        return self._committed_us + QUIET_US if self._quiet else None
+        due = [self._committed_us + QUIET_US] if self._quiet else []
+        if self._erasing:
+            due.append(max(self._checkpoint_us, self._looked_us + QUIET_US))
+        return min(due) if due and self._catch_up is None else None
 
     def finish(self, at: int, now_us: int) -> list[Work]:
         """The end of a finite input: windows are expired up to `at` (µs)."""
@@ -162,7 +173,7 @@ class ShardRunner:
         if self._ended or self.catching_up or (self.number == 0 and not self._quiet):
             return []
         self._ended = True
-        if not self._quiet and self.number == self._saved_step:
+        if not self._quiet and self.number == self._saved_step and not self._erasing:
             return []
         return [self._work(None, [], [], now_us, save=True)]
 
@@ -203,7 +214,7 @@ class ShardRunner:
         rows = sum(len(poll.rows) for poll in polls if poll.rows is not None)
         began = time.perf_counter()
         step = self.shard.run(polls)
-        rejects = _rejects(items, step)
+        rejects = [letter for item in items for letter in item.rejects]
         if rows:
             metrics.evaluation_seconds.observe(time.perf_counter() - began)
             metrics.batch_rows.observe(rows)
@@ -236,9 +247,7 @@ class ShardRunner:
         self.rules.handed(self.number_of_shard, {part.partition: part.next_offset for part in parts})
         self._committed_us = now_us
         self._changed = self._changed or step is not None
-        if step is not None and step.erased:
-            # At once, so that no saved state holds them; and again soon, when their events are out of the files.
-            self._save_next, self._saves_soon = True, ERASED_SAVES
+        self._erasing = self._erasing or (step is not None and bool(step.erased))
         save = save or self._is_save_due(parts, now_us)
         commit = Commit(
             self.number_of_shard,
@@ -264,8 +273,8 @@ class ShardRunner:
             self._last_save = work
             self._saved, self._saved_step = set(self._positions), self.number
             self._save_next = False
-            self._changed = self._saves_soon > 0
-            self._saves_soon = max(0, self._saves_soon - 1)
+            # Of files that are still being written again, the old ones go with the next saved state.
+            self._changed = self._erasing = self.shard.erasing
             self._checkpoint_us = now_us + self.rules.checkpoint_every_us
         return work
 
@@ -278,21 +287,8 @@ class ShardRunner:
         # tell later whether the topic still reaches back to them.
         if self._save_next or any(part.partition not in self._saved for part in parts):
             return True
-        wait = 0 if self._changed else self.rules.checkpoint_every_us * (IDLE_CHECKPOINTS - 1)
+        wait = 0 if self._changed or self._erasing else self.rules.checkpoint_every_us * (IDLE_CHECKPOINTS - 1)
         return now_us >= self._checkpoint_us + wait
-
-
-def _rejects(items: Sequence[ShardPoll], step: Step) -> list[DeadLetter]:
-    """What the reads refused, but for what came before its user's erasure."""
-    erased = {user_id for user_id, _ in step.erased}
-    found: list[DeadLetter] = []
-    for item in items:
-        profiles = item.poll.profiles if item.poll is not None else None
-        if profiles is not None and erased:
-            gone = erased.intersection(profiles.user_ids)
-            found = [letter for letter in found if gone.isdisjoint(letter.users)]
-        found += item.rejects
-    return found
 
 
 def _portions(items: Sequence[ShardPoll]) -> Iterator[list[ShardPoll]]:

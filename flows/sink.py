@@ -71,7 +71,9 @@ class Writer:
         self._writing_since: float | None = None
         shards = engine.placement.shards_of_worker(worker)
         tokens = {shard: found.token for shard, found in engine.takeovers.items() if shard in shards}
-        self._database = ShardWriter(engine.url, tokens, engine.segments, stop=self._give_up)
+        self._database = ShardWriter(
+            engine.url, tokens, engine.segments, stop=self._give_up, user_field=engine.user_path[-1]
+        )
         self._thread = threading.Thread(target=self._run, name=f"writer-{worker}", daemon=True)
         self._thread.start()
 

@@ -11,11 +11,10 @@ from flows.items import Control, DecodedPoll, RawPoll, ShardPoll
 from flows.partitions import topic_of
 from flows.shard_keys import shard_keys, worker_key
 from segmentation.events.origin import Origin, generated_id
-from segmentation.events.paths import text_at
-from segmentation.events.profiles import user_of_key
 from segmentation.events.rejects import Reject
 from segmentation.events.rows import PROFILES, Poll
 from segmentation.events.split import split, split_profiles
+from segmentation.events.whose import user_of_value
 from segmentation.shards import shard_of
 from segmentation.types import NEVER
 from storage.commits import DeadLetter
@@ -97,18 +96,26 @@ def _ids(topic: str, item: RawPoll) -> list[str] | None:
 
 def _letters(engine: Engine, item: RawPoll, rejects: Sequence[Reject]) -> list[DeadLetter]:
     topic = topic_of(engine.settings, item.partition)
-    path = engine.decoder.schema.events["user_id"].path
+    # Of a profile the key is the user id; a field of this name, which must say the same, may say another one.
+    path = engine.user_path if item.partition < PROFILES else ("user_id",)
     letters = []
     for reject in rejects:
         message = item.messages[reject.index]
         partition, offset, key, value = message.partition(), message.offset(), message.key(), message.value()
         assert partition is not None and offset is not None
-        user_id = text_at(value, path) if item.partition < PROFILES else user_of_key(key)
-        headers = headers_of(message)
         letters.append(
-            DeadLetter(topic, partition, offset, key, value, headers, str(reject.reason), reject.detail, user_id)
-        )
+            DeadLetter(
+                topic, partition, offset, key, value, headers_of(message), str(reject.reason), reject.detail,
+                user_of_value(value, path), stamp_of(message),
+            )
+        )  # fmt: skip
     return letters
+
+
+def stamp_of(message: Message) -> int | None:
+    """Kafka's timestamp, µs."""
+    millis = message.timestamp()[1]
+    return millis * 1_000 if millis >= 0 else None
 
 
 def headers_of(message: Message) -> list[tuple[str, bytes | None]]:

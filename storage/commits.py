@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from segmentation.errors import TidegateError
 from segmentation.evaluate.step import Part, Step, Transitions
-from segmentation.events.profiles import user_of_key
+from segmentation.events.whose import user_of_key
 
 
 class Fenced(TidegateError):
@@ -48,7 +48,7 @@ class CheckpointRecord:
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A refused message with its origin. `topic`, `partition`, `offset` identify it; stored once. user_id: whose it
-    is by what its value says, where that can be read."""
+    is by what its value says, where that can be read (segmentation.events.whose); stamp: its Kafka timestamp, µs."""
 
     topic: str
     partition: int
@@ -59,6 +59,7 @@ class DeadLetter:
     reason: str
     detail: str
     user_id: str | None = None
+    stamp: int | None = None
 
     @property
     def users(self) -> list[str]:

@@ -1,15 +1,16 @@
 """What a commit deletes of erased users, in the same transaction: membership, log, messages not sent yet and
 refused messages. Whoever reads the transitions hears of it by a message with the user's key and no value.
 
-A refused message is the user's by its record key, or because its value says `"user_id": "<id>"`; one
-without a key also if it holds the id in quotes anywhere.
+A refused message is the user's by its record key, or by what its value said when it was refused
+(segmentation.events.whose). Where that said nothing it is also theirs if it holds their id right after the
+name of the field; without a key, wherever the id stands in quotes. One that Kafka has stamped after the
+erasure is not of the user that was erased; one that is stored later, but stamped before it, is not stored:
+so it does not matter which of two shards comes first. They take turns by `take_turns`.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-
-import numpy as np
 
 from segmentation.evaluate.erasure import digest_of
 from storage import arrays, postgres
@@ -30,20 +31,38 @@ _BY_ID = (
     "DELETE FROM tidegate.transitions t USING unnest(%s::text[]) AS f(user_id) WHERE t.user_id = f.user_id",
     "DELETE FROM tidegate.users u USING unnest(%s::text[]) AS f(user_id) WHERE u.user_id = f.user_id",
 )
-#: %s: keys, and as JSON writes the ids. The new version of an id that is erased again has its own message.
-_THEIRS = """
-    key = f.id OR position('"user_id":'::bytea || f.quoted IN value) > 0
-    OR position('"user_id": '::bytea || f.quoted IN value) > 0 OR (key IS NULL AND position(f.quoted IN value) > 0)
-"""
-_BY_KEY = (
-    f"""
-    DELETE FROM tidegate.dead_letters d USING unnest(%s::bytea[], %s::bytea[]) AS f(id, quoted) WHERE {_THEIRS}
-    """,
-    f"""
-    DELETE FROM tidegate.outbox o USING unnest(%s::bytea[], %s::bytea[]) AS f(id, quoted)
-    WHERE kind <> 'erased' AND (kind = 'transition' AND key = f.id OR kind = 'dead_letter' AND ({_THEIRS}))
-    """,
+#: Of the rows r: for each of their erased users f(id, until, key). The new version of an id that is erased again has
+#: its own message.
+_THEIRS = "FROM unnest(%s::text[], %s::bigint[], %s::bytea[]) AS f(id, until, key)"
+_BEFORE = "(r.stamp IS NULL OR r.stamp <= f.until)"
+_LETTERS = (
+    f"DELETE FROM tidegate.dead_letters r USING (SELECT * {_THEIRS}) f "
+    f"WHERE substring(r.key FROM 1 FOR 513) = f.key AND {_BEFORE}",
+    f"DELETE FROM tidegate.dead_letters r USING (SELECT * {_THEIRS}) f WHERE r.user_id = f.id AND {_BEFORE}",
 )
+#: The outbox has no index by user: it is short, and all of it is read where it is not.
+_SCANNING = "SET LOCAL enable_hashjoin = on"
+_AS_BEFORE = "SET LOCAL enable_hashjoin = off"
+_OUTBOX = (
+    f"DELETE FROM tidegate.outbox r USING (SELECT * {_THEIRS}) f "
+    f"WHERE r.kind <> 'erased' AND r.key = f.key AND {_BEFORE}",
+    f"DELETE FROM tidegate.outbox r USING (SELECT * {_THEIRS}) f "
+    f"WHERE r.kind = 'dead_letter' AND r.user_id = f.id AND {_BEFORE}",
+)
+#: Of messages whose value says nobody: f(until, id as JSON writes it, and that after the field's name).
+_MENTIONED = """
+    USING unnest(%s::bigint[], %s::bytea[], %s::bytea[]) AS f(until, quoted, said)
+    WHERE r.user_id IS NULL AND (r.stamp IS NULL OR r.stamp <= f.until)
+    AND (position(f.said IN r.value) > 0 OR (r.key IS NULL AND position(f.quoted IN r.value) > 0))
+"""
+_NOBODYS = (
+    f"DELETE FROM tidegate.dead_letters r {_MENTIONED}",
+    f"DELETE FROM tidegate.outbox r {_MENTIONED} AND r.kind = 'dead_letter'",
+)
+_TURNS = {
+    True: b"SELECT pg_advisory_xact_lock(7316009274101)",
+    False: b"SELECT pg_advisory_xact_lock_shared(7316009274101)",
+}
 _TELL = """
     INSERT INTO tidegate.outbox (shard, kind, key)
     SELECT shard, 'erased', key FROM unnest(%s::int[], %s::bytea[]) AS f(shard, key)
@@ -64,27 +83,43 @@ def groups(commits: Sequence[Commit]) -> list[list[Commit]]:
     return out
 
 
-def erase(connection: Connection, commit: Commit) -> None:
-    """Before the commit's own rows are written: those may be of a new user under the same id."""
+def take_turns(connection: Connection, commits: Sequence[Commit]) -> None:
+    """Before anything else of a transaction: it erases alone, while no other stores refused messages."""
+    erases = any(commit.erased for commit in commits)
+    if erases or any(commit.dead_letters for commit in commits):
+        connection.execute(_TURNS[erases])
+
+
+def erase(connection: Connection, commit: Commit, field: str = "user_id") -> None:
+    """Before the commit's own rows are written: those may be of a new user under the same id. field: the name
+    under which events have the user's id."""
     if not commit.erased:
         return
-    ids = [user_id for user_id, _ in commit.erased]
+    until: dict[str, int] = {}
+    for user_id, at in commit.erased:
+        until[user_id] = max(at, until.get(user_id, at))
+    ids, times = list(until), list(until.values())
     texts, keys = arrays.texts(ids), arrays.byte_strings([user_id.encode() for user_id in ids])
-    written = [(user_id.encode(), quoted) for user_id in ids for quoted in quoted_ids(user_id)]
-    spelled = [arrays.byte_strings([key for key, _ in written]), arrays.byte_strings([form for _, form in written])]
     shards = arrays.integers([commit.shard] * len(ids))
     connection.execute(_MEMBERS, [texts, shards])
     for statement in _BY_ID:
         connection.execute(statement.encode(), [texts])
-    for statement in _BY_KEY:
-        connection.execute(statement.encode(), spelled)
+    for statement in (*_LETTERS, _SCANNING, *_OUTBOX, _AS_BEFORE):
+        parameters = [texts, arrays.bigints(times), keys] if "%s" in statement else None
+        connection.execute(statement.encode(), parameters)
+    spelled = [
+        (at, quoted, json.dumps(field).encode() + colon + quoted)
+        for user_id, at in until.items() for quoted in quoted_ids(user_id) for colon in (b":", b": ")
+    ]  # fmt: skip
+    for statement in _NOBODYS:
+        connection.execute(
+            statement.encode(),
+            [arrays.bigints([at for at, _, _ in spelled]), arrays.byte_strings([quoted for _, quoted, _ in spelled]),
+             arrays.byte_strings([said for _, _, said in spelled])],
+        )
     connection.execute(_TELL, [shards, keys])
-    until: dict[bytes, int] = {}
-    for user_id, at in commit.erased:
-        digest = digest_of(user_id)
-        until[digest] = max(at, until.get(digest, at))
     connection.execute(
-        _REMEMBER, [arrays.byte_strings(list(until)), arrays.bigints(np.array(list(until.values()), np.int64))]
+        _REMEMBER, [arrays.byte_strings([digest_of(user_id) for user_id in ids]), arrays.bigints(times)]
     )
 
 

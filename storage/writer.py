@@ -12,7 +12,7 @@ temporary table and a merge from there, for one table: 20 rows 0.5 ms instead of
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -21,8 +21,8 @@ import psycopg
 from numpy.typing import NDArray
 from psycopg import errors
 
-from storage import arrays, erasing, messages, postgres, rows
-from storage.commits import CheckpointRecord, Commit, DeadLetter, Disagreement, Fenced, StepGap, StoredSegment
+from storage import arrays, erasing, letters, postgres, rows
+from storage.commits import CheckpointRecord, Commit, Disagreement, Fenced, StepGap, StoredSegment
 from storage.postgres import Connection
 
 log = logging.getLogger(__name__)
@@ -78,19 +78,6 @@ OUTBOX = """
     FROM unnest(%s::int[], %s::bytea[], %s::bytea[]) WITH ORDINALITY AS f(shard, key, value, place)
     ORDER BY place
 """
-DEAD_LETTERS = """
-    INSERT INTO tidegate.dead_letters (topic, partition, "offset", key, value, headers, reason, detail)
-    SELECT topic, partition, "offset", key, value, headers::jsonb, reason, detail
-    FROM unnest(%s::text[], %s::int[], %s::bigint[], %s::bytea[], %s::bytea[], %s::text[], %s::text[], %s::text[])
-        AS f(topic, partition, "offset", key, value, headers, reason, detail)
-    ON CONFLICT DO NOTHING
-    RETURNING topic, partition, "offset"
-"""
-DEAD_LETTER_OUTBOX = """
-    INSERT INTO tidegate.outbox (shard, kind, key, value, headers)
-    SELECT shard, 'dead_letter', key, value, headers::jsonb
-    FROM unnest(%s::int[], %s::bytea[], %s::bytea[], %s::text[]) AS f(shard, key, value, headers)
-"""
 STEPS = "INSERT INTO tidegate.steps (shard, number, parts) SELECT * FROM unnest(%s::int[], %s::bigint[], %s::json[])"
 FORGET = """
     DELETE FROM tidegate.steps s USING unnest(%s::int[], %s::bigint[]) AS f(shard, number)
@@ -105,9 +92,6 @@ SHARDS = """
     WHERE s.shard = f.shard
 """
 
-
-#: Values of dead letters in one statement.
-LETTER_BYTES = 4 << 20
 
 _MUST_BE_NEW = ("members_pkey", "transitions_pkey")
 
@@ -127,7 +111,7 @@ class ShardWriter:
 
     `tokens` and `segments` are what `engine_state.take_over` and `engine_state.prepare` gave.
     A database that is away is waited for, `retry_seconds` at most (None: for as long as it takes);
-    `stop` ends the waiting.
+    `stop` ends the waiting. user_field: the name under which events have their user's id.
     """
 
     def __init__(
@@ -138,10 +122,12 @@ class ShardWriter:
         *,
         stop: threading.Event | None = None,
         retry_seconds: float | None = None,
+        user_field: str = "user_id",
     ) -> None:
         self._url, self._where = url, postgres.address(url)
         self._tokens, self._segments = dict(tokens), list(segments)
         self._stop, self._retry_seconds = stop or threading.Event(), retry_seconds
+        self._user_field = user_field
         self._connection: Connection | None = None
 
     def __enter__(self) -> "ShardWriter":
@@ -195,6 +181,7 @@ class ShardWriter:
 
     def _transaction(self, connection: Connection, commits: Sequence[Commit]) -> Written:
         with connection.pipeline() as pipeline, connection.transaction():
+            erasing.take_turns(connection, commits)
             shards = sorted({commit.shard for commit in commits})
             locked = connection.execute(LOCK, [shards]).fetchall()
             positions, new = self._admit(commits, shards, locked)
@@ -203,13 +190,12 @@ class ShardWriter:
             sent_messages = flipped = 0
             deleted: _Expected = []
             for group in erasing.groups(new):
-                erasing.erase(connection, group[0])
+                erasing.erase(connection, group[0], self._user_field)
                 sent, flips = rows.messages_and_flips(group, positions, self._segments)
                 deleted += _members(connection, flips, rows.pairs_of(flips))
                 _log(connection, sent, flips, rows.users_of(group))
                 sent_messages, flipped = sent_messages + len(sent.key), flipped + len(flips)
-                for letters in _portions([(one.shard, letter) for one in group for letter in one.dead_letters]):
-                    _dead_letters(connection, letters)
+                letters.store(connection, [(one.shard, letter) for one in group for letter in one.dead_letters])
             _progress(connection, new, positions)
             pipeline.sync()
             for cursor, expected in deleted:
@@ -291,38 +277,6 @@ def _log(connection: Connection, sent: rows.Messages, flips: rows.Flips, users: 
     )
     connection.execute(
         OUTBOX, [arrays.integers(sent.shard), arrays.byte_strings(sent.key), arrays.byte_strings(sent.value)]
-    )
-
-
-def _portions(letters: Sequence[tuple[int, DeadLetter]]) -> Iterator[Sequence[tuple[int, DeadLetter]]]:
-    """Of so many bytes, about: on its way to the server a statement is in memory several times."""
-    start = size = 0
-    for place, (_, letter) in enumerate(letters):
-        if size > LETTER_BYTES:
-            yield letters[start:place]
-            start, size = place, 0
-        size += len(letter.value or b"")
-    if start < len(letters):
-        yield letters[start:]
-
-
-def _dead_letters(connection: Connection, letters: Sequence[tuple[int, DeadLetter]]) -> None:
-    by_origin = {(messages.clean(x.topic), x.partition, x.offset): (shard, x) for shard, x in letters}
-    each = [letter for _, letter in by_origin.values()]
-    stored = connection.execute(
-        DEAD_LETTERS,
-        [arrays.texts(topic for topic, _, _ in by_origin), arrays.integers([x.partition for x in each]),
-         arrays.bigints([x.offset for x in each]), arrays.byte_strings([x.key for x in each]),
-         arrays.byte_strings([x.value for x in each]),
-         arrays.byte_strings([messages.pack_headers(x.headers) for x in each], arrays.TEXT),
-         arrays.texts(messages.clean(x.reason) for x in each), arrays.texts(messages.clean(x.detail) for x in each)],
-    )
-    fresh = [by_origin[origin] for origin in stored.fetchall()]
-    headers = [messages.pack_headers(messages.dead_letter_headers(letter)) for _, letter in fresh]
-    connection.execute(
-        DEAD_LETTER_OUTBOX,
-        [arrays.integers([shard for shard, _ in fresh]), arrays.byte_strings([x.key for _, x in fresh]),
-         arrays.byte_strings([x.value for _, x in fresh]), arrays.byte_strings(headers, arrays.TEXT)],
     )
 
 

@@ -21,7 +21,7 @@ from segmentation.evaluate.environments import Frame
 from segmentation.evaluate.erasure import Erasures, begin_anew, drop_texts, numbered
 from segmentation.evaluate.index import ARRIVAL, LATE, Index, Touched
 from segmentation.evaluate.network import Network
-from segmentation.evaluate.step import Part, Standing, Step, Transitions
+from segmentation.evaluate.step import Part, Standing, Step, Transitions, transitions_of
 from segmentation.evaluate.steps import Steps, steps_of
 from segmentation.events.rows import PROFILES, Bool, Int64, Poll, Profiles, Rows
 from segmentation.state.archive import Archive
@@ -238,7 +238,7 @@ class Shard:
         touched = self._touched(rows, np.concatenate((phase, np.full(n, ARRIVAL))), m)
         new = self._first_steps(user, fresh, steps, step)
         flips = self._network.apply(self._deltas.of(*touched, rows, step_of), new, steps)
-        step.transitions = self._transitions(flips, steps)
+        step.transitions = transitions_of(flips, steps, self._users.values, self._seq)
 
     def _touched(self, rows: Columns, phase: Int64, m: int) -> tuple[Touched, Frame]:
         """The (row, term) pairs that count; the first m rows are changes, the others arrivals."""
@@ -267,24 +267,6 @@ class Shard:
         step.new_users = [self._users.values[u] for u in who.tolist()]
         return np.asarray(steps.of_event[np.flatnonzero(fresh)[place]], np.int64)
 
-    def _transitions(self, flips: Any, steps: Steps) -> Transitions:
-        if not len(flips):
-            return Transitions.none()
-        order = np.lexsort((flips.signal, flips.step))
-        at = flips.step[order]
-        first = np.flatnonzero(np.concatenate(([True], at[1:] != at[:-1])))
-        message = at[first]
-        user = steps.user[message]
-        # Steps are ordered by user, so a user's messages are consecutive: number them from the last seq.
-        head = np.flatnonzero(np.concatenate(([True], user[1:] != user[:-1])))
-        size = np.diff(np.concatenate((head, [len(user)])))
-        seq = np.arange(len(user)) - np.repeat(head, size) + 1 + np.repeat(self._seq[user[head]], size)
-        self._seq[user[head]] = seq[head + size - 1]
-        return Transitions(
-            [self._users.values[u] for u in user.tolist()], seq, steps.instant[message], steps.by_event[message],
-            np.concatenate((first, [len(at)])), flips.signal[order].astype(np.int32), flips.holds[order],
-        )
-
     # checkpoints
 
     def dump(self) -> bytes:
@@ -302,6 +284,11 @@ class Shard:
             "network": self._network.dump(), "log": self._log.dump(), "waiting": self._waiting,
             "erasures": self.erasures.dump(),
         })
+
+    @property
+    def erasing(self) -> bool:
+        """Do files of the archive still hold rows of users who were erased?"""
+        return self._log.erasing
 
     def files(self) -> tuple[int, frozenset[str]]:
         """(the last number that a file of the archive was given, the files that the present state needs)."""

@@ -1,10 +1,13 @@
 """What a shard gives back for a list of polls: transitions and the record that can repeat them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segmentation.evaluate.steps import Steps
 from segmentation.events.rows import Int32, Int64
 
 
@@ -85,3 +88,23 @@ class Step:
     repeated: int = 0
     late: int = 0
     dropped: int = 0
+
+
+def transitions_of(flips: Any, steps: Steps, users: Sequence[str], seq: Int64) -> Transitions:
+    """The flips as messages. users: ids by number; seq int64[users]: each one's last number, which goes on here."""
+    if not len(flips):
+        return Transitions.none()
+    order = np.lexsort((flips.signal, flips.step))
+    at = flips.step[order]
+    first = np.flatnonzero(np.concatenate(([True], at[1:] != at[:-1])))
+    message = at[first]
+    user = steps.user[message]
+    # Steps are ordered by user, so a user's messages are consecutive: number them from the last seq.
+    head = np.flatnonzero(np.concatenate(([True], user[1:] != user[:-1])))
+    size = np.diff(np.concatenate((head, [len(user)])))
+    numbers = np.arange(len(user)) - np.repeat(head, size) + 1 + np.repeat(seq[user[head]], size)
+    seq[user[head]] = numbers[head + size - 1]
+    return Transitions(
+        [users[u] for u in user.tolist()], numbers, steps.instant[message], steps.by_event[message],
+        np.concatenate((first, [len(at)])), flips.signal[order].astype(np.int32), flips.holds[order],
+    )  # fmt: skip

@@ -55,14 +55,3 @@ def struct(node: Node, fields: Sequence[Field]) -> type[msgspec.Struct]:
         for name, field in zip(node.fields, fields, strict=True)
     ]
     return msgspec.defstruct("Message", declared, rename=node.fields, gc=False, frozen=True, kw_only=True)
-
-
-def text_at(message: bytes | None, path: Sequence[str]) -> str | None:
-    """The text at `path` of a message that may be anything at all; None where there is none."""
-    try:
-        found = msgspec.json.decode(message or b"")
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-    for key in path:
-        found = found.get(key) if isinstance(found, dict) else None
-    return found if isinstance(found, str) else None

@@ -98,11 +98,3 @@ def _user_id(key: bytes | None) -> str:
     if "\0" in user_id:
         raise Refusal(Reason.WRONG_TYPE, "the record's key: expected a user id without the character NUL")
     return user_id
-
-
-def user_of_key(key: bytes | None) -> str | None:
-    """The user id that a record's key is, if it may be one."""
-    try:
-        return (key or b"").decode() or None
-    except UnicodeDecodeError:
-        return None

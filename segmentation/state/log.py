@@ -166,6 +166,7 @@ class Log:
         self._runs = [run for run in self._runs if len(run["time"])]
         if self.chunks is not None:
             self.chunks.drop_before(time)
+            self._collect(self.chunks)
 
     def erase(self, users: Int64, until: Int64) -> Columns:
         """Takes the rows of `users` (int64[n], ascending, distinct) with time <= until[n] (µs) away for good.
@@ -270,6 +271,8 @@ class Log:
 
     def dump(self) -> dict[str, Any]:
         """Chunks by name, and the rows that are in none."""
+        if self.chunks is not None:
+            self._collect(self.chunks)
         return {
             "rows": _joined(self.in_memory(), self._all), "cut_at": self._cut_at,
             "chunks": None if self.chunks is None else self.chunks.dump(),

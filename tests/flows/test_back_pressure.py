@@ -205,6 +205,10 @@ class Counting:
     def files(self) -> tuple[int, frozenset[str]]:
         return 0, frozenset()
 
+    @property
+    def erasing(self) -> bool:
+        return False
+
 
 def read(offset: int, rejects: Sequence[DeadLetter] = (), size: int = 0) -> ShardPoll:
     return ShardPoll(0, offset, Poll(0, offset + 1, offset), np.zeros(0, np.int64), list(rejects), size=size)
@@ -243,7 +247,7 @@ def test_dead_letters_are_committed_in_portions(
     monkeypatch.setattr(sink, "COMMIT_BYTES", 100_000)
     monkeypatch.setattr(source, "POLL_BYTES", 50_000)
     monkeypatch.setattr("flows.shard_runner.STEP_BYTES", 50_000)
-    monkeypatch.setattr("storage.writer.LETTER_BYTES", 20_000)
+    monkeypatch.setattr("storage.letters.LETTER_BYTES", 20_000)
     world = make_world(embedded_broker, partitions=1)
     bad = [(f"u{number}", b"{" + b"x" * 10_000) for number in range(100)]
     produce(world.bootstrap, world.topic, bad)
