@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from math import ceil, floor, isfinite
 from typing import Any
 
 from segmentation.compile.rebuild import decided
@@ -23,6 +24,7 @@ from segmentation.compile.tree import (
     Compare,
     Definition,
     Expr,
+    Function,
     In,
     IsNull,
     IsTrue,
@@ -38,6 +40,7 @@ from segmentation.compile.tree import (
     SetOp,
     Value,
 )
+from segmentation.mathematics import calculated
 from segmentation.text import like, simple_lower
 from segmentation.types import DOUBLE, Kind, Type
 
@@ -203,6 +206,8 @@ def _scalar(expr: Expr, of: Callable[[Expr], Result]) -> Result:
             return _in(expr, of(arg), [_of_type(literal.value, literal.type) for literal in values])
         case Coalesce(args=args, type=type_):
             return _of_type(next((value for value in map(of, args) if value is not None), None), type_)
+        case Function(name=name, args=args, type=type_):
+            return _function(name, list(map(of, args)), type_)
         case Lower(arg=arg):
             text = of(arg)
             return None if text is None else simple_lower(text)
@@ -237,6 +242,26 @@ def _arithmetic(op: str, a: Result, b: Result, type_: Type) -> Result:
                 return None
             return a / b if type_.kind is Kind.DOUBLE else Fraction(a) / Fraction(b)
     raise TypeError(f"no such operator: {op}")
+
+
+def _function(name: str, args: list[Result], type_: Type) -> Result:
+    if name in ("least", "greatest"):
+        some = [_of_type(arg, type_) for arg in args if arg is not None]
+        return (min(some) if name == "least" else max(some)) if some else None
+    if None in args:
+        return None
+    match name:
+        case "abs":
+            return abs(args[0])
+        case "floor" | "ceil" if type_.kind is Kind.DOUBLE and not isfinite(args[0]):
+            return args[0]
+        case "floor":
+            return _of_type(floor(args[0]), type_)
+        case "ceil":
+            return _of_type(ceil(args[0]), type_)
+        case "round":
+            return floor(abs(args[0]) + Fraction(1, 2)) * (-1 if args[0] < 0 else 1)
+    return calculated(name, list(map(float, args)))
 
 
 def _and(values: Sequence[bool | None]) -> bool | None:

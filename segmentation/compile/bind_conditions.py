@@ -5,11 +5,10 @@ from dataclasses import dataclass, replace
 from segmentation.compile import bind_literals, bind_time, tree
 from segmentation.compile.bind_time import FLIPPED, Operand, Span, is_time, settled
 from segmentation.compile.bind_types import (
-    DIGITS_MAX,
     WORDS,
     as_double,
+    check_one_scale,
     common,
-    digits,
     double_constant,
     is_number,
     numbers,
@@ -273,17 +272,5 @@ def _coalesced_numbers(args: tuple[tree.Expr, ...], at: Position) -> tuple[tuple
     if doubles:
         args = tuple(as_double(arg) for arg in args)
     elif all(arg.type.kind in (Kind.BIGINT, Kind.NUMERIC) for arg in args):
-        _check_one_scale(args, at)
+        check_one_scale("coalesce", args, at)
     return args, common(args)
-
-
-def _check_one_scale(args: tuple[tree.Expr, ...], at: Position) -> None:
-    """Where one numeric(38,s) cannot hold them all, DuckDB rounds to fewer decimals."""
-    whole, scale = (max(digits(arg.type)[part] for arg in args) for part in (0, 1))
-    if whole + scale > DIGITS_MAX:
-        least = min(arg.type.scale for arg in args if digits(arg.type)[0] == whole)
-        raise Refused(
-            at,
-            f"coalesce would round: one value has {scale} decimals, another up to {whole} digits before the point.",
-            f"Use at most {max(least, DIGITS_MAX - whole)} decimals.",
-        )

@@ -10,7 +10,7 @@ from typing import Protocol
 from sqlglot import exp
 
 from segmentation.compile import bind_conditions as conditions
-from segmentation.compile import bind_literals, bind_time, tree
+from segmentation.compile import bind_literals, bind_mathematics, bind_time, tree
 from segmentation.compile.bind_aggregates import aggregate
 from segmentation.compile.bind_columns import column, missing
 from segmentation.compile.bind_functions import unsupported, unsupported_operator
@@ -18,7 +18,8 @@ from segmentation.compile.bind_shape import Place, Reported, place_of
 from segmentation.compile.bind_tables import USER, Scope, only_users
 from segmentation.compile.bind_time import Operand, Span, is_time, settled
 from segmentation.compile.bind_types import WORDS, arithmetic, is_number
-from segmentation.compile.parse_expressions import function_of
+from segmentation.compile.parse_expressions import arguments_of, function_of
+from segmentation.compile.parse_functions import MATHEMATICS
 from segmentation.compile.problems import Position, Refused
 from segmentation.text import simple_lower
 from segmentation.types import BOOLEAN, NULL, TEXT, Kind
@@ -106,7 +107,10 @@ class Binder:
                 raise unsupported(node.meta["name"], at)
             if binder:
                 return binder(node)
-            if function_of(node):
+            if (function := function_of(node)) in MATHEMATICS:
+                args = self._each(arguments_of(node), self.value)
+                return bind_mathematics.function(function, tuple(map(settled, args)), place_of(node))
+            if function:
                 return aggregate(self, node, None)
             if isinstance(node, exp.Distinct):
                 raise Refused(place_of(node), "DISTINCT stands only in an aggregate.", "Write count(DISTINCT x).")

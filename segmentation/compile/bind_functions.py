@@ -20,7 +20,7 @@ _UNSUPPORTED: dict[tuple[str, ...], str] = {
     ("last", "last_value", "max_by", "argmax"): "Use arg_max(x, event_time).",
     ("min_by", "argmin"): "Use arg_min(x, event_time).",
     ("ifnull", "nvl", "isnull"): "Use coalesce(x, y).",
-    ("nullif", "if", "iff", "iif", "greatest", "least"): "Use FILTER, or comparisons with AND and OR.",
+    ("nullif", "if", "iff", "iif"): "Use FILTER, or comparisons with AND and OR.",
     ("count_if", "countif", "sum_if"): "Use count(*) FILTER (WHERE ...).",
     ("mean",): "Use avg(x).",
     ("lcase",): "Use lower(x).",
@@ -37,10 +37,13 @@ _UNSUPPORTED: dict[tuple[str, ...], str] = {
     ("array_agg", "string_agg", "list", "json_agg", "median", "stddev", "variance", "quantile", "percentile_cont",
      "percentile_disc"):
         "Use count, sum, avg, min, max, mode, arg_min or arg_max.",
-    ("pow", "power", "sqrt", "exp", "ln", "log"): "Write products: x * x.",
-    ("mod", "div"): "Use + - * / and comparisons.",
-    ("abs", "sign"): "Write two comparisons: x > 5 OR x < -5.",
-    ("round", "floor", "ceil", "ceiling", "trunc"): "Leave it out: comparisons are exact.",
+    ("exp", "ln", "log", "log10", "log2", "cbrt"): "Use power(x, y), or compare with the number itself.",
+    ("mod", "div"): "Use + - * / and floor(x).",
+    ("sign",): "Write two comparisons: x > 0, x < 0.",
+    ("trunc",): "Use floor(x), or leave it out: comparisons are exact.",
+    ("sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "cot"): "Write it with sin, cos, tan and power.",
+    ("st_distance", "st_distance_sphere", "st_dwithin", "haversine", "earth_distance"):
+        "Use great_circle_distance(lat1, lon1, lat2, lon2), which is in metres.",
 }  # fmt: skip
 _REMEDIES = {name: remedy for names, remedy in _UNSUPPORTED.items() for name in names}
 _RANDOM = ("random", "rand", "uuid", "gen_random_uuid", "setseed")
@@ -57,9 +60,9 @@ def unsupported(name: str, at: Position) -> Refused:
 
 
 _OPERATORS = {
-    "%": "Use + - * / and comparisons.",
-    "^": "Write the product: x * x.",
-    "**": "Write the product: x * x.",
+    "%": "Use + - * / and floor(x).",
+    "^": "Write power(x, 2), or the product: x * x.",
+    "**": "Write power(x, 2), or the product: x * x.",
     "||": "Compare the columns one by one.",
     "~": "Use LIKE with % and _.",
     "~*": "Use ILIKE with % and _.",

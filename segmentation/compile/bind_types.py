@@ -102,6 +102,18 @@ def common(nodes: tuple[tree.Expr, ...]) -> Type:
     return numeric(min(DIGITS_MAX, whole + scale), scale)
 
 
+def check_one_scale(function: str, args: tuple[tree.Expr, ...], at: Position) -> None:
+    """Where one numeric(38,s) cannot hold them all, DuckDB rounds to fewer decimals."""
+    whole, scale = (max(digits(arg.type)[part] for arg in args) for part in (0, 1))
+    if whole + scale > DIGITS_MAX:
+        least = min(arg.type.scale for arg in args if digits(arg.type)[0] == whole)
+        raise Refused(
+            at,
+            f"{function} would round: one value has {scale} decimals, another up to {whole} digits before the point.",
+            f"Use at most {max(least, DIGITS_MAX - whole)} decimals.",
+        )
+
+
 def arithmetic(op: str, left: tree.Expr, right: tree.Expr, at: Position, op_at: Position) -> tree.Expr:
     """`left op right` for two numbers; + - * of two exact constants is worked out."""
     left, right = numbers((left, right), op_at)

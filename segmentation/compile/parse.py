@@ -17,6 +17,7 @@ from sqlglot.errors import ErrorLevel, ParseError, TokenError
 from sqlglot.tokenizer_core import TokenType
 
 from segmentation.compile import parse_guard, parse_places
+from segmentation.compile.parse_functions import PlainParser
 from segmentation.compile.parse_tokens import SHAPE, Source, Word, Words, shown
 from segmentation.compile.problems import Refused
 from segmentation.compile.suggest import closest
@@ -53,7 +54,7 @@ def parse(text: str, start: int) -> exp.Query:
         raise Unreadable(problems)
     try:
         with deep_recursion():
-            statements = dialect.parser(error_level=ErrorLevel.IMMEDIATE).parse(words.raw, text[start:])
+            statements = PlainParser(dialect=dialect, error_level=ErrorLevel.IMMEDIATE).parse(words.raw, text[start:])
             return parse_places.place(statements[0], words)
     except ParseError as error:
         raise Unreadable([_syntax(error, words)]) from None

@@ -6,6 +6,7 @@ from sqlglot import exp
 from sqlglot.tokenizer_core import TokenType
 
 from segmentation.compile.parse_cursor import Cursor
+from segmentation.compile.parse_functions import MATHEMATICS
 from segmentation.compile.parse_guard import DEPTH_MAX, too_deep
 from segmentation.compile.parse_tokens import Words, shown
 from segmentation.compile.problems import Refused
@@ -44,8 +45,8 @@ FUNCTIONS: dict[type[exp.Expr], str] = {
     exp.Lower: "lower",
     exp.Coalesce: "coalesce",
 }
-#: Functions that sqlglot has no class for.
-PLAIN_FUNCTIONS = ("every",)
+#: Functions that are parsed by their names alone: sqlglot has no class for them, or is not to count their arguments.
+PLAIN_FUNCTIONS = ("every", *MATHEMATICS)
 _GROUPING = "Put parentheses around the inner condition."
 #: Functions that sqlglot reads as casts.
 _CAST_CALLS = ("date", "time", "timestamp", "datetime", "uuid", "div")

@@ -191,7 +191,7 @@ def children(node: tree.Expr) -> list[tree.Expr]:
     match node:
         case tree.Arithmetic() | tree.Compare():
             return [node.left, node.right]
-        case tree.Coalesce() | tree.And() | tree.Or():
+        case tree.Coalesce() | tree.Function() | tree.And() | tree.Or():
             return list(node.args)
         case tree.IsNull() | tree.IsTrue() | tree.Not() | tree.Lower() | tree.Like():
             return [node.arg]

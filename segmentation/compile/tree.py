@@ -81,6 +81,16 @@ class Lower(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class Function(Node):
+    """A function of numbers: those of `segmentation.mathematics` in double; abs, floor, ceil, least, greatest
+    (which pass over NULLs) in the family of their arguments; round of exact numbers, halves away from zero."""
+
+    name: str
+    args: tuple["Expr", ...]
+    type: Type
+
+
+@dataclass(frozen=True, slots=True)
 class Coalesce(Node):
     args: tuple["Expr", ...]
     type: Type
@@ -177,7 +187,7 @@ class Member(Node):
 
 
 Expr = (
-    Literal | Column | Now | Age | Arithmetic | Lower | Coalesce | Compare | IsNull | IsTrue | Like | In
+    Literal | Column | Now | Age | Arithmetic | Lower | Function | Coalesce | Compare | IsNull | IsTrue | Like | In
     | And | Or | Not | Aggregate | Member
 )
 

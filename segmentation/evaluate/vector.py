@@ -6,16 +6,18 @@
 import operator
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segmentation.compile import tree
-from segmentation.evaluate.vectors import Array, Vector, aligned, both, constant, plus, times, to_double
+from segmentation.evaluate.mathematics import calculated
+from segmentation.evaluate.vectors import Array, Vector, aligned, both, integers, plus, times, to_double
 from segmentation.state.dictionary import Dictionary
 from segmentation.text import like, simple_lower
-from segmentation.types import Kind
+from segmentation.types import Kind, Type
 
 _INTEGERS = (Kind.BIGINT, Kind.NUMERIC, Kind.RATIO, Kind.TIMESTAMPTZ, Kind.INTERVAL)
 _OPS: dict[str, Callable[[Any, Any], Any]] = {
@@ -44,6 +46,8 @@ def evaluate(node: tree.Expr, env: Environment) -> Vector:
             return compare(node.op, evaluate(node.left, env), evaluate(node.right, env))
         case tree.Lower():
             return _lower(evaluate(node.arg, env))
+        case tree.Function():
+            return calculated(node.name, [evaluate(arg, env) for arg in node.args])
         case tree.Coalesce():
             return _coalesce([evaluate(arg, env) for arg in node.args])
         case tree.IsNull():
@@ -64,6 +68,24 @@ def evaluate(node: tree.Expr, env: Environment) -> Vector:
         case tree.Not():
             return _negated(evaluate(node.arg, env))
     raise AssertionError(f"{type(node).__name__} is never evaluated over columns")
+
+
+def constant(value: tree.Value, type_: Type) -> Vector:
+    kind = type_.kind
+    if value is None:
+        return Vector(Kind.NULL, np.zeros(1, np.int64), np.zeros(1, np.bool_))
+    if isinstance(value, str):
+        return Vector(Kind.TEXT, np.zeros(1, np.int32), texts=Dictionary([value]))
+    if isinstance(value, bool):
+        return Vector(Kind.BOOLEAN, np.array([value]))
+    if isinstance(value, float):
+        return Vector(Kind.DOUBLE, np.array([value + 0.0]))
+    if isinstance(value, Decimal):
+        sign, digits, exponent = value.as_tuple()
+        assert isinstance(exponent, int)
+        number = int("".join(map(str, digits))) * (-1 if sign else 1) * 10 ** max(exponent, 0)
+        return Vector(Kind.NUMERIC, integers([number]), scale=max(-exponent, 0))
+    return Vector(kind, integers([value]))
 
 
 def compare(op: str, a: Vector, b: Vector) -> Vector:

@@ -5,15 +5,13 @@ an intermediate result could leave int64 the vector turns into Python integers, 
 """
 
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segmentation.compile import tree
 from segmentation.state.dictionary import Dictionary
-from segmentation.types import Kind, Type
+from segmentation.types import Kind
 
 Array = NDArray[Any]
 SAFE = 2**62
@@ -44,24 +42,6 @@ def both(a: NDArray[np.bool_] | None, b: NDArray[np.bool_] | None) -> NDArray[np
     if a is None:
         return b
     return a if b is None else a & b
-
-
-def constant(value: tree.Value, type_: Type) -> Vector:
-    kind = type_.kind
-    if value is None:
-        return Vector(Kind.NULL, np.zeros(1, np.int64), np.zeros(1, np.bool_))
-    if isinstance(value, str):
-        return Vector(Kind.TEXT, np.zeros(1, np.int32), texts=Dictionary([value]))
-    if isinstance(value, bool):
-        return Vector(Kind.BOOLEAN, np.array([value]))
-    if isinstance(value, float):
-        return Vector(Kind.DOUBLE, np.array([value + 0.0]))
-    if isinstance(value, Decimal):
-        sign, digits, exponent = value.as_tuple()
-        assert isinstance(exponent, int)
-        number = int("".join(map(str, digits))) * (-1 if sign else 1) * 10 ** max(exponent, 0)
-        return Vector(Kind.NUMERIC, integers([number]), scale=max(-exponent, 0))
-    return Vector(kind, integers([value]))
 
 
 def integers(values: list[int]) -> Array:

@@ -1,6 +1,7 @@
 """A checked tree written as SQL again, every operation in parentheses: short to read, and DuckDB runs it."""
 
 from datetime import UTC, datetime, timedelta
+from math import pi
 
 from segmentation.compile import tree
 from segmentation.types import Kind
@@ -44,6 +45,8 @@ def expression(node: tree.Expr) -> str:
             return f"({expression(node.left)} {node.op} {expression(node.right)})"
         case tree.Lower():
             return f"lower({expression(node.arg)})"
+        case tree.Function():
+            return f"{node.name}({', '.join(map(expression, node.args))})"
         case tree.Coalesce():
             return f"coalesce({', '.join(map(expression, node.args))})"
         case tree.IsNull():
@@ -90,6 +93,8 @@ def literal(node: tree.Literal) -> str:
         return _quoted(value)
     if isinstance(value, bool):
         return str(value).upper()
+    if value == pi:
+        return "pi()"
     if isinstance(value, float):
         return f"{value!r}::double"
     return str(value)

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import duckdb
 
+from tests.oracle.distance import GREAT_CIRCLE_DISTANCE
+
 START = datetime(2026, 1, 1, tzinfo=UTC)
 _NOW = re.compile(r"\bnow\s*\(\s*\)|\bcurrent_timestamp\b", re.IGNORECASE)
 _TEXTS = (None, "a", "x", "A%", "california", "100%", "a_b")
@@ -21,6 +23,7 @@ class Judge:
             "SET threads = 1",  # with several, of values that are equally frequent mode takes now one, now another
         ):
             self.connection.execute(setting)
+        self.connection.execute(GREAT_CIRCLE_DISTANCE)
         self.connection.execute(
             "CREATE TABLE events (user_id text, event_id text, event_type text, event_time timestamptz, region text, "
             "url text, amount decimal(18,2), quantity bigint, score double, flag boolean, sent_at timestamptz)"

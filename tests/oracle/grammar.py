@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 
 from segmentation.types import BIGINT, BOOLEAN, DOUBLE, TEXT, Type, numeric
-from tests.oracle import grammar_values
+from tests.oracle import grammar_mathematics, grammar_values
 from tests.oracle.grammar_sets import Sets
 
 SCHEMA_YML = """\
@@ -330,9 +330,10 @@ RULES: dict[str, list[str]] = {
     "steps": ["1", "2", "3", "5"],
 }
 
-RULES |= grammar_values.RULES
-for _rule, _alternatives in grammar_values.MORE.items():
-    RULES[_rule] += _alternatives
+for _part in (grammar_values, grammar_mathematics):
+    RULES |= _part.RULES
+    for _rule, _alternatives in _part.MORE.items():
+        RULES[_rule] += _alternatives
 
 #: TIDEGATE_FOCUS=distinct,mode draws alternatives with one of these pieces of text far more often.
 FOCUS = [piece for piece in os.environ.get("TIDEGATE_FOCUS", "").split(",") if piece]

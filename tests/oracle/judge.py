@@ -11,6 +11,7 @@ import duckdb
 
 from segmentation.reference import Known
 from segmentation.types import TEXT, TIMESTAMPTZ, Kind, Type
+from tests.oracle.distance import GREAT_CIRCLE_DISTANCE
 from tests.oracle.rewrites import NOW, for_judge, segment_table, segments_read
 
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
@@ -22,6 +23,7 @@ def connect() -> duckdb.DuckDBPyConnection:
     connection.execute("SET timezone = 'UTC'")
     connection.execute("SET ieee_floating_point_ops = false")
     connection.execute("SET error_on_division_by_zero = false")
+    connection.execute(GREAT_CIRCLE_DISTANCE)
     return connection
 
 

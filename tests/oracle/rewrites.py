@@ -7,6 +7,7 @@
 - `every` is spelled `bool_and`, as DuckDB spells it;
 - a comparison with `avg` or a quotient of exact numbers, which DuckDB would round to double, is
   cross-multiplied with the divisor's sign, and so exact;
+- a zero has no sign, so `atan2` gets its arguments plus 0;
 - a segment as a table is a table of the judge's, with the same rows.
 
 Each is tested by itself on small tables in test_rewrites.py.
@@ -31,11 +32,17 @@ COMPARISONS: dict[type[exp.Expr], str] = {
     exp.GTE: ">=",
 }
 
+#: What DuckDB works out in double, whatever it is of.
+_OF_DOUBLES = (
+    exp.Sin, exp.Cos, exp.Tan, exp.Asin, exp.Acos, exp.Atan, exp.Atan2, exp.Sqrt, exp.Radians, exp.Degrees,
+    exp.Pow, exp.Pi,
+)  # fmt: skip
+
 
 def for_judge(sql: str, columns: Mapping[str, Type]) -> str:
     """The definition as DuckDB runs it, with NOW in place of the instant."""
     tree = parse(sql)
-    for rewrite in (_instant, _tie, _every, _mode, _segment):
+    for rewrite in (_instant, _tie, _every, _mode, _zero, _segment):
         tree = tree.transform(rewrite)
     deepest_first = reversed(list(tree.find_all(exp.Between, exp.In, *COMPARISONS)))
     for node in deepest_first:
@@ -73,6 +80,13 @@ def _mode(node: exp.Expr) -> exp.Expr:
     every = f"list({value} ORDER BY event_time, event_id) FILTER (WHERE ({value}) IS NOT NULL{condition})"
     each = f"lambda v: {{'n': -len(list_filter({every}, lambda w: w = v)), 'p': list_position({every}, v), 'v': v}}"
     return parse(f"list_sort(list_transform({every}, {each}))[1].v")
+
+
+def _zero(node: exp.Expr) -> exp.Expr:
+    if not isinstance(node, exp.Atan2):
+        return node
+    y, x = (parse(f"({arg.sql('duckdb')}) + 0e0") for arg in (node.this, node.expression))
+    return exp.Atan2(this=y, expression=x)
 
 
 def _segment(node: exp.Expr) -> exp.Expr:
@@ -113,6 +127,8 @@ def _rounds(node: exp.Expr) -> bool:
 def _double(node: exp.Expr, columns: Mapping[str, Type]) -> bool:
     """Whether the comparison is in double anyway: then it is DuckDB's as it stands."""
     for part in _outside_conditions(node):
+        if isinstance(part, _OF_DOUBLES) or part.name == "great_circle_distance":
+            return True
         if isinstance(part, exp.Column) and part.name in columns and columns[part.name].kind is Kind.DOUBLE:
             return True
         if isinstance(part, exp.Literal) and not part.is_string and "e" in part.name.lower():
