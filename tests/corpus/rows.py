@@ -16,8 +16,9 @@ ABSENCE = "absence"
 SEGMENTS = "segments as tables"
 SETS = "queries of queries"
 BANDS = "bands"
+DISTANCE = "distance"
 
-ROWS = [AGGREGATE, ARITHMETIC, SLIDING, RANGE, FILTER, ABSENCE, SEGMENTS, SETS, BANDS]
+ROWS = [AGGREGATE, ARITHMETIC, SLIDING, RANGE, FILTER, ABSENCE, SEGMENTS, SETS, BANDS, DISTANCE]
 
 
 def rows_of(definition: Definition) -> frozenset[str]:
@@ -59,6 +60,8 @@ def _itself(node: Node, group: bool) -> Iterator[str]:
             yield SLIDING
         case tree.Literal(type=type_) if type_ == TIMESTAMPTZ:
             yield RANGE
+        case tree.Function(name="great_circle_distance"):
+            yield DISTANCE
         case tree.Segment():
             yield SEGMENTS
         case tree.SetOp(op=op):

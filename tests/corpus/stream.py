@@ -1,4 +1,4 @@
-"""A shop's events from a seed: some users in three partitions, late, tied and repeated, over three months and a half."""
+"""A shop's events from a seed: some users in three partitions, late, tied and repeated, over a hundred days."""
 
 import random
 from decimal import Decimal
@@ -23,6 +23,11 @@ KINDS = [
 ]  # fmt: skip
 URLS = ["/", "/Checkout", "/checkout/pay", "/help/refunds", "/help/hours", "/sofa", "/lamp", None]
 REGIONS = ["California", "california", "Oregon", "Bavaria", None]
+#: The branch in San Francisco, its surroundings, two other towns, and nowhere.
+PLACES = [
+    (37.7749, -122.4194), (37.7752, -122.4180), (37.8716, -122.2727), (48.1372, 11.5755), (34.0522, -118.2437),
+    *[(None, None)] * 4,
+]  # fmt: skip
 AMOUNTS = [None, "9.99", "19.90", "35.00", "49.50", "60.00", "89.90", "99.99", "0.00", "-5.00"]
 
 
@@ -61,4 +66,4 @@ def _values(draw: random.Random, habit: dict[str, float], clock: int) -> dict[st
         "rating": draw.choice([0.5, 2.5, 3.5, 4.5, 5.0, None]) if kind == "review" else None,
         "gift": draw.random() < 0.3 if bought else None,
         "delivered_at": clock + draw.choice([1, 2, 5]) * DAY if bought and draw.random() < 0.7 else None,
-    }
+    } | dict(zip(("latitude", "longitude"), draw.choice(PLACES)))
