@@ -16,8 +16,14 @@ from console.output import print_json
 @click.option(
     "--producer-schema", is_flag=True, help="Instead print the JSON Schema of events that schema.yml describes."
 )
+@click.option(
+    "--explain", is_flag=True,
+    help="Also what each definition reads, what it shares with others, and what it costs per user.",
+)
 @json_flag
-def command(folder: Path | None, config: Path | None, producer_schema: bool, as_json: bool) -> None:
+def command(
+    folder: Path | None, config: Path | None, producer_schema: bool, explain: bool, as_json: bool
+) -> None:
     """Check the definitions in DIR (default: the settings' folder). Reads no events, needs no database.
 
     All problems of all files at once. Exit code 0: all would be accepted; 2: some are refused.
@@ -26,6 +32,7 @@ def command(folder: Path | None, config: Path | None, producer_schema: bool, as_
     Examples:
       tidegate validate
       tidegate validate segment_defs --json
+      tidegate validate --explain
       tidegate validate --producer-schema > events.schema.json     (for producers)
     """
     from segmentation.compile import problems_of
@@ -52,6 +59,11 @@ def command(folder: Path | None, config: Path | None, producer_schema: bool, as_
         print_json(json_schema(content.schema))
         return
     problems = problems_of(content.files, content.schema)
+    if explain and not problems:
+        from console.explaining import print_explained
+
+        print_explained(content, as_json)
+        return
     refused = {problem.file for problem in problems}
     fine = [Path(file).stem for file in content.files if file not in refused]
     if as_json:

@@ -166,7 +166,8 @@ class _Lowering:
         arg = aggregate.arg
         assert arg is not None
         decisive = aggregate.function == "bool_or"  # one such row decides, whatever the others are
-        found = self._present(aggregate, also=arg if decisive else tree.Not(arg))
+        rows = tree.Aggregate("count", None, aggregate.filter, BIGINT, at=aggregate.at)
+        found = self._present(rows, also=arg if decisive else tree.Not(arg))
         if true == decisive:
             return found
         return self.gate(True, [self._present(aggregate), negated(found)])

@@ -2,12 +2,11 @@
 
 import pytest
 
-from segmentation.compile import problems_of
+from segmentation.compile import problems_of, written
 from segmentation.compile.bind import bind_all
 from segmentation.compile.depends import dependencies
 from segmentation.reference import Event, Reference
 from segmentation.types import DAY
-from tests.compile import canonical
 from tests.compile.shop import SCHEMA
 
 RECENCY = (
@@ -29,7 +28,7 @@ def problems(**texts: str) -> list[str]:
 
 def meanings(text: str) -> dict[str, str]:
     found = bind_all({"x.sql": text}, SCHEMA)
-    return {each.name: " ".join(canonical.definition(each).split("\n")[2:]) for each in found}
+    return {each.name: " ".join(written.definition(each).split("\n")[2:]) for each in found}
 
 
 def test_each_band_is_a_segment_and_the_first_that_is_true_decides() -> None:

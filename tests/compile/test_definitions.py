@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from segmentation.compile import written
 from segmentation.compile.bind import bind, bind_all
 from segmentation.compile.tree import Definition, Select
 from segmentation.events.schema import load_schema
-from tests.compile import canonical
 from tests.compile.fixtures import Block, blocks, whole
 from tests.compile.judge import START, Judge
 from tests.compile.shop import SCHEMA
@@ -27,7 +27,7 @@ def judge() -> Judge:
 
 
 def short(definition: Definition) -> str:
-    text = canonical.definition(definition)
+    text = written.definition(definition)
     if not isinstance(definition.query, Select):
         return text
     return "\n".join(line for line in text.split("\n")[1:] if line != "GROUP BY user_id")
@@ -37,13 +37,13 @@ def short(definition: Definition) -> str:
 def test_understood(block: Block) -> None:
     definition = read(whole(block.sql))
     assert short(definition) == block.expected.removeprefix("GROUP BY user_id")
-    assert short(read(canonical.definition(definition))) == short(definition)
+    assert short(read(written.definition(definition))) == short(definition)
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.title)
 def test_duckdb_understands_the_same(block: Block, judge: Judge) -> None:
     sql = whole(block.sql)
-    understood = canonical.definition(read(sql))
+    understood = written.definition(read(sql))
     for days in (0, 3, 10, 17, 41, 80):
         now = START + timedelta(days=days, microseconds=days % 2)
         assert judge.users(sql, now) == judge.users(understood, now), days

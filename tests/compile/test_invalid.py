@@ -6,9 +6,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlglot.dialects.dialect import Dialect
 
+from segmentation.compile import written
 from segmentation.compile.bind import bind
 from segmentation.compile.problems import DefinitionErrors
-from tests.compile import canonical
 from tests.compile.fixtures import Block, blocks, whole
 from tests.compile.judge import START, Judge
 from tests.compile.shop import SCHEMA
@@ -73,4 +73,4 @@ def test_damaged_definitions_are_refused_or_mean_what_duckdb_says(sql: str) -> N
         expected = JUDGE.users(sql, START)
     except duckdb.ConversionException:
         return  # a constant that overflows DuckDB's arithmetic
-    assert JUDGE.users(canonical.definition(definition), START) == expected
+    assert JUDGE.users(written.definition(definition), START) == expected

@@ -10,9 +10,9 @@ from datetime import timedelta
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
+from segmentation.compile import written
 from segmentation.compile.bind import bind
 from segmentation.compile.problems import DefinitionErrors
-from tests.compile import canonical
 from tests.compile.judge import START, Judge
 from tests.compile.shop import SCHEMA
 
@@ -101,7 +101,7 @@ def agree(sql: str) -> None:
         event(f"refused: {errors.problems[0].reason[:40]}")
         return
     event("understood")
-    understood = canonical.definition(definition)
+    understood = written.definition(definition)
     for days in (15, 33):
         now = START + timedelta(days=days)
         assert JUDGE.users(sql, now) == JUDGE.users(understood, now)

@@ -1,4 +1,4 @@
-"""A checked tree written as SQL again, every operation in parentheses: short to read, and DuckDB runs it."""
+"""A checked tree written as SQL again, every operation in parentheses: to be read, and DuckDB runs it."""
 
 from datetime import UTC, datetime, timedelta
 from math import pi
@@ -54,9 +54,9 @@ def expression(node: tree.Expr) -> str:
         case tree.IsTrue():
             return f"({expression(node.arg)} IS TRUE)"
         case tree.Like():
-            escape = f" ESCAPE {_quoted(node.escape)}" if node.escape else ""
+            escape = f" ESCAPE {text(node.escape)}" if node.escape else ""
             word = "ILIKE" if node.insensitive else "LIKE"
-            return f"({expression(node.arg)} {word} {_quoted(node.pattern)}{escape})"
+            return f"({expression(node.arg)} {word} {text(node.pattern)}{escape})"
         case tree.In():
             return f"({expression(node.arg)} IN ({', '.join(map(expression, node.values))}))"
         case tree.And():
@@ -90,7 +90,7 @@ def literal(node: tree.Literal) -> str:
         moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=value)
         return f"TIMESTAMPTZ '{moment.isoformat(sep=' ').removesuffix(':00')}'"
     if isinstance(value, str):
-        return _quoted(value)
+        return text(value)
     if isinstance(value, bool):
         return str(value).upper()
     if value == pi:
@@ -100,8 +100,18 @@ def literal(node: tree.Literal) -> str:
     return str(value)
 
 
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+def text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def bare(condition: str) -> str:
+    """A condition without the parentheses around the whole of it."""
+    depth = 0
+    for place, sign in enumerate(condition):
+        depth += (sign == "(") - (sign == ")")
+        if not depth:
+            return condition[1:-1] if sign == ")" and place == len(condition) - 1 and condition[0] == "(" else condition
+    return condition
 
 
 def _after_now(offset: int) -> str:
@@ -111,5 +121,10 @@ def _after_now(offset: int) -> str:
 
 
 def _interval(micros: int) -> str:
+    return f"INTERVAL '{duration(micros)}'"
+
+
+def duration(micros: int) -> str:
+    """In the largest unit of which it is a whole number."""
     size, unit = next((size, unit) for size, unit in _UNITS if micros % size == 0)
-    return f"INTERVAL '{micros // size} {unit}'"
+    return f"{micros // size} {unit}"
