@@ -44,7 +44,7 @@ class Cursor:
 
     def unexpected(self, wanted: str = "") -> Refused:
         word = self.word
-        if not word.text:
+        if word.kind is None:
             return Refused(self.at, "The query ends too early.", f"{shown(wanted)} is missing." if wanted else SHAPE)
         if word.kind is TokenType.STRING:
             second = self.words.position(self.next) if self.next.kind is TokenType.STRING else self.at

@@ -311,7 +311,7 @@ class Expressions(Cursor):
         if not self.is_next("("):
             return
         depth = 0
-        while self.word.text:
+        while self.word.kind is not None:
             if self.is_next("(") or self.is_next(")"):
                 depth += 1 if self.is_next("(") else -1
             self.index += 1

@@ -22,7 +22,7 @@ def place(statement: exp.Expr | None, words: Words) -> exp.Query:
     walk.query(statement)
     if walk.is_next(";"):
         walk.take(";")
-    if walk.word.text:
+    if walk.word.kind is not None:
         keyword = closest(walk.word.text, ("WHERE", "GROUP BY", "HAVING"))
         remedy = f"Did you mean {keyword}?" if keyword else SHAPE
         raise Refused(walk.at, f"{shown(walk.word.text)} is not expected here.", remedy)

@@ -118,7 +118,7 @@ class Queries(Expressions):
         if not self.is_next("("):
             return False
         depth, index = 0, self.index
-        while (word := self.words.at_index(index)).text:
+        while (word := self.words.at_index(index)).kind is not None:
             depth += {TokenType.L_PAREN: 1, TokenType.R_PAREN: -1}.get(word.kind, 0) if word.kind else 0
             index += 1
             if not depth:
