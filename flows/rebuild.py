@@ -6,7 +6,8 @@ until the differences are committed, at once, readers see the old membership, an
 still runs goes on until it is shut out. With the live clock, messages are read under the present
 clock: a late event may have become known at another instant than the first time, on time events
 cannot. Windows are expired as far as the stored membership's were, so nobody re-enters a segment
-that time had moved him out of. Another topic than before is read to its end.
+that time had moved him out of. Another topic than before is read to its end. Whom a tombstone erases that was not read
+before, in another topic of profiles say, is erased from the database with that commit.
 """
 
 import logging
@@ -39,6 +40,10 @@ from storage.reservoir import columns_of
 from storage.settings import Settings
 
 log = logging.getLogger("tidegate.rebuild")
+
+#: By shard: who was erased, user id and T (µs), and is not stored as such.
+Erased = list[list[tuple[str, int]]]
+
 
 def rebuild_all(settings: Settings, stop: threading.Event) -> None:
     """Raises TidegateError where it cannot be done; then nothing has been changed."""
@@ -86,20 +91,24 @@ def _rebuild(engine: Engine, record: EngineRecord) -> None:
     partitions, checkpoints = sorted(engine.starts), engine.checkpoints
     shards = []
     erased = erasures(engine.url)
-    for number, token in sorted(tokens(url, settings.shards).items()):
+    known = tokens(url, settings.shards)
+    for number, token in sorted(known.items()):
         shards.append(engine.new_shard(number, token + 1, engine.partitions))
         for digest, until in erased.items():  # whose tombstones the topic may have lost
             shards[-1].erasures.add(digest, until)
         shards[-1].add_partitions(engine.partitions, engine.profile_partitions)
     log.info("reading topic %s from its beginning", settings.events_topic)
-    _read(engine, shards, counted_of(url, record.options, settings.shards, partitions))
-    with Rebuild(url, record, plan.segments) as rebuild:
+    erased_now: Erased = [[] for _ in shards]
+    _read(engine, shards, counted_of(url, record.options, settings.shards, partitions), erased_now)
+    with Rebuild(url, record, plan.segments, known) as rebuild:
         # From here on no other engine commits; what one has counted since is read too.
         counted = counted_of(url, record.options, settings.shards, partitions)
         engine.starts = {p: min(shard.next_offset.get(p, 0) for shard in shards) for p in partitions}
-        _read(engine, shards, counted)
+        _read(engine, shards, counted, erased_now)
         for number, shard in enumerate(shards):
             _expire(shard, partitions, counted[number].watermark)
+            if erased_now[number]:
+                rebuild.erase(number, erased_now[number], engine.user_path[-1])
             differences = rebuild.apply_differences(number, shard.members(), max(shard.watermark, 0))
             shard.restore_seq(rebuild.sequence_numbers(number))
             offsets = {partition: shard.next_offset.get(partition, 0) for partition in partitions}
@@ -111,13 +120,13 @@ def _rebuild(engine: Engine, record: EngineRecord) -> None:
             )  # fmt: skip
 
 
-def _read(engine: Engine, shards: Sequence[Shard], counted: Sequence[Counted]) -> None:
+def _read(engine: Engine, shards: Sequence[Shard], counted: Sequence[Counted], erased: Erased) -> None:
     """Every shard as far as it has counted, at most to the end of the topics; profiles first, and then no event
     waits for them."""
     ends = {partition: max(each.offsets.get(partition, 0) for each in counted) for partition in engine.starts}
     left = {p: end for p, end in ends.items() if engine.starts[p] < end}
     for reads in read_to(engine, {p: end for p, end in left.items() if p >= PROFILES}):
-        _take(engine, shards, counted, reads)
+        _take(engine, shards, counted, reads, erased)
     now = clock.now_us()
     said = now - engine.settings.lateness_us if engine.live else FOREVER
     for shard in shards:
@@ -125,16 +134,19 @@ def _read(engine: Engine, shards: Sequence[Shard], counted: Sequence[Counted]) -
             Poll(p, shard.next_offset.get(p, 0), now, NEVER, said) for p in engine.starts if p >= PROFILES
         ])  # fmt: skip
     for reads in read_to(engine, {p: end for p, end in left.items() if p < PROFILES}):
-        _take(engine, shards, counted, reads)
+        _take(engine, shards, counted, reads, erased)
 
 
-def _take(engine: Engine, shards: Sequence[Shard], counted: Sequence[Counted], reads: Sequence[RawPoll]) -> None:
+def _take(
+    engine: Engine, shards: Sequence[Shard], counted: Sequence[Counted], reads: Sequence[RawPoll], erased: Erased
+) -> None:
     for read in reads:
         for _, seen in to_shards(engine, decode(engine, read)):
             if seen.poll is not None:
                 # What is cut off comes again when the flow runs.
                 end = counted[seen.shard].offsets.get(seen.poll.partition, 0)
-                shards[seen.shard].run([seen.poll if seen.poll.next_offset <= end else seen.poll.between(0, end)])
+                poll = seen.poll if seen.poll.next_offset <= end else seen.poll.between(0, end)
+                erased[seen.shard] += shards[seen.shard].run([poll]).erased
 
 
 def _expire(shard: Shard, partitions: Sequence[int], watermark: int) -> None:

@@ -236,7 +236,8 @@ def tokens(url: str, shards: int) -> dict[int, int]:
 
 
 def take_over(url: str, shards: Iterable[int], of: int | None = None) -> dict[int, Takeover]:
-    """Raises the tokens of `shards`: from here on, whoever wrote them before gets Fenced.
+    """Raises the tokens of `shards`: from here on, whoever wrote them before gets Fenced. By two, for between them
+    is that of a rebuild or reshard which was broken off: its files are an earlier writer's and will be deleted.
 
     of: how many shards there must be in all, else ShardsChanged: their number may have become another
     one since `prepare`. Waits for a commit that is under way; DatabaseError if that takes longer than
@@ -259,7 +260,7 @@ def take_over(url: str, shards: Iterable[int], of: int | None = None) -> dict[in
 
 def _take_over(connection: Connection, shard: int, where: str) -> Takeover:
     row = connection.execute(
-        "UPDATE tidegate.shards SET token = token + 1, updated_at = now() WHERE shard = %s "
+        "UPDATE tidegate.shards SET token = token + 2, updated_at = now() WHERE shard = %s "
         "RETURNING token, step, watermark, offsets, checkpoint",
         [shard],
     ).fetchone()

@@ -59,10 +59,10 @@ _NOBODYS = (
     f"DELETE FROM tidegate.dead_letters r {_MENTIONED}",
     f"DELETE FROM tidegate.outbox r {_MENTIONED} AND r.kind = 'dead_letter'",
 )
-_TURNS = {
-    True: b"SELECT pg_advisory_xact_lock(7316009274101)",
-    False: b"SELECT pg_advisory_xact_lock_shared(7316009274101)",
-}
+#: The lock's number: any, but always the same one.
+_TURN = 7316009274101
+#: From here to the end of the transaction no other stores refused messages or erases. Before it locks anything else.
+ALONE = f"SELECT pg_advisory_xact_lock({_TURN})"
 _TELL = """
     INSERT INTO tidegate.outbox (shard, kind, key)
     SELECT shard, 'erased', key FROM unnest(%s::int[], %s::bytea[]) AS f(shard, key)
@@ -85,9 +85,10 @@ def groups(commits: Sequence[Commit]) -> list[list[Commit]]:
 
 def take_turns(connection: Connection, commits: Sequence[Commit]) -> None:
     """Before anything else of a transaction: it erases alone, while no other stores refused messages."""
-    erases = any(commit.erased for commit in commits)
-    if erases or any(commit.dead_letters for commit in commits):
-        connection.execute(_TURNS[erases])
+    if any(commit.erased for commit in commits):
+        connection.execute(ALONE.encode())
+    elif any(commit.dead_letters for commit in commits):
+        connection.execute(f"SELECT pg_advisory_xact_lock_shared({_TURN})".encode())
 
 
 def erase(connection: Connection, commit: Commit, field: str = "user_id") -> None:

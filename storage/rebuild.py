@@ -4,7 +4,7 @@ All in one transaction: readers see the old membership until the end, then the n
 tokens are raised at the beginning, so an engine that still runs waits at its next commit and then
 gets Fenced. Differences are transitions with cause "definition", one message per user.
 
-    with Rebuild(url, record, definitions) as rebuild:
+    with Rebuild(url, record, definitions, tokens) as rebuild:
         for shard, state in enumerate(states):                   # segmentation.evaluate.shard.Shard
             rebuild.apply_differences(shard, state.members(), effective_at)
             state.restore_seq(rebuild.sequence_numbers(shard))
@@ -15,7 +15,7 @@ gets Fenced. Differences are transitions with cause "definition", one message pe
 Leaving the block without an error commits; every shard must have been finished.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from types import TracebackType
@@ -24,8 +24,9 @@ import msgspec
 import numpy as np
 
 from segmentation.compile.tree import Definition
-from storage import arrays, engine_state, messages, postgres, writer
-from storage.commits import CheckpointRecord, StoredSegment
+from segmentation.errors import TidegateError
+from storage import arrays, engine_state, erasing, messages, postgres, writer
+from storage.commits import CheckpointRecord, Commit, StoredSegment
 from storage.engine_state import EngineRecord
 from storage.placing import place_users
 from storage.postgres import Connection
@@ -106,14 +107,23 @@ _APPLY = (
 )
 
 
+class TakenOver(TidegateError):
+    """An engine came in between; it may have deleted what the rebuild has written."""
+
+    passing = True
+
+
 class Rebuild:
-    """See the module. `segments`: the new definitions as stored, in the plan's order."""
+    """See the module. `segments`: the new definitions as stored, in the plan's order. tokens: those that the
+    shards had when the rebuild began to write files, each with the next one (engine_state.tokens)."""
 
     segments: list[StoredSegment]
 
-    def __init__(self, url: str, record: EngineRecord, definitions: Sequence[Definition]) -> None:
+    def __init__(
+        self, url: str, record: EngineRecord, definitions: Sequence[Definition], tokens: Mapping[int, int]
+    ) -> None:
         self._url, self._where = url, postgres.address(url)
-        self._record, self._definitions = record, definitions
+        self._record, self._definitions, self._tokens = record, definitions, dict(tokens)
         self._stack = ExitStack()
         self._steps: dict[int, int] = {}
         self._unfinished = set(range(record.shards))
@@ -125,6 +135,7 @@ class Rebuild:
             connection = stack.enter_context(closing(postgres.connect(self._url, application="tidegate rebuild")))
             stack.enter_context(connection.transaction())
             self._connection = connection
+            locked(connection, erasing.ALONE)
             engine_state.lock(connection)
             locked(connection, "SELECT FROM tidegate.shards ORDER BY shard FOR UPDATE")
             stored = engine_state.read_engine(connection)
@@ -137,8 +148,12 @@ class Rebuild:
                 )
             engine_state.create_shards(connection, self._record.shards)
             connection.execute("DELETE FROM tidegate.shards WHERE shard >= %s", [self._record.shards])
-            rows = connection.execute("UPDATE tidegate.shards SET token = token + 1 RETURNING shard, step").fetchall()
-            self._steps = {shard: step + 1 for shard, step in rows}
+            rows = connection.execute(
+                "UPDATE tidegate.shards SET token = token + 1 RETURNING shard, step, token - 1"
+            ).fetchall()
+            if {shard: token for shard, _, token in rows} != self._tokens:
+                raise TakenOver("An engine was started while its membership was rebuilt. Nothing was changed; end it.")
+            self._steps = {shard: step + 1 for shard, step, _ in rows}
             self.segments = engine_state.register(connection, self._definitions)
             connection.execute(_STAGING.encode())
             self._stack = stack.pop_all()
@@ -156,6 +171,11 @@ class Rebuild:
     def next_step(self, shard: int) -> int:
         """The number of the step that the rebuild counts as."""
         return self._steps[shard]
+
+    def erase(self, shard: int, erased: Sequence[tuple[str, int]], user_field: str) -> None:
+        """Before the shard's differences: (user id, T µs) of those whose erasure is not stored yet."""
+        erasing.erase(self._connection, Commit(shard, self._steps[shard], [], 0, erased=erased), user_field)
+        self._connection.execute("SET LOCAL enable_hashjoin = on")
 
     def apply_differences(
         self, shard: int, membership: Iterable[tuple[str, Sequence[int]]], effective_at: int

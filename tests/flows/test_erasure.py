@@ -38,9 +38,12 @@ DEFINITIONS = {
     "recent": "SELECT user_id FROM events WHERE event_time > now() - INTERVAL '1 hour' GROUP BY user_id",
 }
 ERASED, SOON, OTHER = "erase-me", "soon-again", "stays"
-#: What only the events of each hold.
-CANARY = {ERASED: "canary-one", SOON: "canary-two", OTHER: "canary-three"}
 SECOND = 1_000_000
+
+
+def canary(user: str) -> str:
+    """What only this user's events hold, besides the id."""
+    return "canary-" + user[::-1].upper()
 
 
 def event(user: str, number: int | str, time_us: int, city: str = "Pune", note: str = "") -> Message:
@@ -52,17 +55,19 @@ def event(user: str, number: int | str, time_us: int, city: str = "Pune", note: 
 
 def refused(user: str) -> list[Message]:
     """By the key, by the mapped path, by that of what is no JSON, and by an id without key or field."""
-    whose = json.dumps({"who": {"id": user}, "note": CANARY[user]}).encode()
+    whose = json.dumps({"who": {"id": user}, "note": canary(user)}).encode()
     return [
-        (user, b"not json: " + CANARY[user].encode()), ("17", whose), (None, whose), (None, whose[:-1]),
-        (b"\xff\xfe", b'{"who": {"id" : "' + user.encode() + b'", "note": "' + CANARY[user].encode()),
-        (None, f'"{user}", {CANARY[user]}'.encode()),
+        (user, b"not json: " + canary(user).encode()), ("17", whose), (None, whose), (None, whose[:-1]),
+        (b"\xff\xfe", b'{"who": {"id" : "' + user.encode() + b'", "note": "' + canary(user).encode()),
+        (None, f'"{user}", {canary(user)}'.encode()),
     ]  # fmt: skip
 
 
 def make(make_world: Make, bootstrap: str, **more: Any) -> World:
     """Small chunks of events, so that the user is in files too; profiles in a compacted topic where Kafka can."""
-    world = make_world(bootstrap, partitions=1, shards=2, lateness=0.1, checkpoint_every=0.5, **more)
+    world = make_world(
+        bootstrap, partitions=1, **{"shards": 2, "lateness": 0.1, "checkpoint_every": 0.5, **more}
+    )
     folder = world.folder / "definitions"
     for path in folder.glob("*.sql"):
         path.unlink()
@@ -85,9 +90,9 @@ def small_chunks() -> Iterator[None]:
 
 
 def history(now: int, *users: str, count: int = 60) -> list[Message]:
-    """Of each in turn over the last minute; every fifth comes late."""
+    """Of each in turn over the last second; every fifth comes late."""
     some = [
-        event(user, n, now - (count - n) * SECOND, f"{user}-city-{n % 3}", CANARY[user])
+        event(user, n, now - (count - n) * SECOND // 50, f"{user}-city-{n % 3}", canary(user))
         for n in range(count) for user in users
     ]  # fmt: skip
     return [message for n, message in enumerate(some) if n % 5] + some[::5]
@@ -119,7 +124,7 @@ def test_nothing_is_left_anywhere(
     monkeypatch.setattr(relay, "relay_forever", lambda _, end: end.wait())  # so that the outbox holds him too
     engine = start(world.settings())
     take_all(world, engine, len(before))
-    words = [ERASED, CANARY[ERASED]]
+    words = [ERASED, canary(ERASED)]
     storage = world.folder / "storage"
     tables = ("members", "transitions", "users", "dead_letters", "outbox")
     until(lambda: len({f.split(".")[0] for f in in_database(world.url, words)}) == len(tables), "he is everywhere")
@@ -168,7 +173,7 @@ def test_who_comes_back_from_the_future(make_world: Make, start: Start, embedded
     erase(world, SOON)
     until(lambda: erased_until(world, SOON), "erased", alive=[engine])
     assert erased_until(world, SOON) < ahead
-    until(lambda: in_files(world.folder / "storage", [f"{SOON}/1", CANARY[SOON]]) == [], "the files are clean")
+    until(lambda: in_files(world.folder / "storage", [f"{SOON}/1", canary(SOON)]) == [], "the files are clean")
     until(lambda: world.log(), "he is new", alive=[engine])
     engine.end()
     assert [(row[1], row[2], round(row[4].timestamp() * 1e6)) for row in world.log()] == [(1, "recent", ahead)]

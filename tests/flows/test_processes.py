@@ -101,7 +101,7 @@ def test_a_stop_while_the_others_are_waited_for(
     addresses = ";".join(f"127.0.0.1:{_free_port()}" for _ in range(2))
     process = spawn(world.environment(), "-i", str(number), "-a", addresses)
     until(
-        lambda: (1,) in world.query("SELECT token FROM tidegate.shards"), "the shards are taken over", alive=[process]
+        lambda: (2,) in world.query("SELECT token FROM tidegate.shards"), "the shards are taken over", alive=[process]
     )
     began = time.monotonic()
     stop(process)

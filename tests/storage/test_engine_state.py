@@ -86,12 +86,12 @@ def test_the_first_start_makes_the_shards(database_url: str) -> None:
     for shard in (0, 1):
         new = taken[shard]
         assert (new.token, new.last_step, new.watermark, new.offsets, new.checkpoint, new.steps) == (
-            1, 0, NEVER, {}, None, []
+            2, 0, NEVER, {}, None, []
         )
-    assert take_over(database_url, [1])[1].token == 2
+    assert take_over(database_url, [1])[1].token == 4
     with pytest.raises(TidegateError, match="has no shard 2"):
         take_over(database_url, [2])
-    assert take_over(database_url, [0])[0].token == 2
+    assert take_over(database_url, [0])[0].token == 4
 
 
 @pytest.mark.postgres

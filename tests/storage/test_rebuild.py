@@ -13,8 +13,8 @@ from segmentation.shards import shard_of
 from storage import postgres
 from storage.checkpoints import CheckpointStore
 from storage.commits import Fenced
-from storage.engine_state import prepare, take_over
-from storage.rebuild import Rebuild
+from storage.engine_state import prepare, take_over, tokens
+from storage.rebuild import Rebuild, TakenOver
 from storage.writer import ShardWriter
 from tests.fix_postgres import empty
 from tests.storage.world import START, USERS, World, definitions, expected, open_writer, record, stored, waiting
@@ -27,7 +27,7 @@ people = st.dictionaries(st.sampled_from(USERS), st.sets(st.integers(0, 2)), max
 
 def _rebuild(url: str, shards: int, membership: dict[str, set[int]], at: int, folder: Path) -> list[Any]:
     found, store = [], CheckpointStore(folder)
-    with Rebuild(url, record(NEW, shards), definitions(NEW)) as rebuild:
+    with Rebuild(url, record(NEW, shards), definitions(NEW), tokens(url, shards)) as rebuild:
         for shard in range(shards):
             mine = [(user, sorted(numbers)) for user, numbers in membership.items() if shard_of(user, shards) == shard]
             found.append(rebuild.apply_differences(shard, mine, at))
@@ -105,9 +105,20 @@ def test_a_rebuild_that_fails_changes_nothing(database_url: str, tmp_path: Path)
     with open_writer(database_url, OLD, 1) as out, closing(connection):
         out.write([world.step(0, [("ann", [0, 1], 5, True)])])
         before = stored(connection)
-        with pytest.raises(ZeroDivisionError), Rebuild(database_url, record(NEW, 1), definitions(NEW)) as rebuild:
+        known, new = tokens(database_url, 1), definitions(NEW)
+        with pytest.raises(ZeroDivisionError), Rebuild(database_url, record(NEW, 1), new, known) as rebuild:
             rebuild.apply_differences(0, [("ann", [0])], START)
             raise ZeroDivisionError
         assert stored(connection) == before
         out.write([world.step(0, [("bob", [0], 5, True)])])  # nor was the engine shut out
         assert stored(connection) == expected(world)
+
+
+def test_a_rebuild_that_an_engine_came_in_between_changes_nothing(database_url: str) -> None:
+    """It may have deleted the files, whose writer's token is an earlier one than its own."""
+    world, known = World(OLD, 1), tokens(database_url, 1)
+    with open_writer(database_url, OLD, 1) as out:
+        with pytest.raises(TakenOver), Rebuild(database_url, record(NEW, 1), definitions(NEW), known):
+            pass
+        out.write([world.step(0, [("ann", [0, 1], 5, True)])])
+    assert tokens(database_url, 1)[0] > known[0] + 1

@@ -14,6 +14,7 @@ from storage import postgres, reshard
 from storage.checkpoints import CheckpointStore
 from storage.commits import CheckpointRecord, Fenced
 from storage.engine_state import ShardsChanged, Takeover, prepare, take_over
+from storage.engine_state import tokens as tokens_of
 from storage.rebuild import Rebuild
 from storage.writer import ShardWriter
 from tests.fix_postgres import empty
@@ -168,7 +169,7 @@ def test_tokens_and_positions_never_come_again(database_url: str, tmp_path: Path
         layout.write([(user, [0, 1], at, True) for user in USERS])
     tokens, positions = greatest(database_url)
     layout.to(1)
-    with Rebuild(database_url, record(NAMES, 3), definitions(NAMES)) as rebuild:
+    with Rebuild(database_url, record(NAMES, 3), definitions(NAMES), tokens_of(database_url, 3)) as rebuild:
         for shard in range(3):
             saved = layout.store.save(shard, rebuild.next_step(shard), {}, b"")
             rebuild.apply_differences(shard, [], START)
