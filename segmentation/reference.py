@@ -15,6 +15,8 @@ rules of time are those of the design:
   less the dedupe horizon). Its user's events up to T are as if they had never been, and so is his log; later
   ones are taken again, in order of known_at, event_time and event_id, with the known_at that they have. What
   arrives afterwards and is not after T is dropped. One that is not after the user's last T changes nothing.
+- A version of a profile arrives, becomes known, waits and is erased as an event is; it is no repeat of anything,
+  and never too late.
 
 All times are µs since 1970 UTC. The log of a user does not depend on other users' events, except
 through the watermark that a late event meets.
@@ -29,10 +31,11 @@ from typing import Any
 
 from segmentation.compile.tree import Age, Compare, Definition, Literal, Node, Now
 from segmentation.events.rows import PROFILES
-from segmentation.reference_eval import Event, is_member
+from segmentation.reference_eval import is_member
+from segmentation.reference_users import Event, Version
 from segmentation.types import INTERVAL, NEVER, TIMESTAMPTZ
 
-__all__ = ["Event", "Flip", "Known", "Reference", "is_member"]
+__all__ = ["Event", "Flip", "Known", "Reference", "Version", "is_member"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ class Reference:
         return min(self._watermarks.values())
 
     def event(self, partition: int, event: Event, clock: int) -> None:
-        """The next event of a partition; `clock` is the wall time of the read (only if live)."""
+        """The next event or version of a partition; `clock` is the wall time of the read (only if live)."""
         self._release(clock)
         self._largest[partition] = max(self._largest[partition], event.time)
         self._follow(partition)
@@ -167,6 +170,9 @@ class Reference:
     def _arrival(self, event: Event) -> None:
         if event.time <= self.erased.get(event.user_id, NEVER):
             self.dropped += 1
+            return
+        if isinstance(event, Version):
+            self._take(Known(event, max(event.time, self._users[event.user_id].newest, self.watermark)))
             return
         if self.dedupe_horizon_us is not None and event.time < self.watermark - self.dedupe_horizon_us:
             self.too_late.append(event)

@@ -6,8 +6,7 @@ is done in float, its exact side rounded once. NULL is None.
 """
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from math import ceil, floor, isfinite
@@ -23,6 +22,7 @@ from segmentation.compile.tree import (
     Column,
     Compare,
     Definition,
+    Everyone,
     Expr,
     Function,
     In,
@@ -38,9 +38,9 @@ from segmentation.compile.tree import (
     Segment,
     Select,
     SetOp,
-    Value,
 )
 from segmentation.mathematics import calculated
+from segmentation.reference_users import Event, Version, filled, latest, named
 from segmentation.text import like, simple_lower
 from segmentation.types import DOUBLE, Kind, Type
 
@@ -57,27 +57,8 @@ COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One event; `values` holds the declared columns (event_type included); a missing one is NULL. time: µs."""
-
-    user_id: str
-    event_id: str
-    time: int
-    values: Mapping[str, Value]
-
-    def column(self, name: str) -> Value:
-        if name == "user_id":
-            return self.user_id
-        if name == "event_id":
-            return self.event_id
-        if name == "event_time":
-            return self.time
-        return self.values.get(name)
-
-
 def is_member(definition: Definition, events: Sequence[Event], t: int) -> bool:
-    """Whether the user of these events, all known at t (µs), is in the segment at t."""
+    """Whether the user of these events, and versions of his profile, all known at t (µs), is in the segment at t."""
     return _is_in(definition.query, events, t)
 
 
@@ -92,11 +73,23 @@ def _is_in(relation: Relation, events: Sequence[Event], t: int) -> bool:
         case Segment(query=query):
             return _is_in(query, events, t)
         case Select(where=where, having=having):
-            # What is asked about other relations is the same for all rows of the user.
-            where, having = (decided(part, lambda asked: _is_in(asked.relation, events, t)) for part in (where, having))
-            rows = [event for event in events if _passes(where, event, t)]
+            where, having = (_settled(part, events, t) for part in (where, having))
+            rows = [each for each in events if not isinstance(each, Version) and _passes(where, each, t)]
             return bool(rows) and (having is None or _group(having, rows, t) is True)
+        case Everyone(having=having):
+            if not events:
+                return False
+            having = named(_settled(having, events, t), events[0].user_id)
+            rows = [each for each in events if not isinstance(each, Version)]
+            return having is None or _group(having, rows, t) is True
     raise TypeError(f"no such relation: {relation}")
+
+
+def _settled(condition: Expr | None, events: Sequence[Event], t: int) -> Expr | None:
+    """With what is the same for all rows of the user written in: other relations' answers, and his profile."""
+    asked = decided(condition, lambda asked: _is_in(asked.relation, events, t))
+    settled: Expr | None = filled(asked, latest(events))
+    return settled
 
 
 def _passes(condition: Expr | None, event: Event, t: int) -> bool:

@@ -7,6 +7,7 @@ from sqlglot import exp
 from segmentation.compile import tree
 from segmentation.compile.bind_shape import Place, Reported, place_of
 from segmentation.compile.bind_types import DIGITS_MAX, WORDS
+from segmentation.compile.bind_users import aggregated, unmixed
 from segmentation.compile.parse_expressions import arguments_of, function_of
 from segmentation.compile.problems import Position, Refused
 from segmentation.types import BIGINT, RATIO, Kind, Type, numeric
@@ -62,7 +63,11 @@ def aggregate(binder: "Binder", call: exp.Expr, filtered: exp.Filter | None) -> 
         try:
             binder.place = Place.FILTER
             condition = binder.condition(filtered.expression.this)
+            unmixed(condition)
         except Reported:
+            failed = True
+        except Refused as refused:
+            binder.problems.append(refused)
             failed = True
         finally:
             binder.place = Place.HAVING
@@ -75,6 +80,8 @@ def aggregate(binder: "Binder", call: exp.Expr, filtered: exp.Filter | None) -> 
     if function in ("arg_min", "arg_max") and isinstance(arg, tree.Column) and arg.name == "event_time":
         function = function.removeprefix("arg_")  # the first time is the smallest
     distinct = distinct and function in _DISTINCT
+    if arg is not None and (same := aggregated(function, arg, condition, distinct, at)) is not None:
+        return same
     return tree.Aggregate(function, arg, condition, _type(function, arg), distinct, at=at)
 
 

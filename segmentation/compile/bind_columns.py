@@ -5,6 +5,7 @@ from sqlglot import exp
 from segmentation.compile.bind_shape import Place, bare, place_of
 from segmentation.compile.bind_tables import Found, Item, Scope, Users
 from segmentation.compile.bind_time import Operand
+from segmentation.compile.bind_users import per_user
 from segmentation.compile.problems import Position, Refused
 
 
@@ -20,6 +21,8 @@ def column(scope: Scope, node: exp.Column, place: Place) -> Operand:
         remedy = "Ask only whether it is missing: ... user_id IS NULL. Or write JOIN instead of LEFT JOIN."
         raise Refused(at, f"{name} is NULL for users that the LEFT JOIN does not find.", remedy)
     if found.is_user:
+        return found.operand
+    if per_user(found.operand) and (not scope.grouped or place.in_aggregate):
         return found.operand
     if isinstance(found.item.table, Users):
         return _of_users(scope, found, place, at)
@@ -44,6 +47,13 @@ def missing(scope: Scope, node: exp.Expr) -> Item | None:
 
 
 def _of_users(scope: Scope, found: Found, place: Place, at: Position) -> Operand:
+    if scope.grouped and per_user(found.operand):
+        if found.operand in scope.grouped_by:
+            return found.operand
+        name = found.item.name
+        full = f"{name}.{found.name}" if name else found.name
+        remedy = f"Write max({full}), or GROUP BY user_id, {full}."
+        raise Refused(at, f"The column {found.name} is not in GROUP BY.", remedy)
     if place is not Place.USERS:
         raise Refused(
             at, f"{found.name} is one value per user, and stands beside events, of which there are many.",

@@ -11,6 +11,7 @@ from sqlglot import exp
 
 from segmentation.compile.bind_shape import USER_ID, Reported, bare, conjuncts, folded, place_of
 from segmentation.compile.bind_tables import USER, Item, Scope, Table
+from segmentation.compile.bind_users import is_everyone
 from segmentation.compile.problems import Refused
 
 _TIE = "Write JOIN ... USING (user_id), or ON a.user_id = b.user_id."
@@ -66,6 +67,8 @@ class Tables:
                 if each.table.columns.get(USER_ID) != USER:
                     raise Refused(place_of(join), f"{each.name or 'A query'} here has no user_id.", _TIE)
             self._unite(first, number)
+            if is_everyone(item.table) and item.join == "left":
+                item.join = "inner"
             return
         self.scope.merged = False
         if on is None:
@@ -73,6 +76,8 @@ class Tables:
                 raise Refused(place_of(join), "The join does not say on what.", _TIE)
         elif item.join == "left":
             self._left(item, number, conjuncts(on))
+            if is_everyone(item.table) and not item.on:
+                item.join = "inner"  # nobody is missing
         else:
             self._split(conjuncts(on))
 

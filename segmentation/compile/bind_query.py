@@ -16,6 +16,7 @@ from segmentation.compile.bind_segments import Segments
 from segmentation.compile.bind_select import SelectBinder
 from segmentation.compile.bind_shape import USER_ID, Reported, folded, place_of
 from segmentation.compile.bind_tables import USER, Rows, Scope, Table, Users
+from segmentation.compile.bind_users import users_table
 from segmentation.compile.problems import Refused
 from segmentation.compile.rebuild import size
 from segmentation.compile.suggest import closest
@@ -33,7 +34,7 @@ class Queries:
     """Binds the queries of one definition; `problems` grows."""
 
     def __init__(self, schema: Schema, problems: list[Refused], segments: Segments) -> None:
-        self.problems, self._segments = problems, segments
+        self.problems, self._segments, self._users_columns = problems, segments, schema.users
         self._events = Rows(None, {name: tree.Column(name, column.type) for name, column in schema.events.items()})
 
     def root(self, node: exp.Query) -> dict[str, tree.Relation]:
@@ -118,6 +119,8 @@ class Queries:
             return name, table, False
         if names == ["events"]:
             return name, self._events, True
+        if names == ["users"]:
+            return name, users_table(self._users_columns, place_of(node)), True
         if len(names) == 2 and names[0] == "segments":
             return name, Users(self._segments.relation(names[1], place_of(node)), {USER_ID: USER}, single=True), False
         raise _no_table(names, node, common)
@@ -196,8 +199,6 @@ def _no_table(names: list[str], node: exp.Expr, common: Common) -> Refused:
     at = place_of(node)
     if names == ["segments"]:
         return Refused(at, "There is no table segments.", "Name one segment: FROM segments.high_value.")
-    if names == ["users"]:
-        return Refused(at, "The table users is not supported yet.", "Use the columns of events: FROM events.")
-    meant = closest(names[-1], ("events", *common)) if len(names) == 1 else None
-    remedy = f"Did you mean {meant}?" if meant else "Write FROM events."
+    meant = closest(names[-1], ("events", "users", *common)) if len(names) == 1 else None
+    remedy = f"Did you mean {meant}?" if meant else "Write FROM events, or FROM users."
     return Refused(at, f"There is no table {'.'.join(names)}.", remedy)

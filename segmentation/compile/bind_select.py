@@ -18,8 +18,9 @@ from segmentation.compile.bind_from import Tables, columns_in
 from segmentation.compile.bind_shape import USER_ID, Place, Reported, conjuncts, place_of
 from segmentation.compile.bind_tables import USER, Item, Rows, Scope, Table, Users, only_users
 from segmentation.compile.bind_time import Operand, Span
-from segmentation.compile.problems import Refused
-from segmentation.compile.rebuild import mapped
+from segmentation.compile.bind_users import is_everyone, per_user, unmixed
+from segmentation.compile.problems import Position, Refused
+from segmentation.compile.rebuild import has_profile, mapped
 
 Source = Callable[[exp.Expr], tuple[str, Table, bool]]
 Relation = Callable[[exp.Expr, Scope], tree.Relation]
@@ -46,6 +47,7 @@ class SelectBinder:
         # The user of a query in IN is the one outside, whose user_id is looked for.
         self.scope.tied = outer is not None
         self.scope.grouped = node.args.get("group") is not None
+        self.scope.grouped_by = projection.grouped_by(node, self.scope)
 
     def users(self, node: exp.Expr) -> tree.Relation:
         return self._users(node, self.scope)
@@ -124,7 +126,7 @@ class SelectBinder:
                 found = self.scope.find(column)
             except Refused:
                 continue  # reported where it is bound
-            if not found.is_user and not found.outer:
+            if not found.is_user and not found.outer and not per_user(found.operand):
                 needed.append(found.item)
         rows = [item for item in self.scope.items if isinstance(item.table, Rows) and item.join != "left"]
         wanted = [item for item in rows if any(item is other for other in needed)]
@@ -149,7 +151,7 @@ class SelectBinder:
             own = () if item.table.where is None else (item.table.where,)
             return replace(item.table, where=self._all((*own, *conditions_)))
         member = tree.Member(item.table.relation, at=item.at)
-        return replace(item.table, relation=tree.Select(None, self._all((member, *conditions_)), at=item.at))
+        return replace(item.table, relation=self._those((member, *conditions_), item.at))
 
     # -- conditions ----------------------------------------------------------------------------------
 
@@ -167,11 +169,21 @@ class SelectBinder:
             self.scope.grouped = name == "having"
             try:
                 parts[name] = self._binder.conditions(nodes, place)
+                if place.rows:
+                    self._check_rows(parts[name])
             except Reported:
                 failed = True
         if failed:
             raise Reported
         return parts["where"], parts["having"]
+
+    def _check_rows(self, found: tuple[tree.Expr, ...]) -> None:
+        for each in found:
+            try:
+                unmixed(each)
+            except Refused as refused:
+                self.problems.append(refused)
+                raise Reported from None
 
     def _assembled(
         self, columns: Mapping[str, Operand], where: tuple[tree.Expr, ...], having: tuple[tree.Expr, ...]
@@ -211,8 +223,9 @@ class SelectBinder:
         single = single or args.get("group") is not None or bool(args.get("distinct"))
         at = place_of(self.node)
         if condition is not None:
-            return Users(tree.Select(None, self._all((*joined, condition)), at=at), columns, single)
-        relations = tuple(member.relation for member in joined)
+            all_of = self._those((*joined, condition), at) if joined else tree.Everyone(condition, at=at)
+            return Users(all_of, columns, single)
+        relations = tuple(member.relation for member in joined) or (tree.Everyone(None, at=at),)
         relation = relations[0] if len(relations) == 1 else tree.SetOp("intersect", relations, at=at)
         return Users(relation, columns, single)
 
@@ -220,10 +233,15 @@ class SelectBinder:
         """What the tables that have users for rows say: the user must be in them."""
         found = []
         for item in self.scope.items:
-            if item is not self._rows and item.join != "left":
+            if item is not self._rows and item.join != "left" and not is_everyone(item.table):
                 assert isinstance(item.table, Users)
                 found.append(tree.Member(item.table.relation, at=item.at))
         return tuple(found)
+
+    def _those(self, conditions_: tuple[tree.Expr, ...], at: Position) -> tree.Relation:
+        """The users of whom these are true; among them members of a relation."""
+        condition = self._all(conditions_)
+        return tree.Everyone(condition, at=at) if has_profile(condition) else tree.Select(None, condition, at=at)
 
     def _all(self, parts: tuple[tree.Expr, ...]) -> tree.Expr | None:
         return conditions.conjunction(parts, parts[0].at) if parts else None

@@ -28,6 +28,10 @@ class Place(Enum):
         """Conditions on events, not on users."""
         return self not in (Place.HAVING, Place.USERS)
 
+    @property
+    def in_aggregate(self) -> bool:
+        return self in (Place.FILTER, Place.ARGUMENT)
+
 
 def place_of(node: exp.Expr) -> Position:
     at = node.meta.get("at")

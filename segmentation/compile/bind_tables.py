@@ -79,8 +79,8 @@ class Found:
 class Scope:
     """What names mean inside one SELECT.
 
-    merged: user_id is one column of all tables (USING). grouped: by user_id. tied: the user of the query
-    outside is the one here.
+    merged: user_id is one column of all tables (USING). grouped: by user_id, and by the columns of users
+    in grouped_by. tied: the user of the query outside is the one here.
     """
 
     items: list[Item] = field(default_factory=list)
@@ -88,6 +88,7 @@ class Scope:
     merged: bool = True
     grouped: bool = False
     tied: bool = False
+    grouped_by: list[Operand] = field(default_factory=list)
 
     def find(self, node: exp.Column) -> Found:
         """Raises Refused for a name that means nothing, or several things."""

@@ -68,8 +68,8 @@ def form(node: tree.Expr, *, true: bool = True, complement: bool = False) -> tre
 
 
 def _turns(node: tree.Expr) -> bool:
-    """Whether the truth depends on time or on aggregates, so that its parts must be seen one by one."""
-    return any(isinstance(part, tree.Aggregate | tree.Now | tree.Age) for part in walk(node))
+    """Whether the truth depends on time, aggregates or profiles, so that its parts must be seen one by one."""
+    return any(isinstance(part, tree.Aggregate | tree.Now | tree.Age | tree.UserColumn) for part in walk(node))
 
 
 def _equal(sides: tuple[tree.Expr, tree.Expr], same: bool, complement: bool) -> tree.Expr:

@@ -15,10 +15,17 @@ from segmentation.compile.cells import Cells, index_codes, terms_of
 from segmentation.compile.forms import SWAPPED, TRUE, canonical, form, two_valued
 from segmentation.compile.linear import Sum, linear
 from segmentation.compile.lower_sets import Sets, Truth, negated
-from segmentation.compile.plan import Formula, Gate, Known, Plan, Reach, Signal, Source, children, walk
+from segmentation.compile.lower_users import (
+    truth_of,
+    user_terms,
+    value_of,
+    walk_group,
+    whoever_has_it,
+)
+from segmentation.compile.plan import Formula, Gate, Known, Met, Plan, Reach, Signal, Source, walk
 from segmentation.compile.problems import DefinitionErrors, Problem, Refused
 from segmentation.compile.prune import prune
-from segmentation.compile.rebuild import mapped, segments_in
+from segmentation.compile.rebuild import has_profile, mapped, of_profile, segments_in
 from segmentation.compile.sources import source_of
 from segmentation.evaluate.environments import NoEvents
 from segmentation.evaluate.vector import evaluate
@@ -54,6 +61,7 @@ class _Lowering:
         self._signals: dict[Signal, int] = {}
         self._starts: list[bool] = []  # by signal: its value for a user without events
         self._where: tree.Expr | None = None
+        self._everyone = False  # users without events count as well
         self._sets = Sets(plan, self)
 
     def root(self, query: tree.Relation) -> tuple[int, bool] | None:
@@ -65,15 +73,23 @@ class _Lowering:
     def plain(self, select: tree.Select) -> Truth:
         """Of a SELECT without queries in its conditions on rows. A user whose events all fail WHERE is out: where
         HAVING holds of no events at all, the population is a condition of its own; else HAVING implies it."""
-        outer, self._where = self._where, select.where
+        outer, self._where, self._everyone = (self._where, self._everyone), select.where, False
         having = TRUE if select.having is None else two_valued(select.having)
         condition = least = self._truth(having)
-        if select.where is not None:
-            # A user without rows may be in another relation. One without events is in none.
-            least = self._truth(mapped(having, _whoever_is_in))
+        if select.where is not None or has_profile(having):
+            # A user without rows may be in another relation. One without events is in none but those of profiles.
+            least = self._truth(mapped(having, _whoever_he_is))
         if self._at_start(least):
             condition = self.gate(True, [condition, self._population()])
-        self._where = outer
+        self._where, self._everyone = outer
+        return condition
+
+    def everyone(self, query: tree.Everyone) -> Truth:
+        outer, self._where, self._everyone = (self._where, self._everyone), None, True
+        condition = self._truth(TRUE if query.having is None else two_valued(query.having))
+        if self._at_start(condition):
+            condition = self.gate(True, [condition, (self._signal(Met(), False), False)])
+        self._where, self._everyone = outer
         return condition
 
     def _population(self) -> Truth:
@@ -124,6 +140,9 @@ class _Lowering:
 
     def _truth(self, node: tree.Expr) -> Truth:
         """`node` is two-valued (a result of `form`)."""
+        if of_profile(node):
+            found = truth_of(node, self._cells)
+            return found if isinstance(found, bool) else (self._evaluated(*found), False)
         match node:
             case tree.Literal():
                 return bool(node.value)
@@ -138,6 +157,8 @@ class _Lowering:
             case tree.Not(tree.Aggregate("bool_or" | "bool_and") as aggregate):
                 return self._some_or_all(aggregate, true=False)
         if _of_user(node):  # the same for all rows, so asked of any
+            if self._everyone:
+                return self._reach(Sum.of(self._cells.linear(user_terms(canonical(node))), 1), 1)
             return self._present(tree.Aggregate("count", None, node, BIGINT))
         match node:
             case tree.Not(tree.IsNull(arg)):
@@ -313,7 +334,11 @@ class _Lowering:
         """Any other condition: evaluated whenever one of its cells changes."""
         node = canonical(node)
         sources: dict[tree.Aggregate, Source] = {}
+        columns: dict[tree.UserColumn, tree.Expr] = {}
         for part in walk_group(node):
+            if isinstance(part, tree.UserColumn) and part not in columns:
+                latest, sources[latest] = value_of(part, self._cells)
+                columns[part] = latest
             if isinstance(part, tree.Now):
                 raise Refused(
                     part.at, "now() stands in an expression whose instants of change are not known beforehand.",
@@ -323,7 +348,16 @@ class _Lowering:
                 sources[part] = source_of(part, self._where, self._cells)
         if not sources:
             return _constant_truth(node)
-        return self._signal(Formula(node, tuple(sources.items())), _constant_truth(node)), False
+        if columns:
+            node = mapped(node, lambda part: columns.get(part) if isinstance(part, tree.UserColumn) else None)
+        return self._evaluated(node, tuple(sources.items())), False
+
+    def _evaluated(self, node: tree.Expr, sources: tuple[tuple[tree.Aggregate, Source], ...]) -> int:
+        return self._signal(Formula(node, sources), _constant_truth(node))
+
+
+def _whoever_he_is(node: tree.Expr) -> tree.Expr | None:
+    return _whoever_is_in(node) or whoever_has_it(node)
 
 
 def _whoever_is_in(node: tree.Expr) -> tree.Expr | None:
@@ -336,10 +370,14 @@ def _whoever_is_in(node: tree.Expr) -> tree.Expr | None:
 
 def _of_user(node: tree.Expr) -> bool:
     """A condition on user_id alone."""
-    parts = walk_group(node)
+    parts = list(walk_group(node))
     column = next((part for part in parts if isinstance(part, tree.Column)), None)
     if column is None:
         return False
+    if any(isinstance(part, tree.UserColumn) for part in parts):
+        raise Refused(
+            column.at, "user_id is compared with a column of users.", "Compare it with a constant.",
+        )
     if any(isinstance(part, tree.Aggregate) for part in parts):
         raise Refused(
             column.at, "user_id is compared with an aggregate.",
@@ -350,13 +388,6 @@ def _of_user(node: tree.Expr) -> bool:
 
 def _grouped(node: tree.Expr) -> bool:
     return any(isinstance(part, tree.Aggregate) for part in walk(node))
-
-
-def walk_group(node: tree.Expr) -> list[tree.Expr]:
-    """The nodes above and including aggregates, not what is inside them."""
-    if isinstance(node, tree.Aggregate):
-        return [node]
-    return [node, *(part for child in children(node) for part in walk_group(child))]
 
 
 def _constant_truth(node: tree.Expr) -> bool:

@@ -11,9 +11,10 @@ from typing import Protocol
 from segmentation.compile import tree
 from segmentation.compile.bind_segments import refused_itself
 from segmentation.compile.forms import form
+from segmentation.compile.lower_users import without_profile
 from segmentation.compile.plan import Known, Plan, children
 from segmentation.compile.problems import Refused
-from segmentation.compile.rebuild import decided, members
+from segmentation.compile.rebuild import decided, has_profile, members
 from segmentation.types import BOOLEAN
 
 #: A signal and whether it is negated; or a constant.
@@ -29,6 +30,8 @@ class Gates(Protocol):
     def gate(self, all_: bool, inputs: Sequence[Truth]) -> Truth: ...
 
     def plain(self, select: tree.Select) -> Truth: ...
+
+    def everyone(self, query: tree.Everyone) -> Truth: ...
 
 
 class Sets:
@@ -56,29 +59,31 @@ class Sets:
                     return self.truth(query)
                 except Refused:  # the place of that is in another file
                     raise refused_itself(name, relation.at) from None
-        assert isinstance(relation, tree.Select)
-        return self._select(relation, _Budget())
+        assert isinstance(relation, tree.Select | tree.Everyone)
+        return self._select(without_profile(relation), _Budget())
 
-    def _select(self, select: tree.Select, budget: "_Budget") -> Truth:
+    def _select(self, select: tree.Select | tree.Everyone, budget: "_Budget") -> Truth:
         asked = next(_inside(select), None)
         if asked is None:
             budget.spend(select)
-            return self._gates.plain(select)
+            return self._gates.plain(select) if isinstance(select, tree.Select) else self._gates.everyone(select)
         inside, outside = (self._select(_with(select, asked, answer), budget) for answer in (True, False))
         member = self.truth(asked.relation)
         if isinstance(member, bool):
             return inside if member else outside
         if inside == outside:
             return inside
-        signs = _signs(form(select.where), asked) if select.having is None and select.where is not None else set()
+        rows = select.where if isinstance(select, tree.Select) and select.having is None else None
+        signs = set() if rows is None else _signs(form(rows), asked)
         # Where more rows never make less of it, being in the relation (or not) alone need not be asked.
-        inside = inside if signs == {False} else self._both(member, inside)
+        inside = inside if signs == {False} else self._both(member, inside, asked)
         outside = outside if signs == {True} else self._gates.gate(True, [negated(member), outside])
         return self._gates.gate(False, [inside, outside])
 
-    def _both(self, member: Truth, other: Truth) -> Truth:
-        """Whoever is in a relation is known; who is not in it may be or not."""
-        if isinstance(other, tuple) and not other[1] and isinstance(self._plan.signals[other[0]], Known):
+    def _both(self, member: Truth, other: Truth, asked: tree.Member) -> Truth:
+        """Whoever is in a relation has had an event, unless it is one of profiles; who is not in it may have or not."""
+        known = isinstance(other, tuple) and not other[1] and isinstance(self._plan.signals[other[0]], Known)
+        if known and not has_profile(asked):
             return member
         return self._gates.gate(True, [member, other])
 
@@ -87,7 +92,7 @@ class _Budget:
     def __init__(self) -> None:
         self._left = _PARTS_MAX
 
-    def spend(self, select: tree.Select) -> None:
+    def spend(self, select: tree.Select | tree.Everyone) -> None:
         self._left -= 1
         if self._left < 0:
             raise Refused(
@@ -100,19 +105,24 @@ def negated(truth: Truth) -> Truth:
     return not truth if isinstance(truth, bool) else (truth[0], not truth[1])
 
 
-def _with(select: tree.Select, asked: tree.Member, answer: bool) -> tree.Select:
+def _with(
+    select: tree.Select | tree.Everyone, asked: tree.Member, answer: bool
+) -> tree.Select | tree.Everyone:
     def is_in(member: tree.Member) -> bool | None:
         return answer if member == asked else None
 
+    if isinstance(select, tree.Everyone):
+        return tree.Everyone(decided(select.having, is_in), at=select.at)
     where = None if select.where is None else form(decided(select.where, is_in))
     if where == tree.Literal(True, BOOLEAN):
         where = None
     return tree.Select(where, decided(select.having, is_in), at=select.at)
 
 
-def _inside(select: tree.Select) -> Iterator[tree.Member]:
+def _inside(select: tree.Select | tree.Everyone) -> Iterator[tree.Member]:
     """The Members that decide about rows, or whose truth is compared with something."""
-    yield from members(select.where)
+    if isinstance(select, tree.Select):
+        yield from members(select.where)
     yield from _compared(select.having)
 
 

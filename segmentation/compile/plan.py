@@ -34,6 +34,18 @@ class Term:
     coefficient: int = 1
 
 
+class ProfileTerm(Term):
+    """One that counts versions of profiles, which no other term does; `arg` and `residual` have their columns
+    by the names that `profile_column` gives. A version does not age out."""
+
+    __slots__ = ()
+
+
+def profile_column(name: str) -> str:
+    """What a column of `users` is called among those of events, of which none has a dot in its name."""
+    return f"users.{name}"
+
+
 @dataclass(frozen=True, slots=True)
 class Distinct:
     """The different values of `arg` among the rows of its terms."""
@@ -103,6 +115,13 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class LatestSource(Source):
+    """A register whose value is NULL where another one, `null`, says so: that of a column of the latest profile."""
+
+    null: int = -1
+
+
+@dataclass(frozen=True, slots=True)
 class Formula:
     """Signal: a boolean expression over aggregates IS TRUE, whatever its shape."""
 
@@ -123,8 +142,13 @@ class Known:
     """Signal: the user has had an event."""
 
 
+@dataclass(frozen=True, slots=True)
+class Met:
+    """Signal: the user has had an event or a profile."""
+
+
 Cell = Linear | Distinct | Register | Bag
-Signal = Known | Reach | Formula | Gate
+Signal = Known | Met | Reach | Formula | Gate
 
 
 @dataclass(slots=True)

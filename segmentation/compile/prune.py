@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from segmentation.compile.plan import Formula, Gate, Plan, Reach, Signal, Source
+from segmentation.compile.plan import Formula, Gate, LatestSource, Plan, Reach, Signal, Source
 
 
 def prune(plan: Plan) -> None:
@@ -21,7 +21,8 @@ def prune(plan: Plan) -> None:
     sources = [source for number in kept if isinstance(f := plan.signals[number], Formula) for _, source in f.sources]
     reached = {signal.cell for number in kept if isinstance(signal := plan.signals[number], Reach)}
     linears = _numbers(reached | {cell for source in sources for cell in (source.linear, source.present)})
-    registers = _numbers({source.register for source in sources})
+    nulls = {source.null for source in sources if isinstance(source, LatestSource)}
+    registers = _numbers({source.register for source in sources} | nulls)
     bags = _numbers({source.bag for source in sources})
     signals = _numbers(needed)
     cells = _Cells(linears, registers, bags)
@@ -47,7 +48,8 @@ class _Cells:
 
     def source(self, s: Source) -> Source:
         linear, present = self.linears[s.linear], self.linears[s.present]
-        return replace(s, linear=linear, present=present, register=self.registers[s.register], bag=self.bags[s.bag])
+        new = replace(s, linear=linear, present=present, register=self.registers[s.register], bag=self.bags[s.bag])
+        return replace(new, null=self.registers[new.null]) if isinstance(new, LatestSource) else new
 
 
 def _renumbered(signal: Signal, signals: dict[int, int], cells: _Cells) -> Signal:

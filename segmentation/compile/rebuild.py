@@ -4,7 +4,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from segmentation.compile.tree import Expr, Literal, Member, Node, Segment
+from segmentation.compile.plan import walk
+from segmentation.compile.tree import (
+    Age,
+    Aggregate,
+    Column,
+    Everyone,
+    Expr,
+    Literal,
+    Member,
+    Node,
+    Now,
+    Segment,
+    UserColumn,
+)
 from segmentation.types import BOOLEAN
 
 
@@ -51,6 +64,26 @@ def members(node: Any) -> Iterator[Member]:
     elif isinstance(node, Node):
         for name in node.__dataclass_fields__:
             yield from members(getattr(node, name))
+
+
+def has_profile(node: Any, seen: set[int] | None = None) -> bool:
+    """Whether the truth of an expression or of a relation depends on profiles, however deep inside."""
+    if isinstance(node, UserColumn | Everyone):
+        return True
+    seen = set() if seen is None else seen  # a query that is used twice is one object
+    if isinstance(node, tuple):
+        return any(has_profile(part, seen) for part in node)
+    if not isinstance(node, Node) or id(node) in seen:
+        return False
+    seen.add(id(node))
+    return any(has_profile(getattr(node, name), seen) for name in node.__dataclass_fields__)
+
+
+def of_profile(node: Expr) -> bool:
+    """A value of the user's profile alone."""
+    parts = walk(node)
+    other = Column | Aggregate | Age | Now | Member
+    return any(isinstance(part, UserColumn) for part in parts) and not any(isinstance(p, other) for p in parts)
 
 
 def segments_in(node: Any) -> set[str]:

@@ -2,8 +2,8 @@
 
 It is what `bind` makes of SQL text, what `lower` turns into a plan, and what `reference`
 evaluates as it stands. Row expressions (WHERE, FILTER, aggregate arguments) contain `Column`;
-group expressions (HAVING) contain `Aggregate`, and of the columns only user_id. Both are
-three-valued: every node may be NULL.
+group expressions (HAVING) contain `Aggregate`, and of the columns only user_id. Both may contain
+`UserColumn`, and both are three-valued: every node may be NULL.
 
 A query is a relation over users (`Relation`): who is in it, at an instant. `Member` asks for that inside
 an expression. Tables that are not events are gone: a derived table is the relation or the conditions
@@ -41,6 +41,14 @@ class Literal(Node):
 
 @dataclass(frozen=True, slots=True)
 class Column(Node):
+    name: str
+    type: Type
+
+
+@dataclass(frozen=True, slots=True)
+class UserColumn(Node):
+    """A column of `users`: of the user's latest profile; NULL where he has none."""
+
     name: str
     type: Type
 
@@ -187,7 +195,8 @@ class Member(Node):
 
 
 Expr = (
-    Literal | Column | Now | Age | Arithmetic | Lower | Function | Coalesce | Compare | IsNull | IsTrue | Like | In
+    Literal | Column | UserColumn | Now | Age | Arithmetic | Lower | Function | Coalesce | Compare | IsNull | IsTrue
+    | Like | In
     | And | Or | Not | Aggregate | Member
 )
 
@@ -200,6 +209,17 @@ class Select(Node):
     """
 
     where: Expr | None
+    having: Expr | None
+
+
+@dataclass(frozen=True, slots=True)
+class Everyone(Node):
+    """SELECT user_id FROM users [WHERE having].
+
+    The users who have had an event or have a profile, and for whom `having` is true over all their events,
+    if they have any, and their profile.
+    """
+
     having: Expr | None
 
 
@@ -220,7 +240,7 @@ class Segment(Node):
     query: "Relation" = field(compare=False, repr=False)
 
 
-Relation = Select | SetOp | Segment
+Relation = Select | Everyone | SetOp | Segment
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from math import pi
 
 from segmentation.compile import tree
+from segmentation.compile.rebuild import has_profile
 from segmentation.types import Kind
 
 _UNITS = (
@@ -22,7 +23,10 @@ def relation(query: tree.Relation, between: str = " ") -> str:
         return f"{between}{query.op.upper()}{between}".join(f"({relation(arg)})" for arg in query.args)
     if isinstance(query, tree.Segment):
         return f'SELECT user_id FROM segments."{query.name}"'
-    parts = ["SELECT user_id FROM events"]
+    if isinstance(query, tree.Everyone):
+        parts = ["SELECT user_id FROM users"]
+        return between.join([*parts, *([f"WHERE {expression(query.having)}"] if query.having is not None else [])])
+    parts = ["SELECT user_id FROM events" + (" JOIN users USING (user_id)" if has_profile(query) else "")]
     if query.where is not None:
         parts.append(f"WHERE {expression(query.where)}")
     parts.append("GROUP BY user_id")
@@ -35,7 +39,7 @@ def expression(node: tree.Expr) -> str:
     match node:
         case tree.Literal():
             return literal(node)
-        case tree.Column():
+        case tree.Column() | tree.UserColumn():
             return node.name
         case tree.Now():
             return _after_now(node.offset)

@@ -12,7 +12,7 @@ from segmentation.evaluate.environments import Frame
 from segmentation.evaluate.index import Index
 from segmentation.evaluate.vector import text_vector
 from segmentation.evaluate.vectors import Vector
-from segmentation.events.rows import Int64, Rows, TextColumn, ValueColumn
+from segmentation.events.rows import PROFILES, Int64, Rows, TextColumn, ValueColumn
 from segmentation.state.archive import FoundRows, StoredRows
 from segmentation.state.chunks import Columns, Format
 from segmentation.state.dictionary import Dictionary, Translation
@@ -90,26 +90,28 @@ class Columnar:
 
     def columns(self, rows: Rows, user: Int64, known: Int64, partition: int) -> Columns:
         n = len(rows)
+        versions = partition >= PROFILES
+        given = rows.columns
+        names = self._types if versions else {*self._code_columns, *self._types}
         texts = {
             name: self._own_codes(column)
-            for name in {*self._code_columns, *self._types}
-            if isinstance(column := rows.columns[name], TextColumn)
+            for name in names
+            if isinstance(column := given.get(name), TextColumn)
         }
-        out: Columns = {
-            "time": rows.time, "known": known, "user": user, "event_id": rows.event_id,
-            "code": self._index.encode(texts, n, self.texts),
-        }
-        for name in self._types:
-            _put(out, name, texts.get(name, rows.columns[name]))
+        code = np.full(n, self._index.profile) if versions else self._index.encode(texts, n, self.texts)
+        out: Columns = {"time": rows.time, "known": known, "user": user, "event_id": rows.event_id, "code": code}
+        for name, type_ in self._types.items():
+            _put(out, name, texts.get(name) or given.get(name) or _nulls(type_, n))
         if self._archived:
             out |= {"partition": np.full(n, partition, np.int32), "offset": rows.offset}
-            for name in self._declared:
-                _put(out, name, rows.columns[name], as_codes=False)
+            for name, type_ in self._declared.items():
+                _put(out, name, given.get(name) or _nulls(type_, n), as_codes=False)
         return out
 
     def format(self) -> Format:
         """How the archive's files and these columns go into each other."""
-        return Format(self._stored, self._restored, sorted({*self._code_columns, *self._types}), self._event_ids)
+        columns = sorted({"event_type", *self._code_columns, *self._types})
+        return Format(self._stored, self._restored, columns, self._event_ids)
 
     def _stored(self, columns: Columns) -> StoredRows:
         out: dict[str, TextColumn | ValueColumn | Array] = {}
@@ -129,10 +131,12 @@ class Columnar:
         texts = {
             name: self._own_codes(column) for name, column in found.columns.items() if isinstance(column, TextColumn)
         }
+        versions = texts["event_type"].codes < 0  # every event has a type
+        code = np.where(versions, self._index.profile, self._index.encode(texts, n, self.texts))
         out: Columns = {
             "time": found.time, "known": found.known, "user": found.user,
             "event_id": np.full(n, UNREAD, object) if found.event_id is None else found.event_id,
-            "code": self._index.encode(texts, n, self.texts).astype(np.int32),
+            "code": code.astype(np.int32),
         }
         for name in self._types:
             _put(out, name, texts.get(name, found.columns[name]))
@@ -172,6 +176,13 @@ class Columnar:
             return Vector(type_.kind, data, None if valid.all() else valid, type_.scale)
 
         return Frame(len(rows["time"]), make)
+
+
+def _nulls(type_: Type, n: int) -> TextColumn | ValueColumn:
+    """A column that these rows do not have."""
+    if type_.kind is Kind.TEXT:
+        return TextColumn(np.full(n, -1, np.int32), [])
+    return ValueColumn(np.zeros(n, _DTYPES.get(type_.kind, np.int64)), np.zeros(n, np.bool_))
 
 
 def _put(out: Columns, name: str, column: TextColumn | ValueColumn, as_codes: bool = True) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmentation.compile import tree
-from segmentation.compile.plan import Formula, Plan, Source
+from segmentation.compile.plan import Formula, LatestSource, Plan, Source
 from segmentation.evaluate.bags import Bags
 from segmentation.evaluate.environments import Values
 from segmentation.evaluate.kernel import Flips, Settled
@@ -105,6 +105,8 @@ class Formulas:
                     self._of_linear.setdefault(cell, []).append(number)
                 if source.register >= 0:
                     self._of_register.setdefault(source.register, []).append(number)
+                if isinstance(source, LatestSource):
+                    self._of_register.setdefault(source.null, []).append(number)
                 if source.bag >= 0:
                     self._of_bag.setdefault(source.bag, []).append(number)
 
@@ -148,6 +150,8 @@ class Formulas:
         present = changes.linear_at(source.present, step, user) >= 1 if source.present >= 0 else None
         if source.register >= 0:
             value, valid = changes.register_at(source.register, step, user)
+            if isinstance(source, LatestSource):
+                valid = valid & (changes.register_at(source.null, step, user)[0] == 0)
             return self.value_vector(source, value, valid if present is None else valid & present)
         if source.bag >= 0:
             return self.value_vector(source, *changes.bag_at(source.bag, step, user))

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmentation.compile import tree
-from segmentation.compile.plan import Cell, Plan, Term
+from segmentation.compile.plan import Cell, Plan, ProfileTerm, Term
 from segmentation.evaluate.environments import Frame
 from segmentation.evaluate.vector import evaluate
 from segmentation.evaluate.vectors import Vector
@@ -59,7 +59,9 @@ class Index:
         self.offsets = sorted(edges)
         self._columns = plan.code_columns
         self._radix = [len(values) + 1 for values in plan.code_columns.values()]
-        self.codes = int(np.prod(self._radix, dtype=np.int64)) if self._radix else 1
+        #: The code of a version of a profile: one more than events have. Only terms of profiles are listed there.
+        self.profile = int(np.prod(self._radix, dtype=np.int64)) if self._radix else 1
+        self.codes = self.profile + 1
         self._count, self._first, self._term, self._sign = self._table(terms)
 
     def _table(self, terms: list[Term]) -> tuple[Int64, Int64, Int64, Int64]:
@@ -84,7 +86,9 @@ class Index:
         )
 
     def _codes_of(self, term: Term) -> list[int]:
-        """All codes of events that satisfy the term's equalities."""
+        """All codes of events that satisfy the term's equalities, or that of profiles."""
+        if isinstance(term, ProfileTerm):
+            return [self.profile]
         wanted = dict(term.codes)
         choices = [
             [values.index(text) + 1 for text in wanted[name] if text in values] if name in wanted

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segmentation.compile.plan import Formula, Gate, Known, Plan, Reach, Term
+from segmentation.compile.plan import Formula, Gate, Known, LatestSource, Met, Plan, ProfileTerm, Reach, Term
 from segmentation.evaluate.bags import Bags
 from segmentation.evaluate.distincts import Distincts
 from segmentation.evaluate.environments import NoEvents
@@ -26,6 +26,18 @@ from segmentation.state.arena import Arena, families
 from segmentation.state.dictionary import Dictionary, Translation
 
 Array = NDArray[Any]
+
+
+#: The family of cells of profiles: no event type has this name.
+_PROFILES = "\0profiles"
+
+
+@dataclass(slots=True)
+class Firsts:
+    """The steps at which users are seen for the first time: with an event, with anything."""
+
+    event: Int64
+    any: Int64
 
 
 @dataclass(slots=True)
@@ -77,6 +89,7 @@ class Network:
         self.bags = Bags(plan.bags, texts)
         self.formulas = Formulas(plan, texts)
         self._known = [number for number, signal in enumerate(plan.signals) if isinstance(signal, Known)]
+        self._met = [number for number, signal in enumerate(plan.signals) if isinstance(signal, Met)]
         self._make_gates()
         roots: list[list[tuple[int, int]]] = [[] for _ in plan.signals]
         for segment, root in enumerate(plan.roots):
@@ -106,7 +119,7 @@ class Network:
                         lists[of].append((place[number], -1 if negated else 1))
             self._levels.append(Fanout.of(lists))
 
-    def apply(self, rows: CellRows, new: Int64, steps: Steps) -> Flips:
+    def apply(self, rows: CellRows, new: Firsts, steps: Steps) -> Flips:
         """new: the first steps of new users.
 
         Returns flips of segments (`signal` is the segment's number), in no particular order."""
@@ -127,8 +140,9 @@ class Network:
         if self.formulas.signals:
             changes = Changes(steps, settled, registers, bags, self.cells, self.register_arena, self.bags)
             found.append(self.formulas.apply(changes))
-        if self._known and len(new):
-            found.append(Flips(np.full(len(new), self._known[0]), new, np.ones(len(new), np.bool_)))
+        for numbers, first in ((self._known, new.event), (self._met, new.any)):
+            if numbers and len(first):
+                found.append(Flips(np.full(len(first), numbers[0]), first, np.ones(len(first), np.bool_)))
         all_flips = Flips.joined(found)
         for fanout in self._levels:
             gate, at, change = fanout.expand(all_flips)
@@ -175,14 +189,16 @@ class Network:
         """Codes of every text of the shard's dictionary that the state of these users refers to."""
         return np.concatenate((self.registers.texts(users), self.distincts.texts(users), self.bags.texts(users)))
 
-    def members(self, users: Int64, known: Bool) -> list[Bool]:
-        """Per segment, which of the users are in, computed from the cells alone."""
+    def members(self, users: Int64, known: Bool, met: Bool) -> list[Bool]:
+        """Per segment, which of the users are in, computed from the cells alone. known, met: see the signals."""
         truth: list[Bool] = []
         formula = {signal: number for number, signal in enumerate(self.formulas.signals)}
         for number, signal in enumerate(self.plan.signals):
             match signal:
                 case Known():
                     truth.append(known)
+                case Met():
+                    truth.append(met)
                 case Reach(cell, threshold):
                     truth.append(np.asarray(self.cells.peek(cell, users) >= threshold, np.bool_))
                 case Formula():
@@ -201,6 +217,8 @@ class Network:
             value = self.register_arena.peek(source.register, users, 2)
             valid = self.register_arena.peek(source.register, users, raw=True) > 0
             valid = valid if count is None else valid & (count >= 1)
+            if isinstance(source, LatestSource):
+                valid &= self.register_arena.peek(source.null, users, 2) == 0
             return self.formulas.value_vector(source, value, valid)
         if source.bag >= 0:
             return self.formulas.value_vector(source, *self.bags.peek(source.bag, users))
@@ -212,7 +230,7 @@ def start_values(plan: Plan) -> list[bool]:
     starts: list[bool] = []
     for signal in plan.signals:
         match signal:
-            case Known():
+            case Known() | Met():
                 starts.append(False)
             case Reach(_, threshold):
                 starts.append(threshold <= 0)
@@ -225,7 +243,9 @@ def start_values(plan: Plan) -> list[bool]:
 
 
 def _family(terms: list[Term]) -> str:
-    """Cells of one event type lie together; the others share one family."""
+    """Cells of one event type lie together, and so do those of profiles; the others share one family."""
+    if terms and all(isinstance(term, ProfileTerm) for term in terms):
+        return _PROFILES
     types = {dict(term.codes).get("event_type", ()) for term in terms}
     if len(types) == 1 and len(only := types.pop()) == 1:
         return only[0]

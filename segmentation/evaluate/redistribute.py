@@ -126,7 +126,7 @@ def _adopt(new: Shard, others: Sequence[tuple[Shard, Int64, Int64]]) -> None:
         for digest, until in other.erasures.items():  # which of them are his, nobody can tell
             new.erasures.add(digest, until)
         new._newest[ours], new._applied[ours] = other._newest[theirs], other._applied[theirs]
-        new._seq[ours] = other._seq[theirs]
+        new._seq[ours], new._had_event[ours] = other._seq[theirs], other._had_event[theirs]
         here = np.full(len(numbers), -1, np.int64)
         here[theirs] = ours
         new._network.adopt(other._network, here, texts)

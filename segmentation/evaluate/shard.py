@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from segmentation.compile.plan import Plan, structure
 from segmentation.errors import TidegateError
+from segmentation.evaluate import versions
 from segmentation.evaluate.ahead import split
 from segmentation.evaluate.arrivals import known_at, repeats
 from segmentation.evaluate.columns import Columnar
@@ -20,7 +21,7 @@ from segmentation.evaluate.due import Progress, due_changes
 from segmentation.evaluate.environments import Frame
 from segmentation.evaluate.erasure import Erasures, begin_anew, drop_texts, numbered
 from segmentation.evaluate.index import ARRIVAL, LATE, Index, Touched
-from segmentation.evaluate.network import Network
+from segmentation.evaluate.network import Firsts, Network
 from segmentation.evaluate.step import Part, Standing, Step, Transitions, transitions_of
 from segmentation.evaluate.steps import Steps, steps_of
 from segmentation.events.rows import PROFILES, Bool, Int64, Poll, Profiles, Rows
@@ -59,6 +60,7 @@ class Shard:
         self._applied = np.full(1024, NEVER, np.int64)  # by user: known_at of the last event that took effect
         self._reached = np.full(1024, NEVER, np.int64)  # scratch of a batch: what _applied is going to be
         self._seq = np.zeros(1024, np.int64)
+        self._had_event = np.zeros(1024, np.bool_)  # by user: known by more than a profile
         self._index = Index(plan)
         self._columnar = Columnar(plan, self._index, None if archive is None else archive.columns)
         self._users, self._texts = self._columnar.users, self._columnar.texts
@@ -131,8 +133,13 @@ class Shard:
                 arrived.append(accepted)
         if profiles is not None and len(profiles) and profiles.offset[0] < position:
             profiles = profiles.take(np.flatnonzero(profiles.offset >= position))
-        if profiles is not None and profiles.erased.any():
-            self._erase(profiles, self._watermarks(profiles.high, partition), arrived, step)
+        for some in () if profiles is None or not len(profiles) else versions.runs(profiles):
+            watermark = self._watermarks(some.high, partition)
+            if some.erased[0]:
+                self._erase(some, watermark, arrived, step)
+            else:
+                accepted = self._accept(versions.rows_of(some, partition), partition, watermark, step)
+                arrived += [] if accepted is None else [accepted]
         self.next_offset[partition] = max(position, poll.next_offset)
         self._high[partition] = max(self._high[partition], poll.high)
         reached = int(self._behind(np.array([self._high[partition]], np.int64))[0])
@@ -166,6 +173,7 @@ class Shard:
         arrived.append(stay)
         self._network.erase(users)
         self._newest[users] = self._applied[users] = NEVER
+        self._had_event[users] = False
         self._seq[users] = 0
         np.maximum.at(self._newest, stay["user"], stay["time"])
         self._users.forget(np.setdiff1d(users, stay["user"]).tolist())
@@ -178,7 +186,8 @@ class Shard:
             rows, watermark = rows.take(after), watermark[after]
             if not len(rows):
                 return None
-        if self._horizon is not None and (too_late := rows.time < watermark - self._horizon).any():
+        events = partition < PROFILES
+        if events and self._horizon is not None and (too_late := rows.time < watermark - self._horizon).any():
             late = zip(rows.offset[too_late].tolist(), rows.user[too_late].tolist())
             step.too_late.extend((partition, offset, rows.user_ids[user]) for offset, user in late)
             in_time = np.flatnonzero(~too_late)
@@ -187,16 +196,16 @@ class Shard:
                 return None
         user = self._columnar.user_numbers(rows)
         self._make_room()
-        again = repeats(user, rows.time, rows.event_id, self._log)
-        if again.any():
+        if events and (again := repeats(user, rows.time, rows.event_id, self._log)).any():
             step.repeated += int(again.sum())
             fresh = np.flatnonzero(~again)
             rows, user, watermark = rows.take(fresh), user[fresh], watermark[fresh]
             if not len(rows):
                 return None
         known = known_at(user, rows.time, watermark, self._newest)
-        step.accepted += len(rows)
-        step.late += int((watermark > rows.time).sum())
+        if events:
+            step.accepted += len(rows)
+            step.late += int((watermark > rows.time).sum())
         columns = self._columnar.columns(rows, user, known, partition)
         self._log.append(columns)
         return {name: columns[name] for name in self._log.dtypes}
@@ -208,6 +217,7 @@ class Shard:
             self._applied = _grown(self._applied, room, NEVER)
             self._reached = _grown(self._reached, room, NEVER)
             self._seq = _grown(self._seq, room, 0)
+            self._had_event = np.resize(self._had_event, room) & (np.arange(room) < len(self._had_event))
 
     def _forget(self) -> None:
         if self._horizon is None or self.watermark == NEVER:
@@ -236,7 +246,7 @@ class Shard:
         rows = {name: np.concatenate((changes[name], events[name])) for name in events} if m else events
         step_of = np.concatenate((steps.of_change, steps.of_event))
         touched = self._touched(rows, np.concatenate((phase, np.full(n, ARRIVAL))), m)
-        new = self._first_steps(user, fresh, steps, step)
+        new = self._first_steps(user, fresh, events["code"], steps, step)
         flips = self._network.apply(self._deltas.of(*touched, rows, step_of), new, steps)
         step.transitions = transitions_of(flips, steps, self._users.values, self._seq)
 
@@ -259,13 +269,13 @@ class Shard:
             )
         return index.holding(touched, frame), frame
 
-    def _first_steps(self, user: Int64, fresh: Bool, steps: Steps, step: Step) -> Int64:
+    def _first_steps(self, user: Int64, fresh: Bool, code: Int64, steps: Steps, step: Step) -> Firsts:
         """The steps at which users are seen for the first time."""
-        if not fresh.any():
-            return np.zeros(0, np.int64)
-        who, place = np.unique(user[fresh], return_index=True)
-        step.new_users = [self._users.values[u] for u in who.tolist()]
-        return np.asarray(steps.of_event[np.flatnonzero(fresh)[place]], np.int64)
+        first = versions.first_rows(user, fresh)
+        step.new_users = [self._users.values[u] for u in user[first].tolist()]
+        events = versions.first_rows(user, ~self._had_event[user] & (code != self._index.profile))
+        self._had_event[user[events]] = True
+        return Firsts(steps.of_event[events], steps.of_event[first])
 
     # checkpoints
 
@@ -281,6 +291,7 @@ class Shard:
             "watermark": self.watermark, "clock": self._clock, "applied_to": self._applied_to,
             "users": self._users.dump(), "texts": self._texts.dump(),
             "newest": self._newest[:users], "applied": self._applied[:users], "seq": self._seq[:users],
+            "had_event": self._had_event[:users],
             "network": self._network.dump(), "log": self._log.dump(), "waiting": self._waiting,
             "erasures": self.erasures.dump(),
         })
@@ -313,6 +324,9 @@ class Shard:
         room = 2 * len(state["users"]) + 1024
         shard._newest, shard._applied = _grown(state["newest"], room, NEVER), _grown(state["applied"], room, NEVER)
         shard._reached, shard._seq = np.full(room, NEVER, np.int64), _grown(state["seq"], room, 0)
+        shard._had_event = np.zeros(room, np.bool_)
+        # Those of versions before this one do not have it: then whoever was seen had an event.
+        shard._had_event[: len(state["users"])] = state.get("had_event", state["applied"] > NEVER)
         shard._network.load(state["network"])
         shard._log.load(state["log"])
         shard._waiting = state["waiting"]
@@ -331,7 +345,8 @@ class Shard:
         for start in range(0, len(self._users), _MEMBERS_CHUNK):
             users = np.arange(start, min(start + _MEMBERS_CHUNK, len(self._users)))
             known = self._applied[users] > NEVER
-            inside = np.array(self._network.members(users, known)).reshape(len(self.plan.roots), len(users))
+            truth = self._network.members(users, self._had_event[users] & known, known)
+            inside = np.array(truth).reshape(len(self.plan.roots), len(users))
             for place, user in enumerate(users.tolist()):
                 if known[place]:
                     yield self._users.values[user], np.flatnonzero(inside[:, place]).tolist()

@@ -62,7 +62,7 @@ class World:
         self.reads: list[tuple[int, int, int, int | None]] = []  # partition, end, clock, watermark
         for read in scenario.reads:
             log = self.logs[read.partition]
-            messages: list[Event | Tombstone] = [*read.events, *read.erased]
+            messages: list[Event | Tombstone] = [*read.events, *read.records]
             for message in messages:
                 if self.random.random() < 0.1:
                     log.append(None)

@@ -7,10 +7,11 @@ from typing import Any
 
 import yaml
 
-from segmentation.reference import Event, Flip
+from segmentation.reference import Event, Flip, Version
 from segmentation.types import Kind
-from tests.oracle.grammar import COLUMNS, START_US, Unit
-from tests.oracle.strategies import Read, Scenario
+from tests.oracle.grammar import COLUMNS, START_US, USER_COLUMNS, Unit
+from tests.oracle.strategies import Read, Scenario, Tombstone
+from tests.oracle.streams import numbered
 
 FOLDER = Path(__file__).parent / "cases"
 
@@ -30,8 +31,8 @@ def dump(scenario: Scenario) -> str:
         head: dict[str, Any] = {"partition": read.partition, "clock": read.clock - START_US}
         if read.watermark is not None:
             head["watermark"] = read.watermark - START_US
-        if read.erased:
-            head["erased"] = [[user_id, time - START_US] for user_id, time in read.erased]
+        if read.records:
+            head["records"] = [_record_out(record) for record in read.records]
         text += f"- {_flow(head)[:-1]}, events: [\n"
         text += "".join(f"    {_flow(_event_out(event))},\n" for event in read.events) + "  ]}\n"
     return text
@@ -45,14 +46,14 @@ def load(text: str) -> Scenario:
             START_US + read["clock"],
             [_event_in(event) for event in read["events"]],
             START_US + read["watermark"] if "watermark" in read else None,
-            [(user_id, START_US + time) for user_id, time in read.get("erased", ())],
+            [_record_in(record) for record in read.get("records", ())],
         )
         for read in case["reads"]
     ]
     return Scenario(
         Unit(*case["unit"]),
         case["definitions"],
-        reads,
+        numbered(reads),
         case["lateness_us"],
         case["dedupe_horizon_us"],
         case["live"],
@@ -73,6 +74,23 @@ def log_text(log: Iterable[Flip]) -> str:
 def _flow(value: dict[str, Any]) -> str:
     text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=True, width=1_000)
     return text.strip()
+
+
+def _record_out(record: Tombstone | Version) -> Any:
+    if not isinstance(record, Version):
+        return [record[0], record[1] - START_US]
+    values = {n: str(v) if isinstance(v, Decimal) else v for n, v in record.values.items() if v is not None}
+    return {"user": record.user_id, "at": record.time - START_US, **values}
+
+
+def _record_in(record: Any) -> Tombstone | Version:
+    if isinstance(record, list):
+        return record[0], START_US + record[1]
+    values = {
+        name: None if name not in record else Decimal(record[name]) if type_.kind is Kind.NUMERIC else record[name]
+        for name, type_ in USER_COLUMNS.items()
+    }
+    return Version(record["user"], "", START_US + record["at"], values)
 
 
 def _event_out(event: Event) -> dict[str, Any]:

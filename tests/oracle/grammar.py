@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from segmentation.types import BIGINT, BOOLEAN, DOUBLE, TEXT, Type, numeric
-from tests.oracle import grammar_mathematics, grammar_values
+from segmentation.compile.plan import profile_column
+from segmentation.types import BIGINT, BOOLEAN, DOUBLE, TEXT, TIMESTAMPTZ, Type, numeric
+from tests.oracle import grammar_mathematics, grammar_users, grammar_values
 from tests.oracle.grammar_sets import Sets
 
 SCHEMA_YML = """\
@@ -23,6 +24,13 @@ events:
   quantity: {type: bigint}
   score: {type: double}
   premium: {type: boolean}
+users:
+  city_tier: {type: bigint}
+  country: {type: text}
+  credit: {type: "numeric(12,2)"}
+  vip: {type: boolean}
+  rating: {type: double}
+  joined: {type: timestamptz}
 """
 
 #: What SCHEMA_YML declares, and event_type: the columns whose values an event carries.
@@ -34,6 +42,19 @@ COLUMNS: dict[str, Type] = {
     "score": DOUBLE,
     "premium": BOOLEAN,
 }
+
+#: Those of users.
+USER_COLUMNS: dict[str, Type] = {
+    "city_tier": BIGINT,
+    "country": TEXT,
+    "credit": numeric(12, 2),
+    "vip": BOOLEAN,
+    "rating": DOUBLE,
+    "joined": TIMESTAMPTZ,
+}
+
+#: Those of both, as a shard calls them.
+ALL_COLUMNS = COLUMNS | {profile_column(name): type_ for name, type_ in USER_COLUMNS.items()}
 
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 START_US = int(START.timestamp()) * 1_000_000
@@ -330,6 +351,7 @@ RULES: dict[str, list[str]] = {
     "steps": ["1", "2", "3", "5"],
 }
 
+RULES |= grammar_users.RULES
 for _part in (grammar_values, grammar_mathematics):
     RULES |= _part.RULES
     for _rule, _alternatives in _part.MORE.items():
@@ -344,8 +366,10 @@ SLOT = re.compile(r"{(\w+)}")
 
 
 @st.composite
-def definition(draw: st.DrawFn, unit: Unit, segments: Sequence[str] = (), depth: int = 2) -> str:
-    """The SQL text of one definition, which may read `segments`."""
+def definition(
+    draw: st.DrawFn, unit: Unit, segments: Sequence[str] = (), depth: int = 2, of_users: bool = False
+) -> str:
+    """The SQL text of one definition, which may read `segments`. of_users: one about users."""
 
     def expand(rule: str, left: int) -> str:
         if rule == "unit":
@@ -358,7 +382,9 @@ def definition(draw: st.DrawFn, unit: Unit, segments: Sequence[str] = (), depth:
         deeper = left - (chosen in nested)
         return SLOT.sub(lambda slot: expand(slot[1], deeper), chosen)
 
-    if draw(st.integers(0, 2)):
+    if not of_users and draw(st.integers(0, 2)):
         return expand("query", depth)
     sets = Sets(draw, lambda rule: expand(rule, draw(st.integers(0, 1))), segments)
+    if of_users:
+        return sets.of_users(draw(st.integers(0, 1)))
     return sets.query(draw(st.integers(1, 3))) if draw(st.integers(0, 4)) else sets.bands()

@@ -10,6 +10,8 @@ from itertools import count
 
 from hypothesis import strategies as st
 
+from tests.oracle.grammar_users import QUERIES
+
 Draw = Callable[[st.SearchStrategy[str]], str]
 #: Text of a rule of the grammar, by name.
 Expand = Callable[[str], str]
@@ -31,7 +33,7 @@ class Sets:
             return self._leaf()
         forms: list[Callable[[int], str]] = [
             *[self._set_operation] * 3, self._chain, self._derived, self._rows_of_rows, *[self._values] * 2,
-            *[self._asking] * 3, self._asking_groups, self._joined, self._left, *[self._named] * 2,
+            *[self._asking] * 3, self._asking_groups, self._joined, self._left, *[self._named] * 2, self.of_users,
         ]  # fmt: skip
         return forms[int(self._draw(st.sampled_from([str(i) for i in range(len(forms))])))](depth - 1)
 
@@ -70,8 +72,16 @@ class Sets:
                 name=self._draw(st.sampled_from(self._segments)), member=lambda: self.member("s", 0),
             )  # fmt: skip
         return self._text(
-            *["{query}"] * 4, "SELECT user_id FROM events WHERE {rows}",
+            *["{query}"] * 4, "SELECT user_id FROM events WHERE {rows}", "SELECT user_id FROM users WHERE {person}",
             "SELECT DISTINCT user_id FROM events WHERE {rows}", "SELECT e.user_id FROM events e WHERE {kind}",
+        )  # fmt: skip
+
+    def of_users(self, depth: int) -> str:
+        """Of users, or of events joined with them."""
+        one = self._name()
+        return self._text(
+            *QUERIES, one=one, two=self._name(), inner=lambda: self.query(depth),
+            member=lambda: self.member(one, depth),
         )  # fmt: skip
 
     # -- queries beside each other ---------------------------------------------------------------------

@@ -14,7 +14,7 @@ from segmentation.evaluate.shard import Shard
 from segmentation.evaluate.step import Part, Step
 from segmentation.events.rows import Poll
 from segmentation.events.schema import load_schema
-from segmentation.reference import Flip, Reference
+from segmentation.reference import Flip, Reference, Version
 from segmentation.state.archive import Archive
 from tests.oracle.grammar import COLUMNS, SCHEMA_YML
 from tests.oracle.strategies import PARTITIONS, Read, Scenario
@@ -73,11 +73,14 @@ def reference_of(scenario: Scenario, definitions: list[Definition]) -> Reference
         definitions, PARTITIONS, scenario.lateness_us, scenario.dedupe_horizon_us, scenario.live, scenario.profiles
     )
     for read in scenario.reads:
-        for user_id, time in read.erased:
-            reference.erase(read.partition, user_id, time, read.clock)
+        for record in read.records:
+            if isinstance(record, Version):
+                reference.event(read.partition, record, read.clock)
+            else:
+                reference.erase(read.partition, *record, read.clock)
         for event in read.events:
             reference.event(read.partition, event, read.clock)
-        if not read.events and not read.erased:
+        if not read.events and not read.records:
             reference.idle(read.partition, read.watermark, read.clock)
     return reference
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from segmentation.compile.tree import Value
 from segmentation.events.rows import PROFILES
-from segmentation.reference import Event
+from segmentation.reference import Event, Version
 from tests.oracle.grammar import START_US, UNITS, Unit, definition
 
 PARTITIONS = 3
@@ -33,15 +33,19 @@ EXTREMES = VALUES | {
 }
 
 
+Tombstone = tuple[str, int]
+
+
 @dataclass
 class Read:
-    """One read of a partition: events or tombstones (user id, T) in order, or a word about how far it is."""
+    """One read of a partition: events, or tombstones (user id, T) and versions of profiles in order, or a word about
+    how far it is."""
 
     partition: int
     clock: int
     events: list[Event] = field(default_factory=list)
     watermark: int | None = None
-    erased: list[tuple[str, int]] = field(default_factory=list)
+    records: list[Tombstone | Version] = field(default_factory=list)
 
 
 @dataclass
@@ -64,13 +68,15 @@ class Scenario:
 
 @st.composite
 def scenarios(
-    draw: st.DrawFn, definitions: int = 7, events: int = 14, values: dict[str, st.SearchStrategy[Value]] = VALUES
-) -> Scenario:
+    draw: st.DrawFn, definitions: int = 7, events: int = 14, values: dict[str, st.SearchStrategy[Value]] = VALUES,
+    of_users: bool = False,
+) -> Scenario:  # fmt: skip
+    """of_users: every other definition is about users."""
     unit = draw(st.sampled_from(UNITS))
     texts: list[str] = []
     for _ in range(draw(st.integers(definitions // 2, definitions))):
         names = [f"s{number}/a" if " AS band " in text else f"s{number}" for number, text in enumerate(texts)]
-        texts.append(draw(definition(unit, names)))
+        texts.append(draw(definition(unit, names, of_users=of_users and draw(st.booleans()))))
     live = draw(st.booleans())
     lateness = draw(st.sampled_from([0, 0, 1, unit.micros, 2 * unit.micros]))
     reads = draw(_reads(unit, live, lateness, events, values))

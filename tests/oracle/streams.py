@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from segmentation.evaluate.versions import version_id
 from segmentation.events.rows import PROFILES, Poll, Profiles, Rows, TextColumn, ValueColumn
-from segmentation.reference import Event
+from segmentation.reference import Event, Version
 from segmentation.shards import shard_of
 from segmentation.types import NEVER, Kind, Type
-from tests.oracle.strategies import Read
+from tests.oracle.grammar import USER_COLUMNS
+from tests.oracle.strategies import Read, Tombstone
 
 #: Whether to begin a new poll before event i of read r: how a test splits batches.
 Split = Callable[[int, int], bool]
@@ -33,13 +35,38 @@ def rows_of(events: Sequence[Event], columns: Mapping[str, Type], first_offset: 
     )
 
 
-def profiles_of(erased: Sequence[tuple[str, int]], first_offset: int = 0) -> Profiles:
-    """These tombstones, which are one whole poll of a schema without columns of users; a gap after each."""
-    times = np.array([time for _, time in erased], np.int64)
+def profiles_of(records: Sequence[Tombstone | Version], first_offset: int = 0) -> Profiles:
+    """These records, which are one whole poll; a gap after each."""
+    times = np.array([time_of(record) for record in records], np.int64)
+    values = [record.values if isinstance(record, Version) else {} for record in records]
     return Profiles(
-        first_offset + 2 * np.arange(len(erased), dtype=np.int64), [user_id for user_id, _ in erased], times,
-        np.maximum.accumulate(times), np.ones(len(erased), np.bool_), {},
+        first_offset + 2 * np.arange(len(records), dtype=np.int64), [user_of(record) for record in records], times,
+        np.maximum.accumulate(times), np.array([not isinstance(record, Version) for record in records], np.bool_),
+        {name: _column([each.get(name) for each in values], type_) for name, type_ in USER_COLUMNS.items()},
     )
+
+
+def user_of(record: Tombstone | Version) -> str:
+    return record.user_id if isinstance(record, Version) else record[0]
+
+
+def time_of(record: Tombstone | Version) -> int:
+    return record.time if isinstance(record, Version) else record[1]
+
+
+def numbered(reads: Sequence[Read]) -> list[Read]:
+    """With the ids that their offsets give to versions."""
+    offsets: defaultdict[int, int] = defaultdict(int)
+    out = []
+    for read in reads:
+        records: list[Tombstone | Version] = []
+        for record in read.records:
+            if isinstance(record, Version):
+                record = replace(record, event_id=version_id(read.partition, offsets[read.partition]))
+            records.append(record)
+            offsets[read.partition] += 2
+        out.append(replace(read, records=records))
+    return out
 
 
 def polls_of(
@@ -49,32 +76,33 @@ def polls_of(
     offsets: defaultdict[int, int] = defaultdict(int)
     out: list[list[Poll]] = [[] for _ in range(shards)]
     for number, read in enumerate(reads):
-        size = len(read.events) + len(read.erased)
+        size = len(read.events) + len(read.records)
         step = 2 if read.partition >= PROFILES else 1  # a compacted topic has gaps
         cuts = [0, *(i for i in range(1, size) if split(number, i)), size]
         for start, end in pairwise(cuts):
             offset, offsets[read.partition] = offsets[read.partition], offsets[read.partition] + step * (end - start)
-            times = [event.time for event in read.events[start:end]] + [time for _, time in read.erased[start:end]]
+            times = [event.time for event in read.events[start:end]] + list(map(time_of, read.records[start:end]))
             watermark = read.watermark if end == size else None
             empty = Poll(read.partition, offsets[read.partition], read.clock, max(times, default=NEVER), watermark)
-            shared = _shared(empty, read.events[start:end], read.erased[start:end], offset, shards, columns)
+            shared = _shared(empty, read.events[start:end], read.records[start:end], offset, shards, columns)
             for polls, poll in zip(out, shared):
                 polls.append(poll)
     return out
 
 
 def _shared(
-    poll: Poll, events: Sequence[Event], erased: Sequence[tuple[str, int]], offset: int, shards: int,
+    poll: Poll, events: Sequence[Event], records: Sequence[Tombstone | Version], offset: int, shards: int,
     columns: Mapping[str, Type],
 ) -> list[Poll]:  # fmt: skip
     """The poll as each shard sees it."""
-    owner = np.array([shard_of(user_id, shards) for user_id in [e.user_id for e in events] + [u for u, _ in erased]])
+    users = [event.user_id for event in events] + list(map(user_of, records))
+    owner = np.array([shard_of(user_id, shards) for user_id in users])
     mine = [np.flatnonzero(owner == shard) for shard in range(shards)]
     if events:
         rows = rows_of(events, columns, offset)
         return [replace(poll, rows=rows.take(places)) for places in mine]
-    if erased:
-        profiles = profiles_of(erased, offset)
+    if records:
+        profiles = profiles_of(records, offset)
         return [replace(poll, profiles=profiles.take(places)) for places in mine]
     return [replace(poll) for _ in mine]
 

@@ -15,21 +15,19 @@ from segmentation.state.archive import ChunkRef, StoredRows
 from storage.reservoir import Reservoir, Writing
 from tests.oracle import cases
 from tests.oracle.erasures import with_erasures
-from tests.oracle.running import EXAMPLES, SCHEMA, Bits, Outcome, Tally, bound, engine, finish, planned, reference_of
+from tests.oracle.grammar import ALL_COLUMNS
+from tests.oracle.running import EXAMPLES, Bits, Outcome, Tally, bound, engine, finish, planned, reference_of
 from tests.oracle.strategies import Scenario, scenarios
 
 pytestmark = pytest.mark.timeout(1_800)
 
-COLUMNS = {
-    name: column.type for name, column in SCHEMA.events.items() if name not in ("user_id", "event_id", "event_time")
-}
 #: To the very end of streams with many reads.
 MANY_CUTS = st.binary(min_size=60, max_size=60).map(lambda cuts: int.from_bytes(cuts, "big"))
 
 
 class Counting(Reservoir):
     def __init__(self, seen: Counter[str], folder: Path, shard: int, token: int) -> None:
-        super().__init__(folder, shard, token, COLUMNS, group_rows=2)
+        super().__init__(folder, shard, token, ALL_COLUMNS, group_rows=2)
         self._seen = seen
 
     def write(self, rows: StoredRows, late: bool) -> Writing:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from segmentation.reference import Flip, Reference
 from tests.oracle import cases
-from tests.oracle.erasures import with_erasures
+from tests.oracle.erasures import with_erasures, with_profiles
 from tests.oracle.running import EXAMPLES, Bits, Outcome, Tally, bound, engine, finish, planned, reference_of
 from tests.oracle.strategies import EXTREMES, Scenario, scenarios
 
@@ -28,7 +28,11 @@ def test_long_streams() -> None:
 
 
 def test_users_are_erased() -> None:
-    _hold_for(with_erasures(scenarios(events=24)), EXAMPLES // 2, MANY_CUTS)
+    _hold_for(with_erasures(scenarios(events=24) | scenarios(events=16, of_users=True)), EXAMPLES // 2, MANY_CUTS)
+
+
+def test_profiles() -> None:
+    _hold_for(with_profiles(scenarios(of_users=True)), EXAMPLES // 2, MANY_CUTS)
 
 
 def test_extreme_values() -> None:

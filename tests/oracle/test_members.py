@@ -9,21 +9,34 @@ from hypothesis import strategies as st
 
 from segmentation.reference import Flip, Reference
 from tests.oracle import cases
-from tests.oracle.grammar import COLUMNS, START_US
+from tests.oracle.erasures import with_erasures, with_profiles
+from tests.oracle.grammar import COLUMNS, START_US, USER_COLUMNS
 from tests.oracle.judge import Judge
 from tests.oracle.running import EXAMPLES, Tally, bound, finish, reference_of
 from tests.oracle.strategies import Scenario, scenarios
 
 pytestmark = pytest.mark.timeout(1_800)
 
-JUDGE = Judge(COLUMNS)
+JUDGE = Judge(COLUMNS, USER_COLUMNS)
 
 
 def test_members_at_random_instants() -> None:
+    _hold_for(scenarios(), EXAMPLES)
+
+
+def test_members_with_profiles() -> None:
+    _hold_for(with_profiles(scenarios(of_users=True)), EXAMPLES // 2)
+
+
+def test_members_with_erasures() -> None:
+    _hold_for(with_erasures(scenarios(of_users=True)), EXAMPLES // 4)
+
+
+def _hold_for(some: st.SearchStrategy[Scenario], examples: int) -> None:
     tally = Tally()
 
-    @settings(max_examples=EXAMPLES)
-    @given(scenarios(), st.data())
+    @settings(max_examples=examples)
+    @given(some, st.data())
     def property_(scenario: Scenario, data: st.DataObject) -> None:
         reference = _run(scenario, tally)
         near = {flip.effective_at for flip in reference.log} | {k.known_at for k in reference.known()}

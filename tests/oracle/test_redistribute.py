@@ -23,7 +23,7 @@ from storage.chunk_files import Rows
 from storage.reservoir import Reservoir
 from tests.oracle import cases
 from tests.oracle.erasures import with_erasures
-from tests.oracle.grammar import COLUMNS, START_US
+from tests.oracle.grammar import ALL_COLUMNS, COLUMNS, START_US
 from tests.oracle.running import EXAMPLES, Bits, Outcome, Tally, bound, closing, cut, finish, planned, reference_of
 from tests.oracle.strategies import EXTREMES, PARTITIONS, Read, Scenario, scenarios
 from tests.oracle.streams import polls_of
@@ -59,7 +59,7 @@ def archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Archives:
         monkeypatch.setattr(log, name, rows)
     monkeypatch.setattr("os.fsync", lambda _: None)
     tokens = itertools.count(1)
-    return lambda shard: Reservoir(tmp_path, shard, next(tokens), COLUMNS, group_rows=2)
+    return lambda shard: Reservoir(tmp_path, shard, next(tokens), ALL_COLUMNS, group_rows=2)
 
 
 def test_chunks(archives: Archives, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ def _resharded(
     polls = {count: polls_of(scenario.reads + last, COLUMNS, count, begins) for count, _ in sections}
     polls_until = np.cumsum(
         [
-            1 + sum(begun[number, i] for i in range(1, len(read.events or read.erased)))
+            1 + sum(begun[number, i] for i in range(1, len(read.events or read.records)))
             for number, read in enumerate(scenario.reads)
         ]
     )

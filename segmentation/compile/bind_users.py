@@ -1,0 +1,87 @@
+"""The table `users`: one row per user who is known, with the columns of his latest profile.
+
+Its columns are one value per user, so they may stand anywhere: beside the columns of an event, under
+an aggregate, in HAVING. What they may not is be calculated or compared with a column of an event: then each event
+would have to be looked at again whenever the profile changes.
+"""
+
+from collections.abc import Mapping
+
+from segmentation.compile import tree
+from segmentation.compile.bind_shape import USER_ID
+from segmentation.compile.bind_tables import USER, Users
+from segmentation.compile.bind_time import Operand, Span
+from segmentation.compile.plan import children, walk
+from segmentation.compile.problems import Position, Refused
+from segmentation.compile.rebuild import of_profile
+from segmentation.events.schema import EventColumn
+from segmentation.types import BIGINT, Kind
+
+_SAME = ("min", "max", "arg_min", "arg_max", "mode", "bool_or", "bool_and")
+
+
+def users_table(columns: Mapping[str, EventColumn], at: Position) -> Users:
+    found = {name: tree.UserColumn(name, column.type) for name, column in columns.items()}
+    return Users(tree.Everyone(None, at=at), {USER_ID: USER, **found}, single=True)
+
+
+def is_everyone(table: object) -> bool:
+    """Whether no user who is known is missing in it."""
+    return isinstance(table, Users) and table.relation == tree.Everyone(None)
+
+
+def per_user(operand: Operand) -> bool:
+    """A value of the latest profile, which is the same beside every event."""
+    return not isinstance(operand, Span) and of_profile(operand)
+
+
+def unmixed(node: tree.Expr) -> None:
+    """Raises Refused where a condition on rows compares or computes with a column of both tables."""
+    parts = walk(node)
+    column = next((part for part in parts if isinstance(part, tree.UserColumn)), None)
+    event = next((part for part in parts if isinstance(part, tree.Column)), None)
+    if column is None or event is None:
+        return
+    if not _of_truths(node):
+        raise Refused(
+            column.at, f"{column.name} is of the user's profile, and is put together with {event.name}, which each "
+            "event has its own of.",
+            f"Compare it with a constant, or in HAVING with an aggregate: sum(amount) > max(u.{column.name}).",
+        )
+    for part in children(node):
+        unmixed(part)
+
+
+def _of_truths(node: tree.Expr) -> bool:
+    """Whether it is made of conditions, which may each be of one table."""
+    if isinstance(node, tree.IsNull | tree.Compare | tree.Coalesce | tree.In):
+        return children(node)[0].type.kind is Kind.BOOLEAN
+    return isinstance(node, tree.And | tree.Or | tree.Not | tree.IsTrue)
+
+
+def aggregated(
+    function: str, arg: tree.Expr, condition: tree.Expr | None, distinct: bool, at: Position
+) -> tree.Expr | None:
+    """An aggregate of a value that is the same in all of the user's rows, without aggregating it. None: it is none.
+    Raises Refused."""
+    column = next((part for part in walk(arg) if isinstance(part, tree.UserColumn)), None)
+    if column is None:
+        return None
+    if any(isinstance(part, tree.Column | tree.Age) for part in walk(arg)):
+        unmixed(tree.IsNull(arg))
+        raise Refused(column.at, f"{column.name} is of the user's profile.", "Put the condition on it into FILTER.")
+    if function == "count" and not distinct:
+        there = tree.Not(tree.IsNull(arg, at=at), at=at)
+        both = there if condition is None else tree.And((condition, there), at=at)
+        return tree.Aggregate("count", None, both, BIGINT, at=at)
+    if function not in _SAME or distinct:
+        raise Refused(
+            at, f"{column.name} is one value per user, and {function} would take it once for each event.",
+            f"Compare the value itself: max(u.{column.name}).",
+        )
+    if condition is not None:
+        raise Refused(
+            at, f"{column.name} is one value per user, whatever FILTER leaves of the events.",
+            "Leave FILTER out, and add count(*) FILTER (...) > 0.",
+        )
+    return arg
