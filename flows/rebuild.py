@@ -80,7 +80,7 @@ def rebuild_all(settings: Settings, stop: threading.Event) -> None:
         Pace([], 2**62, 2**62),  # each read is worked off before the next
         stop,
         checkpoints,
-        columns_of(folder.schema),
+        columns_of(folder.schema, plan),
     )
     with closing(engine):
         _rebuild(engine, record)

@@ -25,6 +25,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from xxhash import xxh3_128
 
+from segmentation.compile.plan import Plan, profile_column
 from segmentation.events.rows import Int64
 from segmentation.events.schema import Schema
 from segmentation.state.archive import ROW_BITS, ChunkRef, FoundRows, StoredRows, erased_arrays, of_erased
@@ -221,9 +222,13 @@ def _without(rows: Rows, without: Mapping[int, int]) -> Rows:
 _REMEDY = "Restore the file from a copy, or start with --rebuild."
 
 
-def columns_of(schema: Schema) -> dict[str, Type]:
-    """The columns that a reservoir keeps as such."""
-    return {name: column.type for name, column in schema.events.items() if name not in _FIXED}
+def columns_of(schema: Schema, plan: Plan | None = None) -> dict[str, Type]:
+    """The columns that a reservoir keeps as such: of events all, of users those that the plan reads. So the files of
+    one plan have the same columns."""
+    events = {name: column.type for name, column in schema.events.items() if name not in _FIXED}
+    named = {profile_column(name): column.type for name, column in schema.users.items()}
+    read = set() if plan is None else plan.columns.keys()
+    return events | {name: type_ for name, type_ in named.items() if name in read}
 
 
 def clean(storage_url: Path, shard: int, token: int, keep: frozenset[str], until: int) -> int:

@@ -169,15 +169,14 @@ class SelectBinder:
             self.scope.grouped = name == "having"
             try:
                 parts[name] = self._binder.conditions(nodes, place)
-                if place.rows:
-                    self._check_rows(parts[name])
+                self._check(parts[name])
             except Reported:
                 failed = True
         if failed:
             raise Reported
         return parts["where"], parts["having"]
 
-    def _check_rows(self, found: tuple[tree.Expr, ...]) -> None:
+    def _check(self, found: tuple[tree.Expr, ...]) -> None:
         for each in found:
             try:
                 unmixed(each)

@@ -170,6 +170,11 @@ def _with_now(
     if minus:  # now() + rest op term
         op, rest = FLIPPED[op], -rest
     # From here it is: term op now() - rest
+    if isinstance(term, tree.UserColumn):
+        raise Refused(
+            op_at, f"now() is compared with {term.name}, a time in the user's profile: only times of events slide.",
+            f"Compare {term.name} with a fixed TIMESTAMPTZ, or send what happened then as an event.",
+        )
     if not rows:
         return tree.Compare(op, term, tree.Now(-rest, at=op_at), at=at)
     if not isinstance(term, tree.Column) or term.name != "event_time":

@@ -11,7 +11,7 @@ from segmentation.compile import tree
 from segmentation.compile.bind_shape import USER_ID
 from segmentation.compile.bind_tables import USER, Users
 from segmentation.compile.bind_time import Operand, Span
-from segmentation.compile.plan import children, walk
+from segmentation.compile.plan import children, walk, walk_group
 from segmentation.compile.problems import Position, Refused
 from segmentation.compile.rebuild import of_profile
 from segmentation.events.schema import EventColumn
@@ -36,12 +36,15 @@ def per_user(operand: Operand) -> bool:
 
 
 def unmixed(node: tree.Expr) -> None:
-    """Raises Refused where a condition on rows compares or computes with a column of both tables."""
-    parts = walk(node)
+    """Raises Refused where a condition compares or computes with columns of both tables, or with user_id and another
+    column of users."""
+    parts = list(walk_group(node))
     column = next((part for part in parts if isinstance(part, tree.UserColumn)), None)
     event = next((part for part in parts if isinstance(part, tree.Column)), None)
     if column is None or event is None:
         return
+    if not _of_truths(node) and event.name == USER_ID:
+        raise Refused(column.at, f"user_id is compared with {column.name}.", "Compare each with a constant.")
     if not _of_truths(node):
         raise Refused(
             column.at, f"{column.name} is of the user's profile, and is put together with {event.name}, which each "

@@ -19,10 +19,9 @@ from segmentation.compile.lower_users import (
     truth_of,
     user_terms,
     value_of,
-    walk_group,
-    whoever_has_it,
+    whoever,
 )
-from segmentation.compile.plan import Formula, Gate, Known, Met, Plan, Reach, Signal, Source, walk
+from segmentation.compile.plan import Formula, Gate, Known, Met, Plan, Reach, Signal, Source, walk, walk_group
 from segmentation.compile.problems import DefinitionErrors, Problem, Refused
 from segmentation.compile.prune import prune
 from segmentation.compile.rebuild import has_profile, mapped, of_profile, segments_in
@@ -78,7 +77,7 @@ class _Lowering:
         condition = least = self._truth(having)
         if select.where is not None or has_profile(having):
             # A user without rows may be in another relation. One without events is in none but those of profiles.
-            least = self._truth(mapped(having, _whoever_he_is))
+            least = self._truth(mapped(having, whoever))
         if self._at_start(least):
             condition = self.gate(True, [condition, self._population()])
         self._where, self._everyone = outer
@@ -354,18 +353,6 @@ class _Lowering:
 
     def _evaluated(self, node: tree.Expr, sources: tuple[tuple[tree.Aggregate, Source], ...]) -> int:
         return self._signal(Formula(node, sources), _constant_truth(node))
-
-
-def _whoever_he_is(node: tree.Expr) -> tree.Expr | None:
-    return _whoever_is_in(node) or whoever_has_it(node)
-
-
-def _whoever_is_in(node: tree.Expr) -> tree.Expr | None:
-    """Takes a user to be in, or not in, a relation, whichever makes a result of `form` true."""
-    asks = isinstance(node, tree.Member)
-    if isinstance(node, tree.Not) and isinstance(node.arg, tree.IsTrue):
-        asks = isinstance(node.arg.arg, tree.Member)
-    return TRUE if asks else None
 
 
 def _of_user(node: tree.Expr) -> bool:

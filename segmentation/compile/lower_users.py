@@ -5,14 +5,22 @@ membership in the query of the users for whom it is true; of a user it is a regi
 a column's value is compared with aggregates, its value is one register, and whether that is NULL another.
 """
 
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 from segmentation.compile import tree
 from segmentation.compile.cells import Cells
 from segmentation.compile.forms import TRUE, canonical, two_valued
-from segmentation.compile.plan import LatestSource, ProfileTerm, Register, Source, Term, children, profile_column, walk
+from segmentation.compile.plan import (
+    LatestSource,
+    ProfileTerm,
+    Register,
+    Source,
+    Term,
+    profile_column,
+    walk,
+    walk_group,
+)
 from segmentation.compile.rebuild import has_profile, mapped, of_profile
 from segmentation.evaluate.environments import NoEvents
 from segmentation.evaluate.vector import evaluate
@@ -54,19 +62,14 @@ def _asked(node: tree.Expr) -> tree.Expr:
     return node  # a Member in Not(IsTrue(...))
 
 
-def whoever_has_it(node: Any) -> tree.Expr | None:
-    """Takes a user's profile to be whatever makes an atom of a result of `form` true."""
+def whoever(node: Any) -> tree.Expr | None:
+    """Takes a user to be in, or not in, a relation, and his profile to be, whatever makes a result of `form` true."""
     if isinstance(node, tree.And | tree.Or | tree.Literal) or not isinstance(node, tree.Node):
         return None
-    return TRUE if any(isinstance(part, tree.UserColumn) for part in walk_group(node)) else None
-
-
-def walk_group(node: Any) -> Iterator[tree.Expr]:
-    """The nodes above and including aggregates, not what is inside them."""
-    yield node
-    if not isinstance(node, tree.Aggregate):
-        for child in children(node):
-            yield from walk_group(child)
+    asks = isinstance(node, tree.Member)
+    if isinstance(node, tree.Not) and isinstance(node.arg, tree.IsTrue):
+        asks = isinstance(node.arg.arg, tree.Member)
+    return TRUE if asks or any(isinstance(part, tree.UserColumn) for part in walk_group(node)) else None
 
 
 def truth_of(node: tree.Expr, cells: Cells) -> tuple[tree.Expr, tuple[tuple[tree.Aggregate, Source], ...]] | bool:

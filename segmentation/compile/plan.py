@@ -7,7 +7,7 @@ signals. Each segment is one signal or its negation. Every part is canonical and
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from segmentation.compile import tree
@@ -209,6 +209,14 @@ def walk(node: tree.Expr) -> "Sequence[tree.Expr]":
         found.append(node)
         todo.extend(children(node))
     return found
+
+
+def walk_group(node: tree.Expr) -> Iterator[tree.Expr]:
+    """The nodes above and including aggregates, not what is inside them."""
+    yield node
+    if not isinstance(node, tree.Aggregate):
+        for child in children(node):
+            yield from walk_group(child)
 
 
 def children(node: tree.Expr) -> list[tree.Expr]:

@@ -2,9 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 from math import pi
+from typing import Any
 
 from segmentation.compile import tree
-from segmentation.compile.rebuild import has_profile
+from segmentation.compile.rebuild import has_profile, mapped
 from segmentation.types import Kind
 
 _UNITS = (
@@ -31,8 +32,17 @@ def relation(query: tree.Relation, between: str = " ") -> str:
         parts.append(f"WHERE {expression(query.where)}")
     parts.append("GROUP BY user_id")
     if query.having is not None:
-        parts.append(f"HAVING {expression(query.having)}")
+        parts.append(f"HAVING {expression(mapped(query.having, _grouped))}")
     return between.join(parts)
+
+
+def _grouped(node: Any) -> tree.Expr | None:
+    """A user's value as an aggregate of it."""
+    if isinstance(node, tree.Aggregate):
+        return node
+    if not isinstance(node, tree.UserColumn):
+        return None
+    return tree.Aggregate("bool_or" if node.type.kind is Kind.BOOLEAN else "max", node, None, node.type)
 
 
 def expression(node: tree.Expr) -> str:

@@ -44,6 +44,21 @@ class Judge:
                 ],
             )  # fmt: skip
 
+        self.connection.execute(
+            "CREATE TABLE users (user_id text, city_tier bigint, country text, credit decimal(18,2), vip boolean, "
+            "joined timestamptz)"
+        )
+        ids = [user for (user,) in self.connection.execute("SELECT DISTINCT user_id FROM events ORDER BY 1").fetchall()]
+        for user in [*ids, "profile1", "profile2"]:
+            joined = choose.choice((None, START + timedelta(hours=choose.randrange(24 * 40))))
+            self.connection.execute(
+                "INSERT INTO users VALUES (?, ?, ?, ?, ?, ?::timestamptz)",
+                [
+                    user, choose.choice((None, 1, 2, 3)), choose.choice(_TEXTS), choose.choice((None, "0.00", "12.50")),
+                    choose.choice((None, True, False)), joined and joined.isoformat(),
+                ],
+            )  # fmt: skip
+
     def users(self, sql: str, now: datetime) -> set[str]:
         """Raises duckdb.Error."""
         query = _NOW.sub(f"TIMESTAMPTZ '{now.isoformat(sep=' ')}'", sql)

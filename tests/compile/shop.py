@@ -12,5 +12,11 @@ events:
   score: {type: double}
   flag: {type: boolean}
   sent_at: {type: timestamptz}
+users:
+  city_tier: {type: bigint}
+  country: {type: text}
+  credit: {type: "numeric(18,2)"}
+  vip: {type: boolean}
+  joined: {type: timestamptz}
 """
 )

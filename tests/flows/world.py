@@ -14,20 +14,18 @@ from segmentation.compile.plan import Plan
 from segmentation.evaluate.shard import Shard
 from segmentation.evaluate.step import Part, Step
 from segmentation.events.rows import PROFILES, Poll
-from segmentation.reference import Event
+from segmentation.reference import Event, Version
 from segmentation.shards import shard_of
 from segmentation.types import NEVER
 from storage.commits import CheckpointRecord, Commit, DeadLetter
 from storage.engine_state import RecordedStep, Takeover
 from tests.oracle.running import SCHEMA
-from tests.oracle.strategies import PARTITIONS, Scenario
-from tests.oracle.streams import profiles_of, rows_of
+from tests.oracle.strategies import PARTITIONS, Scenario, Tombstone
+from tests.oracle.streams import profiles_of, rows_of, time_of, user_of
 
 COLUMNS = {
     name: column.type for name, column in SCHEMA.events.items() if name not in ("user_id", "event_id", "event_time")
 }
-
-Tombstone = tuple[str, int]
 
 
 @dataclass
@@ -179,18 +177,18 @@ class World:
     def poll(self, shard: int, partition: int, start: int, end: int, clock: int, watermark: int | None) -> Poll:
         here = list(enumerate(self.logs[partition][:end]))[start:]
         offsets = np.array([offset for offset, message in here if message is not None], np.int64)
-        events = [message for _, message in here if isinstance(message, Event)]
-        erased = [message for _, message in here if isinstance(message, tuple)]
-        users = [event.user_id for event in events] + [user_id for user_id, _ in erased]
+        records = [message for _, message in here if isinstance(message, Version | tuple)]
+        events = [message for _, message in here if isinstance(message, Event) and not isinstance(message, Version)]
+        users = [event.user_id for event in events] + list(map(user_of, records))
         mine = np.flatnonzero([shard_of(user_id, self.shards) == shard for user_id in users])
-        high = max([event.time for event in events] + [time for _, time in erased], default=NEVER)
+        high = max([event.time for event in events] + list(map(time_of, records)), default=NEVER)
         poll = Poll(partition, end, clock, high, watermark)
         if events:
             rows = rows_of(events, COLUMNS)
             rows.offset = offsets
             poll.rows = rows.take(mine)
-        if erased:
-            profiles = profiles_of(erased)
+        if records:
+            profiles = profiles_of(records)
             profiles.offset = offsets
             poll.profiles = profiles.take(mine)
         return poll

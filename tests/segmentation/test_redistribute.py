@@ -19,7 +19,7 @@ from tests.oracle.running import SCHEMA
 #: What is in a saved state. Whoever adds to it teaches redistribute (or an `adopt` below it) to move it too.
 HANDLED: dict[str, Any] = {
     "structure": None, "next_offset": None, "high": None, "partition": None, "watermark": None, "clock": None,
-    "applied_to": None, "users": None, "texts": None, "newest": None, "applied": None, "seq": None,
+    "applied_to": None, "users": None, "texts": None, "newest": None, "applied": None, "seq": None, "had_event": None,
     "network": {
         "cells": {"block": None, "data": None, "big": None},
         "registers": {"block": None, "data": None, "big": None},
