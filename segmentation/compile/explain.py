@@ -18,8 +18,11 @@ from segmentation.compile.plan import (
     Formula,
     Gate,
     Known,
+    LatestSource,
     Linear,
+    Met,
     Plan,
+    ProfileTerm,
     Reach,
     Register,
     Term,
@@ -96,7 +99,7 @@ def _cells(plan: Plan, root: tuple[int, bool] | None) -> list[Cell]:
         seen.add(number)
         signal = plan.signals[number]
         match signal:
-            case Known():
+            case Known() | Met():
                 pass
             case Reach(cell):
                 found.update(dict.fromkeys(_with_values(plan.linears[cell])))
@@ -107,6 +110,8 @@ def _cells(plan: Plan, root: tuple[int, bool] | None) -> list[Cell]:
                             found.update(dict.fromkeys(_with_values(plan.linears[cell])))
                     if source.register >= 0:
                         found[plan.registers[source.register]] = None
+                    if isinstance(source, LatestSource):
+                        found[plan.registers[source.null]] = None
                     if source.bag >= 0:
                         found[plan.bags[source.bag]] = None
             case Gate(_, inputs):
@@ -130,6 +135,8 @@ def feature(cell: Cell) -> Feature:
             bounded = type.kind is Kind.BOOLEAN or _leaves(terms)
             heavy = "keeps every different value that a user ever has" if not bounded else ""
             return Feature(text, _VALUE, "different value", heavy, _windows(terms))
+        case Register(_, (ProfileTerm(), *_) as terms):
+            return Feature(f"{written.bare(_argument(terms))}, of the latest profile", _BEST)
         case Register(function, terms):
             return Feature(f"{_call(function, terms)}{_filter(terms)}", _BEST, windows=_windows(terms))
         case Bag(function, terms):
