@@ -170,7 +170,8 @@ _Part = tuple[int, str]
 
 def _added(term: Term) -> _Part:
     if term.arg is None:
-        return term.coefficient, f"count(*){_filter((term,))}"
+        what = "count(versions of the profile)" if isinstance(term, ProfileTerm) else "count(*)"
+        return term.coefficient, f"{what}{_filter((term,))}"
     # The running number is in units of the argument's last digit.
     return term.coefficient * 10**term.arg.type.scale, f"sum({_argument((term,))}){_filter((term,))}"
 
