@@ -17,6 +17,7 @@ SEGMENTS = "segments as tables"
 SETS = "queries of queries"
 BANDS = "bands"
 DISTANCE = "distance"
+FUNCTIONS = "functions of numbers"  # no row of the table, so not one of ROWS
 
 ROWS = [AGGREGATE, ARITHMETIC, SLIDING, RANGE, FILTER, ABSENCE, SEGMENTS, SETS, BANDS, DISTANCE]
 
@@ -62,6 +63,8 @@ def _itself(node: Node, group: bool) -> Iterator[str]:
             yield RANGE
         case tree.Function(name="great_circle_distance"):
             yield DISTANCE
+        case tree.Function():
+            yield FUNCTIONS
         case tree.Segment():
             yield SEGMENTS
         case tree.SetOp(op=op):

@@ -12,8 +12,10 @@ from segmentation.events.json_schema import producer_schema
 from segmentation.events.schema import load_schema
 from storage.settings import Settings
 from tests.architecture.source import ROOT
+from tests.docs.sql_reference import reference
 
 OPERATIONS = ROOT / "docs/operations.md"
+SQL = ROOT / "docs/sql.md"
 JSON_SCHEMA = ROOT / "docs/events.schema.json"
 _BLOCK = re.compile(r"(<!-- settings: [^\n]*-->\n).*?(<!-- end of settings -->)", re.S)
 
@@ -61,6 +63,7 @@ def json_schema() -> str:
 def main() -> None:
     OPERATIONS.write_text(operations(OPERATIONS.read_text()))
     JSON_SCHEMA.write_text(json_schema())
+    SQL.write_text(reference())
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from segmentation.events.rows import ValueColumn
 from segmentation.events.schema import load_schema
 from storage.settings import Settings
 from tests.architecture.source import ROOT
+from tests.compile.fixtures import blocks
 from tests.docs import generate
 
 REMEDY = "run `make docs`"
@@ -35,6 +36,15 @@ def test_the_json_schema_is_up_to_date() -> None:
     assert generate.JSON_SCHEMA.read_text() == generate.json_schema(), REMEDY
     schema = json.loads(generate.JSON_SCHEMA.read_text())
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+
+
+def test_the_reference_of_sql_is_up_to_date() -> None:
+    text = generate.SQL.read_text()
+    assert text == generate.reference(), REMEDY
+    for block in blocks("definitions.sql"):
+        assert f"-- {block.title}\n" in text
+    for block in blocks("definitions__invalid.sql"):
+        assert f"| {block.title} | " in text
 
 
 def test_the_example_for_producers_is_accepted_whole() -> None:

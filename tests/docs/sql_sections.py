@@ -1,0 +1,115 @@
+"""The sections of docs/sql.md: what is said in words, and which definitions of the corpus are shown."""
+
+from dataclasses import dataclass
+
+from tests.corpus import rows
+
+
+@dataclass(frozen=True)
+class Section:
+    """rows: a fixture belongs to the last section of which it uses a row; examples: names in the corpus."""
+
+    title: str
+    text: str
+    rows: tuple[str, ...]
+    examples: tuple[str, ...]
+
+
+SECTIONS = [
+    Section(
+        "A definition",
+        """One query that gives user ids: `SELECT user_id FROM events`, with `WHERE` for events, `GROUP BY user_id`, and
+        `HAVING` for users. A user is in while the query, with `now()` being that instant, would return the id. Comments
+        and capitals do not matter; NULL is SQL's: a comparison with it is not true, nor is its negation.""",
+        (),
+        ("seen_at_all", "buyers"),
+    ),
+    Section(
+        "Event filters",
+        """Conditions on one event, in `WHERE` and in `FILTER`: comparisons, `IN`, `BETWEEN`, `LIKE`, `IS NULL`,
+        `lower`, `coalesce`, arithmetic, with `AND`, `OR` and `NOT` in any order.""",
+        (rows.FILTER,),
+        ("pacific_coast_any_spelling", "orders_with_odd_data", "delivered_late"),
+    ),
+    Section(
+        "Fixed ranges of time",
+        "Instants with their zone. A range that ends in the future ends there, by itself.",
+        (rows.RANGE,),
+        ("first_quarter_spend", "signed_up_in_january", "spent_in_the_sale_and_lately"),
+    ),
+    Section(
+        "Sliding windows",
+        """`now()` less an interval of weeks to microseconds. An event leaves a `>` window at its time plus the
+        interval, a `>=` window one microsecond later, though nothing arrives then.""",
+        (rows.SLIDING,),
+        ("spent_100_in_30_days", "weekly_regulars", "returned_after_a_pause", "silent_for_10_days"),
+    ),
+    Section(
+        "Aggregate conditions",
+        """`count`, `sum`, `avg` (each also of `DISTINCT` values), `min`, `max`, `arg_min` and `arg_max` by
+        `event_time` (first and last value), `mode`, `bool_or`, `bool_and`, `every`; each with `FILTER`. Over nothing
+        `count` is 0 and the others are NULL.""",
+        (rows.AGGREGATE,),
+        ("spent_200_ever", "moved_from_desktop_to_mobile", "many_different_pages", "usual_device_is_mobile",
+         "never_a_gift"),
+    ),
+    Section(
+        "Arithmetic over aggregates",
+        """`+ - * /` and `coalesce` between aggregates. Exact numbers are never rounded; a division by zero is NULL.""",
+        (rows.ARITHMETIC,),
+        ("net_spend_after_refunds", "average_order_by_hand", "spending_doubled", "orders_per_login"),
+    ),
+    Section(
+        "Functions of numbers, and distance",
+        "See [mathematics.md](mathematics.md). `great_circle_distance` takes degrees and gives metres.",
+        (rows.DISTANCE, rows.FUNCTIONS),
+        ("near_the_branch_this_week", "last_seen_near_munich", "nearest_visit"),
+    ),
+    Section(
+        "Queries of queries",
+        """In `FROM`, `WITH`, `IN` and `EXISTS`, joined on `user_id`, with `UNION`, `INTERSECT` and `EXCEPT` between
+        them, to any depth.""",
+        (rows.SETS,),
+        ("campaign_audience", "both_windows_of_two_tables", "totals_of_a_table"),
+    ),
+    Section(
+        "Absence",
+        "`= 0`, `NOT IN`, `NOT EXISTS`, `EXCEPT`, `LEFT JOIN ... IS NULL`. Time alone makes such a condition true.",
+        (),
+        ("california_without_purchase", "logged_in_but_never_bought", "viewed_but_not_in_a_week", "left_join_nobody",
+         "cart_of_yesterday"),
+    ),
+    Section(
+        "Segments as tables",
+        """`segments.other` holds the users of the definition in `other.sql`, at the same instant;
+        `segments."other/band"` those of one of its bands. Definitions that read each other in a circle are refused.""",
+        (rows.SEGMENTS,),
+        ("spenders_gone_quiet", "exactly_one_of_two", "heavy_lookers_among_buyers", "warm_spenders"),
+    ),
+    Section(
+        "Bands",
+        """A definition that selects `user_id, CASE ... END AS band` makes a segment of each band. A user is in the
+        first band whose condition is true, in none where it says `THEN NULL` or no condition is true; a move from
+        one into another is one step.""",
+        (rows.BANDS,),
+        ("recency", "orders", "average_basket", "device_of_today"),
+    ),
+]  # fmt: skip
+
+#: Sections of what is refused, each with the title of its first fixture; in the order of the file.
+REFUSED = [
+    ("The file and its words", "several problems at once, in order"),
+    ("WITH", "WITH"),
+    ("What is selected", "no FROM"),
+    ("Tables", "another table"),
+    ("Clauses", "ORDER BY and LIMIT"),
+    ("Names", "an unknown column"),
+    ("Writing", "a text that does not end"),
+    ("Conditions and operators", "a number is no condition"),
+    ("Functions", "functions that are not there"),
+    ("Aggregates", "aggregates that are not there"),
+    ("Time", "a month"),
+    ("Constants and casts", "a cast of a column"),
+    ("Queries inside of queries", "EXISTS that is not tied, or only to itself"),
+    ("Bands and the rest", "bands without groups"),
+]
