@@ -4,7 +4,7 @@ The log: every entry and exit with effect at or before the time; what cancels ou
 (the same user, segment and microsecond) is not in it. In order of time, then user, then segment.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from segmentation.compile.plan import Plan
 from segmentation.evaluate.shard import Shard
 from segmentation.evaluate.step import Transitions
-from segmentation.events.rows import Bool, Int32, Int64, Poll, Rows, TextColumn, ValueColumn
+from segmentation.events.rows import PROFILES, Bool, Int32, Int64, Poll, Profiles, Rows, TextColumn, ValueColumn
 from segmentation.types import NEVER
 
 #: Rows of one call of the kernel; a call has a fixed cost, and memory grows with this.
@@ -46,33 +46,76 @@ class Evaluation:
     repeated: int
 
 
-def evaluate(plan: Plan, rows: Rows, at: int, with_log: bool, progress: Progress | None = None) -> Evaluation:
-    """rows: of one file, in any order; those later than `at` (µs) are not known and left out.
+def evaluate(
+    plan: Plan, rows: Rows, at: int, with_log: bool, progress: Progress | None = None, profiles: Profiles | None = None
+) -> Evaluation:
+    """rows, profiles: in any order; those later than `at` (µs) are not known and left out. At one instant
+    profiles come first. Of a user who is erased nothing stays in the log.
 
     progress(n) is called after every n further rows.
     """
-    order = np.argsort(rows.time, kind="stable")
-    order = order[: int(np.searchsorted(rows.time[order], at, side="right"))]
     shard = Shard(plan, 1, 0, None, False)
+    if profiles is not None:
+        shard.add_partitions(1, 1)
     steps: list[Transitions] = []
     accepted = repeated = 0
-    for start in range(0, len(order), CHUNK_ROWS):
-        part = rows.take(order[start : start + CHUNK_ROWS])
-        count = len(part)
-        part.offset = np.arange(start, start + count, dtype=np.int64)
-        part.high = part.time
-        _shrink(part)
-        step = shard.run([Poll(0, start + count, NEVER, int(part.time[-1]), None, part)])
+    for poll in _polls(rows, profiles, at):
+        step = shard.run([poll])
         accepted, repeated = accepted + step.accepted, repeated + step.repeated
         if with_log:
+            if gone := {user for user, _ in step.erased}:
+                steps = [_without(gone, before) for before in steps]
             steps.append(step.transitions)
-        if progress:
-            progress(count)
+        if progress and poll.rows is not None:
+            progress(len(poll.rows))
     last = shard.finish(at)
     if with_log:
         steps.append(last.transitions)
     members = sorted((user, segment) for user, segments in shard.members() for segment in segments)
     return Evaluation(members, netted(steps) if with_log else None, accepted, repeated)
+
+
+def _polls(rows: Rows, profiles: Profiles | None, at: int) -> Iterator[Poll]:
+    """Everything up to `at` in order of time, in polls of one kind each."""
+    order = _up_to(rows.time, at)
+    times = rows.time[order]
+    records = np.zeros(0, np.int64) if profiles is None else _up_to(profiles.time, at)
+    start = done = 0
+    while done < len(records) or start < len(order):
+        until = at if done == len(records) or profiles is None else int(profiles.time[records[done]]) - 1
+        end = int(np.searchsorted(times, until, side="right"))
+        for first in range(start, end, CHUNK_ROWS):
+            part = rows.take(order[first : min(end, first + CHUNK_ROWS)])
+            part.offset = np.arange(first, first + len(part), dtype=np.int64)
+            part.high = part.time
+            _shrink(part)
+            yield Poll(0, first + len(part), NEVER, int(part.time[-1]), None, part)
+        start = end
+        if profiles is not None and done < len(records):
+            # All profiles before the next event.
+            before = int(times[start]) if start < len(times) else at
+            last = done + int(np.searchsorted(profiles.time[records[done:]], before, side="right"))
+            some = profiles.take(records[done:last])
+            some.offset = np.arange(done, last, dtype=np.int64)
+            some.high = some.time
+            yield Poll(PROFILES, last, NEVER, int(some.time[-1]), None, None, some)
+            done = last
+
+
+def _up_to(time: Int64, at: int) -> NDArray[np.int64]:
+    """The rows with time <= at, in order of time."""
+    order = np.argsort(time, kind="stable")
+    return order[: int(np.searchsorted(time[order], at, side="right"))].astype(np.int64)
+
+
+def _without(users: Collection[str], step: Transitions) -> Transitions:
+    stay = np.array([user not in users for user in step.user_id], np.bool_)
+    flips = np.repeat(stay, np.diff(step.first))
+    counts = np.diff(step.first)[stay]
+    return Transitions(
+        [user for user in step.user_id if user not in users], step.seq[stay], step.effective_at[stay],
+        step.by_event[stay], np.concatenate(([0], np.cumsum(counts))), step.segment[flips], step.entered[flips],
+    )
 
 
 def netted(steps: Sequence[Transitions]) -> Log:

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from console.segment_tests import times
-from console.segment_tests.given import Given, events_of, user_of
+from console.segment_tests.given import Given, events_of, profiles_of, user_of
 from console.segment_tests.model import Entry, Written
 from console.segment_tests.problems import Problem, Wrong
 from segmentation.compile.plan import Plan
 from segmentation.compile.suggest import closest, listed
-from segmentation.events.rows import Rows
+from segmentation.events.rows import Profiles, Rows
 from segmentation.events.schema import Schema
 from segmentation.events.yaml_lines import Way
 
@@ -53,6 +53,7 @@ class Case:
     name: str
     clock: int
     rows: Rows
+    profiles: Profiles
     given: list[Given]
     until: int
     members: list[Members] = field(default_factory=list)
@@ -122,11 +123,18 @@ class _Reader:
             self.entry.events, schema, self.clock, lambda way, *said: self.report(("events", *way), *said)
         )
         # As they are written, so that a mistake in an event is not one about its user as well.
-        said = [entry.get(key) for entry in self.entry.events for key in ("user", "user_id")]
+        entries = (*self.entry.events, *self.entry.profiles)
+        said = [entry.get(key) for entry in entries for key in ("user", "user_id")]
         self.users = {user for user in said if isinstance(user, str)}
         self.latest = [each.time for each in given]
         members = [each for name, said in self.entry.members.items() for each in self._members(name, said)]
         changes = [each for name, said in self.entry.transitions.items() for each in self._changes(name, said)]
+        profiles, more = profiles_of(
+            self.entry.profiles, schema, self.clock, min(self.latest, default=self.clock),
+            lambda way, *said: self.report(("profiles", *way), *said),
+        )  # fmt: skip
+        given += more
+        self.latest += [each.time for each in more]
         if not self.entry.members and not self.entry.transitions:
             self.report((), "the test expects nothing.", "Write `members:` or `transitions:`.")
         until = max(self.latest, default=self.clock)
@@ -135,7 +143,7 @@ class _Reader:
                 self.report(("until",), "`until` is before something that the test names.", "Write a later time.")
             until = last
         return Case(
-            self.written.file, self.line(), self.name, self.clock, rows, given, until, members, changes
+            self.written.file, self.line(), self.name, self.clock, rows, profiles, given, until, members, changes
         )
 
     def _clock(self) -> None:

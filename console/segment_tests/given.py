@@ -1,4 +1,4 @@
-"""The events that a test gives, as the decoder takes them: defaults put in, times worked out, and columns checked."""
+"""Events and profiles that a test gives, as the decoders take them: defaults put in, times and columns checked."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ from console.segment_tests import times
 from console.segment_tests.problems import Wrong
 from segmentation.compile.suggest import closest, listed
 from segmentation.events.decode import Decoder
-from segmentation.events.rows import Rows
+from segmentation.events.profiles import ProfileDecoder
+from segmentation.events.rows import Profiles, Rows
 from segmentation.events.schema import EventColumn, Schema
 from segmentation.types import Kind
 
@@ -93,6 +94,58 @@ def events_of(entries: Sequence[Mapping[str, Any]], schema: Schema, clock: int, 
     for reject in decoded.rejects:
         report((good[reject.index][0],), f"the event would be refused: {reject.detail}.", "Correct the value.")
     return decoded.rows, given
+
+
+def profiles_of(
+    entries: Sequence[Mapping[str, Any]], schema: Schema, clock: int, earliest: int, report: Report
+) -> tuple[Profiles, list[Given]]:
+    """In the order of the test. earliest: µs, the time of those that have none."""
+    good: list[tuple[int, str, bytes | None, int]] = []
+    given = []
+    for number, entry in enumerate(entries):
+        values: dict[str, Any] = {}
+        user, time, erased, wrong = "", earliest, False, False
+        for key, value in entry.items():
+            try:
+                match key:
+                    case "user" | "user_id":
+                        user = user_of(value)
+                    case "at":
+                        time = times.parse(value, clock)
+                    case "erased":
+                        erased = value is True
+                    case _ if key in schema.users:
+                        values[key] = _profile_value(schema.users[key], value, clock)
+                    case _:
+                        raise _unknown(key, schema.users, ["user", "at", "erased"])
+            except Wrong as found:
+                report((number, key), found.reason, found.remedy)
+                wrong = True
+        if not user and not wrong:
+            report((number,), "the profile has no user.", "Write user: ann.")
+            wrong = True
+        if erased and values:
+            report((number,), "who is erased has no values.", "Leave them out, or take `erased` out.")
+            wrong = True
+        if not wrong:
+            message = None if erased else _encode(nested(values, schema.users))
+            good.append((number, user, message, time))
+            told = [f"{name}={shown(value)}" for name, value in values.items()]
+            given.append(Given(user, time, "erased" if erased else "  ".join(["profile", *told])))
+    decoded = ProfileDecoder(schema).decode(
+        [user.encode() for _, user, _, _ in good], [message for _, _, message, _ in good], np.arange(len(good)),
+        np.array([time for *_, time in good], np.int64),
+    )  # fmt: skip
+    for reject in decoded.rejects:
+        report((good[reject.index][0],), f"the profile would be refused: {reject.detail}.", "Correct the value.")
+    return decoded.profiles, given
+
+
+def _profile_value(column: EventColumn, value: Any, clock: int) -> Any:
+    value = checked(column, value)
+    if column.type.kind is Kind.TIMESTAMPTZ and value is not None:
+        return times.as_text(times.parse(value, clock))
+    return value
 
 
 def checked(column: EventColumn, value: Any) -> Any:

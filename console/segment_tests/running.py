@@ -26,11 +26,19 @@ class Difference:
 
 def differences(case: Case, plan: Plan, names: Names) -> list[Difference]:
     """In order of lines; none: the test passes."""
-    log = evaluate(plan, case.rows, case.until, True).log
-    assert log is not None
-    history = History(log, names)
-    found = [one for members in case.members for one in _members(members, history)]
-    return sorted(found + [one for changes in case.changes for one in _changes(changes, history)])
+    def history(until: int) -> History:
+        profiles = case.profiles if len(case.profiles) else None
+        log = evaluate(plan, case.rows, until, True, profiles=profiles).log
+        assert log is not None
+        return History(log, names)
+
+    whole = history(case.until)
+    # Of a user who is erased the log forgets what was before: members are asked as of then.
+    erases = bool(case.profiles.erased.any())
+    found: list[Difference] = []
+    for members in case.members:
+        found += _members(members, history(members.at) if erases else whole)
+    return sorted(found + [one for changes in case.changes for one in _changes(changes, whole)])
 
 
 class History:

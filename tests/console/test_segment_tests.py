@@ -16,6 +16,9 @@ events:
   region: {type: text}
   amount: {type: "numeric(18,2)", path: properties.amount}
   sent_at: {type: timestamptz}
+users:
+  city_tier: {type: bigint, path: address.tier}
+  joined: {type: timestamptz}
 """
 DEFINITIONS = {
     "spender": "SELECT user_id FROM events GROUP BY user_id HAVING sum(amount) >= 10.00",
@@ -23,19 +26,11 @@ DEFINITIONS = {
     "prompt": "SELECT user_id FROM events GROUP BY user_id HAVING bool_or(event_time - sent_at < INTERVAL '1 minute')",
     "recency": "SELECT user_id, CASE WHEN max(event_time) > now() - INTERVAL '31 days' THEN '0-30' "
     "WHEN max(event_time) > now() - INTERVAL '61 days' THEN '31-60' END AS band FROM events GROUP BY user_id",
+    "tier_one": "SELECT user_id FROM users WHERE city_tier = 1 AND joined < TIMESTAMPTZ '2026-03-01 00:00:00+00'",
+    "tier_one_buyers": "SELECT user_id FROM events JOIN users USING (user_id) WHERE city_tier = 1 AND amount > 5",
+    "idle": "SELECT user_id FROM users WHERE user_id NOT IN (SELECT user_id FROM segments.recent)",
     "off": "/*\nenabled: false\n*/\nSELECT user_id FROM events GROUP BY user_id",
 }
-RIGHT = """\
-clock: 2026-03-01T00:00:00Z
-tests:
-  sums:
-    events:
-    - {user: ann, at: -2h, amount: 4.50}
-    - {user: ann, at: 1 hour ago, amount: 5.50}
-    - {user_id: bob, event_type: buy, event_time: "2026-03-01T01:00:00+01:00", properties.amount: 9}
-    members:
-      spender: [ann]
-"""
 
 
 @pytest.fixture
@@ -84,7 +79,7 @@ def test_passing(folder: Path) -> None:
 """
     done = run(folder, text)
     assert (done.code, done.out) == (0, "ok    x.yml  one\nok    x.yml  two\n"), done
-    assert done.err == "2 passed\nwithout a test: recency\n"
+    assert done.err == "2 passed\nwithout a test: idle, recency, tier_one, tier_one_buyers\n"
 
 
 def test_bands(folder: Path) -> None:
@@ -109,6 +104,46 @@ def test_bands(folder: Path) -> None:
     done = run(folder, text.replace("+21d: none", "+21d: 0-30"))
     assert done.code == 1
     assert "  10    recency  +21d  2026-03-22T00:00:00Z  ann   0-30      none\n" in done.out
+
+
+def test_profiles(folder: Path) -> None:
+    text = """\
+  they change:
+    profiles:
+    - {user: ann, city_tier: 2, joined: -1us}
+    - {user: ann, city_tier: 1, joined: -1us, at: +1d}
+    - {user: bob, city_tier: 1, joined: now}
+    - {user: cleo, city_tier: 1, joined: 2025-12-31T00:00:00Z, at: +2d}
+    - {user: cleo, city_tier: null, at: +3d}
+    events:
+    - {user: ann, at: -1h, amount: 6}
+    - {user: bob, at: -1h, amount: 6}
+    - {user: dora, at: -1h, amount: 6}
+    members:
+      tier_one: {now: [], +1d -1us: [], +1d: [ann], +2d: [ann, cleo], +3d: [ann]}
+      tier_one_buyers: {-1us: [bob], +1d: [ann, bob]}
+      idle: {-1us: [], now: [ann, bob, dora], +2d: [ann, bob, cleo, dora]}
+    transitions:
+      tier_one: {ann: {+1d: enters}, cleo: {+2d: enters, +3d: leaves}}
+      idle: {ann: {now: enters}, bob: {now: enters}, dora: {now: enters}, cleo: {+2d: enters}}
+  who is erased:
+    profiles:
+    - {user: ann, city_tier: 1, joined: -1d, at: -2h}
+    - {user: ann, erased: true, at: +1h}
+    - {user: bob, erased: true, at: now}
+    - {user: bob, city_tier: 1, joined: -1d, at: +2h}
+    events: [{user: ann, at: -2h, amount: 6}, {user: bob, at: -2h}, {user: bob, at: +3h, amount: 7}]
+    members:
+      tier_one: {-2h: [ann], +1h -1us: [ann], +1h: [], +2h: [bob]}
+      idle: {-1h: [ann, bob], now: [ann], +1h: [], +2h: [bob]}
+    transitions:
+      tier_one: {bob: {+2h: enters}}
+      tier_one_buyers: {bob: {+3h: enters}}
+"""
+    done = run(folder, text)
+    assert done.code == 0, done.out
+    done = run(folder, text.replace("+2d: [ann, cleo]", "+2d: [ann]"))
+    assert "given of cleo:\n    +2d  2026-03-03T00:00:00Z  profile  city_tier=1  joined=2025-12-31T00:00:00Z\n" in done.out
 
 
 def test_a_difference_is_shown_with_the_users_events(folder: Path) -> None:
@@ -190,6 +225,14 @@ def test_what_is_asked_for_is_run(folder: Path) -> None:
      "`3d` does not say whether it is before or after the clock. | Write -3d or +3d."),
     ("  a: {events: [{user: ann, at: -1 month}], members: {recent: [ann]}}", 3,
      "`month` has no fixed length. | Write days, or the date: 2026-03-01T00:00:00Z."),
+    ("  a: {profiles: [{user: ann, city_teir: 1}], members: {tier_one: [ann]}}", 3,
+     "there is no column city_teir. | Did you mean city_tier?"),
+    ("  a: {profiles: [{user: ann, city_tier: one}], members: {tier_one: [ann]}}", 3,
+     "the profile would be refused: city_tier (address.tier): expected a number, not in quotes (unless the column "
+     'has empty_as_null: true), got the string "one". | Correct the value.'),
+    ("  a: {profiles: [{city_tier: 1}], members: {tier_one: []}}", 3, "the profile has no user. | Write user: ann."),
+    ("  a: {profiles: [{user: ann, erased: true, city_tier: 1}], members: {tier_one: []}}", 3,
+     "who is erased has no values. | Leave them out, or take `erased` out."),
     ("  a: {events: [{user: ann}], members: {recnt: [ann]}}", 3, "there is no segment recnt. | Did you mean recent?"),
     ("  a: {events: [{user: ann}], members: {off: [ann]}}", 3,
      "the segment off is not enabled. | Remove `enabled: false` from its header."),
