@@ -22,7 +22,7 @@ from console.segment_tests.model import read_file
 from console.segment_tests.running import History, differences
 from segmentation.compile import compile_files
 from segmentation.compile.depends import dependencies
-from segmentation.compile.plan import Plan
+from segmentation.compile.plan import Plan, profile_column
 from segmentation.errors import TidegateError
 from segmentation.events.rows import Bool, Rows, TextColumn
 from segmentation.events.schema import Schema
@@ -46,6 +46,8 @@ class _Chosen:
 def created(segment: str, files: Mapping[str, str], schema: Schema, rows: Rows, at: int, source: str) -> str:
     """The text of a test file. rows: of all events; at: µs, the instant that is `now` in it."""
     plan = compile_files(_needed(segment, files), schema)
+    if plan.columns.keys() & {profile_column(name) for name in schema.users}:
+        raise TidegateError(f"{segment} reads profiles, of which --create knows nothing: write its test by hand.")
     names = Names(plan, [])
     log = evaluate(plan, rows, at, True).log
     assert log is not None

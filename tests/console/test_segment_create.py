@@ -28,6 +28,8 @@ events:
   sent_at: {type: timestamptz}
   note: {type: text}
   at: {type: text}
+users:
+  city_tier: {type: bigint}
 """
 DEFINITIONS = {
     "spender": "SELECT user_id FROM events WHERE event_type = 'buy' AND amount > 0 GROUP BY user_id "
@@ -40,6 +42,8 @@ DEFINITIONS = {
     "recency": "SELECT user_id, CASE WHEN max(event_time) > now() - INTERVAL '1 hour' THEN 'new' "
     "WHEN max(event_time) > now() - INTERVAL '4 hours' THEN 'old' END AS band FROM segments.spender "
     "JOIN events USING (user_id) GROUP BY user_id",
+    "profiled": "SELECT user_id FROM events JOIN users USING (user_id) WHERE city_tier = 1",
+    "of_profiled": "SELECT user_id FROM segments.profiled",
     "nobody": "SELECT user_id FROM events WHERE event_type = 'never' GROUP BY user_id",
 }
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -72,7 +76,7 @@ def create(folder: Path, segment: str, *more: str) -> Done:
     return tidegate("test", "--definitions", "defs", "--create", segment, *more, cwd=folder)
 
 
-@pytest.mark.parametrize("segment", [name for name in DEFINITIONS if name != "nobody"])
+@pytest.mark.parametrize("segment", [name for name in DEFINITIONS if name not in ("nobody", "profiled", "of_profiled")])
 @pytest.mark.parametrize("at", ["2026-01-01T12:30:00Z", "2026-01-01T09:00:00.000123Z"])
 def test_what_is_written_passes(folder: Path, segment: str, at: str) -> None:
     done = create(folder, segment, "--events", "events.ndjson", "--at", at)
@@ -114,6 +118,7 @@ def test_a_file_is_not_replaced_by_accident(folder: Path) -> None:
     (("spendr", "--events", "events.ndjson"), "there is no segment spendr. Did you mean spender?"),
     (("nobody", "--events", "events.ndjson"), "events.ndjson: no event up to 2026-01-01T12:25:00.000149Z is one that "
      "nobody reads."),
+    (("of_profiled", "--events", "events.ndjson"), "of_profiled reads profiles, of which --create knows nothing"),
     (("spender", "--events", "none.ndjson"), "none.ndjson: no such file."),
     (("spender", "--events", "events.ndjson", "more"),
      "--create writes a test and runs no others: leave out the names."),
