@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from console import in_time
 from segmentation.compile.plan import Plan
 from segmentation.evaluate.shard import Shard
 from segmentation.evaluate.step import Transitions
-from segmentation.events.rows import PROFILES, Bool, Int32, Int64, Poll, Profiles, Rows, TextColumn, ValueColumn
+from segmentation.events.rows import Bool, Int32, Int64, Poll, Profiles, Rows, TextColumn, ValueColumn
 from segmentation.types import NEVER
 
 #: Rows of one call of the kernel; a call has a fixed cost, and memory grows with this.
@@ -55,19 +56,25 @@ def evaluate(
     progress(n) is called after every n further rows.
     """
     shard = Shard(plan, 1, 0, None, False)
+    order = _up_to(rows.time, at)
+    taken = _polls(rows, order)
     if profiles is not None:
         shard.add_partitions(1, 1)
+        taken = in_time.polls(rows.take(order), profiles.take(_up_to(profiles.time, at)), CHUNK_ROWS)
     steps: list[Transitions] = []
     accepted = repeated = 0
-    for poll in _polls(rows, profiles, at):
-        step = shard.run([poll])
+    for polls in taken:
+        for poll in polls:
+            if poll.rows is not None:
+                _shrink(poll.rows)
+        step = shard.run(polls)
         accepted, repeated = accepted + step.accepted, repeated + step.repeated
         if with_log:
             if gone := {user for user, _ in step.erased}:
                 steps = [_without(gone, before) for before in steps]
             steps.append(step.transitions)
-        if progress and poll.rows is not None:
-            progress(len(poll.rows))
+        if progress:
+            progress(sum(len(poll.rows) for poll in polls if poll.rows is not None))
     last = shard.finish(at)
     if with_log:
         steps.append(last.transitions)
@@ -75,31 +82,13 @@ def evaluate(
     return Evaluation(members, netted(steps) if with_log else None, accepted, repeated)
 
 
-def _polls(rows: Rows, profiles: Profiles | None, at: int) -> Iterator[Poll]:
-    """Everything up to `at` in order of time, in polls of one kind each."""
-    order = _up_to(rows.time, at)
-    times = rows.time[order]
-    records = np.zeros(0, np.int64) if profiles is None else _up_to(profiles.time, at)
-    start = done = 0
-    while done < len(records) or start < len(order):
-        until = at if done == len(records) or profiles is None else int(profiles.time[records[done]]) - 1
-        end = int(np.searchsorted(times, until, side="right"))
-        for first in range(start, end, CHUNK_ROWS):
-            part = rows.take(order[first : min(end, first + CHUNK_ROWS)])
-            part.offset = np.arange(first, first + len(part), dtype=np.int64)
-            part.high = part.time
-            _shrink(part)
-            yield Poll(0, first + len(part), NEVER, int(part.time[-1]), None, part)
-        start = end
-        if profiles is not None and done < len(records):
-            # All profiles before the next event.
-            before = int(times[start]) if start < len(times) else at
-            last = done + int(np.searchsorted(profiles.time[records[done:]], before, side="right"))
-            some = profiles.take(records[done:last])
-            some.offset = np.arange(done, last, dtype=np.int64)
-            some.high = some.time
-            yield Poll(PROFILES, last, NEVER, int(some.time[-1]), None, None, some)
-            done = last
+def _polls(rows: Rows, order: NDArray[np.int64]) -> Iterator[list[Poll]]:
+    """Of events alone, in this order."""
+    for first in range(0, len(order), CHUNK_ROWS):
+        part = rows.take(order[first : first + CHUNK_ROWS])
+        part.offset = np.arange(first, first + len(part), dtype=np.int64)
+        part.high = part.time
+        yield [Poll(0, first + len(part), NEVER, int(part.time[-1]), None, part)]
 
 
 def _up_to(time: Int64, at: int) -> NDArray[np.int64]:

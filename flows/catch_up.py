@@ -3,7 +3,8 @@
 The reads come in other portions than they did the first time. A part of the record says which
 messages one read took, with its clock and the watermark after it; here reads are held until a
 part's messages are complete, cut where the part ended, and run under the part's clock. What is
-left when the record ends is handed back as new input.
+left when the record ends is handed back as new input. The topic `profiles` is compacted: the record says how
+many of its records were taken, and a run that finds fewer is refused.
 """
 
 from collections import deque
@@ -13,8 +14,9 @@ from heapq import merge
 from typing import Protocol
 
 from flows.items import ShardPoll
+from segmentation.errors import TidegateError
 from segmentation.evaluate.step import Part, Step
-from segmentation.events.rows import Poll
+from segmentation.events.rows import Poll, partition_name
 from segmentation.types import NEVER
 
 #: Polls of one call of the shard; each call has a fixed cost.
@@ -79,6 +81,7 @@ class CatchUp:
         partition, end = part.partition, part.next_offset
         held = self._held.get(partition, deque())
         polls: list[Poll] = []
+        found = 0
         while self._positions.get(partition, NEVER) < end:
             poll = held[0][1].poll
             assert poll is not None
@@ -87,6 +90,14 @@ class CatchUp:
                 held.popleft()
             polls.append(_cut(poll, self._positions.get(partition, NEVER), end, part.clock))
             self._positions[partition] = min(poll.next_offset, end)
+            profiles = polls[-1].profiles
+            found += 0 if profiles is None else len(profiles)
+        if found < (part.records or 0):
+            raise TidegateError(
+                f"Partition {partition_name(partition)} has been compacted: of {part.records} records that a shard had "
+                f"counted since its last saved state, {found} are left, so it cannot be brought back to where it was. "
+                "Start with --rebuild. Set `min.compaction.lag.ms` of the topic to longer than an engine may be down."
+            )
         if not polls:
             polls.append(Poll(partition, end, part.clock))
         polls[-1].watermark = part.watermark

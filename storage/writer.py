@@ -21,6 +21,7 @@ import psycopg
 from numpy.typing import NDArray
 from psycopg import errors
 
+from segmentation.evaluate.step import Part
 from storage import arrays, erasing, letters, postgres, rows
 from storage.commits import CheckpointRecord, Commit, Disagreement, Fenced, StepGap, StoredSegment
 from storage.postgres import Connection
@@ -295,7 +296,7 @@ def _progress(connection: Connection, commits: Sequence[Commit], positions: Mapp
     connection.execute(
         STEPS,
         [[c.shard for c in kept], [c.number for c in kept],
-         [encode([(p.partition, p.next_offset, p.clock, p.watermark) for p in c.parts]).decode() for c in kept]],
+         [encode(list(map(_stored, c.parts))).decode() for c in kept]],
     )
     if checkpoints:
         connection.execute(FORGET, [list(checkpoints), [record.step for record in checkpoints.values()]])
@@ -305,6 +306,12 @@ def _progress(connection: Connection, commits: Sequence[Commit], positions: Mapp
          [c.watermark for c in last.values()], [encode(offsets[shard]).decode() for shard in last],
          [encode(checkpoints[shard]).decode() if shard in checkpoints else None for shard in last]],
     )
+
+
+def _stored(part: Part) -> tuple[int, ...]:
+    """As `Part(*stored)` has it again."""
+    counted = () if part.records is None else (part.records,)
+    return part.partition, part.next_offset, part.clock, part.watermark, *counted
 
 
 def _disagreement(reason: str) -> Disagreement:

@@ -21,26 +21,30 @@ if TYPE_CHECKING:
               help="Folder of *.sql and schema.yml.")  # fmt: skip
 @click.option("--events", required=True, type=click.Path(path_type=Path), metavar="FILE",
               help="NDJSON, CSV or Parquet; each also gzipped.")  # fmt: skip
+@click.option("--profiles", type=click.Path(path_type=Path), metavar="FILE",
+              help="In the same formats: user_id, profile_time and the columns of users.")  # fmt: skip
 @click.option("--at", type=INSTANT, metavar="TIME",
-              help="Later events are not known, and windows end here.  [default: the latest event's time]")  # fmt: skip
+              help="What is later is not known, and windows end here.  [default: the latest time]")  # fmt: skip
 @click.option("--segment", "segments", multiple=True, metavar="NAME", help="Only this one; may be given repeatedly.")
 @click.option("--transitions", is_flag=True, help="Every entry and exit up to TIME instead of the members at TIME.")
 @click.option("--clock", type=click.Choice(["event"]), default="event", show_default=True,
               help="Time is the events' own.")  # fmt: skip
 @mapping_flags
 def command(
-    definitions: Path, events: Path, at: int | None, segments: tuple[str, ...], transitions: bool, clock: str,
-    mapping: dict[str, str], timezone: str | None, strict: bool,
+    definitions: Path, events: Path, profiles: Path | None, at: int | None, segments: tuple[str, ...],
+    transitions: bool, clock: str, mapping: dict[str, str], timezone: str | None, strict: bool,
 ) -> None:  # fmt: skip
     """Who is in which segment at TIME, from a file of events alone. No broker, no database.
 
     Prints CSV: user_id,segment; with --transitions user_id,segment,entered,effective_at in order of time.
     Events count in the order of their own times. Rows that the engine would refuse are named on stderr and
-    left out. A row without event_id gets one from the file and its number.
+    left out. A row without event_id gets one from the file and its number. Of profiles, users has at each time
+    the latest one by profile_time (of one time the later row), and what a row does not have is NULL.
 
     \b
     Examples:
       tidegate evaluate --definitions segment_defs --events events.ndjson.gz
+      tidegate evaluate --definitions segment_defs --events events.csv --profiles users.csv
       tidegate evaluate --definitions segment_defs --events events.parquet \\
         --at 2026-01-31T00:00:00Z --segment lapsed --transitions
       tidegate evaluate --definitions segment_defs --events clicks.csv.gz \\
@@ -55,9 +59,14 @@ def command(
     wanted = _wanted(segments, plan.names, content.files)
     loaded = load_events(events, content.schema, mapping, timezone, with_messages=False)
     report_refused(loaded.refused, events, strict)
-    rows = loaded.rows
+    rows, known = loaded.rows, None
+    if profiles is not None:
+        from console.profile_rows import load_profiles
+
+        known, refused = load_profiles(profiles, content.schema, timezone)
+        report_refused(refused, profiles, strict)
     if at is None:
-        at = int(rows.time.max()) if len(rows) else 0
+        at = max([int(each.time.max()) for each in (rows, known) if each is not None and len(each)], default=0)
     with progress("evaluating", len(rows), len(rows) * 100 >= PROGRESS_BYTES) as advance:
         done = 0
 
@@ -66,7 +75,7 @@ def command(
             done += count
             advance(done)
 
-        result = evaluate(plan, rows, at, transitions, step)
+        result = evaluate(plan, rows, at, transitions, step, known)
     if result.repeated:
         click.echo(f"{events}: {result.repeated:,} repeats of earlier rows counted once", err=True)
     names = plan.names

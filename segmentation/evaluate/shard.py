@@ -147,7 +147,8 @@ class Shard:
             reached = max(reached, poll.watermark)
         self._partition[partition] = max(self._partition[partition], reached)
         self.watermark = max(self.watermark, min(self._partition.values()))
-        step.parts.append(Part(partition, self.next_offset[partition], poll.clock, self._partition[partition]))
+        taken = None if partition < PROFILES else 0 if profiles is None else len(profiles)
+        step.parts.append(Part(partition, self.next_offset[partition], poll.clock, self._partition[partition], taken))
 
     def _behind(self, high: Int64) -> Int64:
         """A partition's watermark for its largest event time so far."""

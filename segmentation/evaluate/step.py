@@ -16,13 +16,15 @@ class Part:
     """The record of one poll: enough, with the messages, to run it again with the same outcome.
 
     Messages of `partition` before `next_offset` have been taken; `clock` is that poll's;
-    `watermark` is the partition's (not the shard's) after it. µs.
+    `watermark` is the partition's (not the shard's) after it. µs. records: of a partition of profiles,
+    how many of them the shard took, since a compacted topic may have fewer when it is read again; else None.
     """
 
     partition: int
     next_offset: int
     clock: int
     watermark: int
+    records: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,7 @@ def _epochs(rows: list[tuple[Any, ...]]) -> list[Epoch]:
             steps = {}
             epochs.append(Epoch(layout, steps))
         else:
-            steps.setdefault(shard, []).append((number, [Part(*part) for part in parts]))
+            steps.setdefault(shard, []).append((number, [Part(*part[:4]) for part in parts]))
     return epochs
 
 
