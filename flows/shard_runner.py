@@ -173,7 +173,7 @@ class ShardRunner:
         if self._ended or self.catching_up or (self.number == 0 and not self._quiet):
             return []
         self._ended = True
-        if not self._quiet and self.number == self._saved_step and not self._erasing:
+        if not self._quiet and self.number == self._saved_step and not self._changed:
             return []
         return [self._work(None, [], [], now_us, save=True)]
 
