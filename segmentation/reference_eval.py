@@ -12,7 +12,7 @@ from fractions import Fraction
 from math import ceil, floor, isfinite
 from typing import Any
 
-from segmentation.compile.rebuild import decided
+from segmentation.compile.rebuild import decided, mapped
 from segmentation.compile.tree import (
     Age,
     Aggregate,
@@ -35,6 +35,7 @@ from segmentation.compile.tree import (
     Now,
     Or,
     Relation,
+    Scalar,
     Segment,
     Select,
     SetOp,
@@ -86,10 +87,24 @@ def _is_in(relation: Relation, events: Sequence[Event], t: int) -> bool:
 
 
 def _settled(condition: Expr | None, events: Sequence[Event], t: int) -> Expr | None:
-    """With what is the same for all rows of the user written in: other relations' answers, and his profile."""
+    """With what is the same for all rows of the user written in: other relations' answers, his profile, and values
+    over all of his events."""
     asked = decided(condition, lambda asked: _is_in(asked.relation, events, t))
-    settled: Expr | None = filled(asked, latest(events))
-    return settled
+    return _beside(filled(asked, latest(events)), [each for each in events if not isinstance(each, Version)], t)
+
+
+def _beside(node: Expr | None, events: Sequence[Event], t: int) -> Expr | None:
+    """`node` with the values of Scalars written in, the innermost first."""
+
+    def exchange(part: Any) -> Expr | None:
+        if not isinstance(part, Scalar):
+            return None
+        value = _beside(part.value, events, t)
+        assert value is not None
+        return Literal(_group(value, events, t), part.type, at=part.at)
+
+    result: Expr | None = mapped(node, exchange)
+    return result
 
 
 def _passes(condition: Expr | None, event: Event, t: int) -> bool:

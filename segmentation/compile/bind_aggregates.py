@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from segmentation.compile import tree
+from segmentation.compile.anchors import scalars_in
 from segmentation.compile.bind_shape import Place, Reported, place_of
 from segmentation.compile.bind_types import DIGITS_MAX, WORDS
 from segmentation.compile.bind_users import aggregated, unmixed
 from segmentation.compile.parse_expressions import arguments_of, function_of
+from segmentation.compile.plan import walk
 from segmentation.compile.problems import Position, Refused
 from segmentation.types import BIGINT, RATIO, Kind, Type, numeric
 
@@ -79,6 +81,8 @@ def aggregate(binder: "Binder", call: exp.Expr, filtered: exp.Filter | None) -> 
         function = "bool_and"  # PostgreSQL's other name for it
     if function in ("arg_min", "arg_max") and isinstance(arg, tree.Column) and arg.name == "event_time":
         function = function.removeprefix("arg_")  # the first time is the smallest
+    if arg is not None and condition is None and _is_of_user(function, arg):
+        return arg
     distinct = distinct and function in _DISTINCT
     if arg is not None and (same := aggregated(function, arg, condition, distinct, at)) is not None:
         return same
@@ -110,8 +114,21 @@ def _argument(
     if _has_age(arg) and function not in _TRUTHS:
         reason = "now() in the argument of an aggregate is not supported."
         raise Refused(arg.at, reason, "Put it into FILTER (WHERE ...).")
+    moving = next(iter(scalars_in(arg)), None)
+    if moving is not None and function not in (*_TRUTHS, "count") and not _is_of_user(function, arg):
+        raise Refused(
+            moving.at, "An aggregate's argument has a value of the user in it: when it moves, every row changes.",
+            "Aggregate first and compare then: max(event_time) - (SELECT ...).",
+        )
     _check(function, arg, distinct)
     return arg
+
+
+def _is_of_user(function: str, arg: tree.Expr) -> bool:
+    """The smallest, or largest, of a value of the user beside each of his rows: the value."""
+    return function in ("min", "max") and bool(scalars_in(arg)) and not any(
+        isinstance(part, tree.Column) for part in walk(arg)
+    )  # fmt: skip
 
 
 def _has_age(node: tree.Expr) -> bool:

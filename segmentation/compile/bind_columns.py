@@ -6,6 +6,7 @@ from segmentation.compile.bind_shape import Place, bare, place_of
 from segmentation.compile.bind_tables import Found, Item, Scope, Users
 from segmentation.compile.bind_time import Operand
 from segmentation.compile.bind_users import per_user
+from segmentation.compile.bind_values import beside, or_null
 from segmentation.compile.problems import Position, Refused
 
 
@@ -15,8 +16,11 @@ def column(scope: Scope, node: exp.Column, place: Place) -> Operand:
     if found.outer:
         if found.is_user and scope.tied and found.item.join != "left":
             return found.operand
+        if scope.tied and not found.is_user and isinstance(found.item.table, Users):
+            return beside(_value(found, found.item.table, at), at)
         raise _outside(found, at)
-    if found.item.join == "left":
+    values = isinstance(found.item.table, Users) and not found.is_user and not per_user(found.operand)
+    if found.item.join == "left" and not values:
         name = f"{found.item.name}.{found.name}" if found.item.name else found.name
         remedy = "Ask only whether it is missing: ... user_id IS NULL. Or write JOIN instead of LEFT JOIN."
         raise Refused(at, f"{name} is NULL for users that the LEFT JOIN does not find.", remedy)
@@ -25,7 +29,7 @@ def column(scope: Scope, node: exp.Column, place: Place) -> Operand:
     if per_user(found.operand) and (not scope.grouped or place.in_aggregate):
         return found.operand
     if isinstance(found.item.table, Users):
-        return _of_users(scope, found, place, at)
+        return _of_users(scope, found, found.item.table, place, at)
     if place is Place.HAVING:
         name = found.name
         raise Refused(
@@ -46,25 +50,20 @@ def missing(scope: Scope, node: exp.Expr) -> Item | None:
     return found.item if asked else None
 
 
-def _of_users(scope: Scope, found: Found, place: Place, at: Position) -> Operand:
-    if scope.grouped and per_user(found.operand):
-        if found.operand in scope.grouped_by:
-            return found.operand
-        name = found.item.name
-        full = f"{name}.{found.name}" if name else found.name
+def _of_users(scope: Scope, found: Found, table: Users, place: Place, at: Position) -> Operand:
+    """A value of the user, which beside events is the same for all of them."""
+    if scope.grouped and not place.in_aggregate and found.operand not in scope.grouped_by:
+        full = f"{found.item.name}.{found.name}" if found.item.name else found.name
         remedy = f"Write max({full}), or GROUP BY user_id, {full}."
+        if place is Place.USERS and not per_user(found.operand):
+            remedy = "Leave GROUP BY out and put the condition into WHERE: there is one row per user already."
         raise Refused(at, f"The column {found.name} is not in GROUP BY.", remedy)
-    if place is not Place.USERS:
-        raise Refused(
-            at, f"{found.name} is one value per user, and stands beside events, of which there are many.",
-            "Aggregate the events in a query of their own, and join the two.",
-        )
-    if scope.grouped:
-        raise Refused(
-            at, f"The column {found.name} is not in GROUP BY.",
-            "Leave GROUP BY out and put the condition into WHERE: there is one row per user already.",
-        )
-    return found.operand
+    value = _value(found, table, at)
+    return value if place is Place.USERS or per_user(value) else beside(value, at)
+
+
+def _value(found: Found, table: Users, at: Position) -> Operand:
+    return or_null(found.operand, table, at) if found.item.join == "left" else found.operand
 
 
 def _outside(found: Found, at: Position) -> Refused:

@@ -31,11 +31,13 @@ _ARITHMETIC: dict[type[exp.Expr], str] = {exp.Add: "+", exp.Sub: "-", exp.Mul: "
 
 
 class Inner(Protocol):
-    """Binds the queries inside expressions. Both raise Reported."""
+    """Binds the queries inside expressions. All raise Reported."""
 
     def users(self, node: exp.Expr) -> tree.Relation: ...
 
     def exists(self, node: exp.Expr) -> tree.Relation: ...
+
+    def value(self, node: exp.Expr) -> Operand: ...
 
 
 class Binder:
@@ -70,6 +72,7 @@ class Binder:
             exp.Lower: self._lower,
             exp.Coalesce: self._coalesce,
             exp.Case: self._case,
+            exp.Subquery: lambda node: self.inner.value(node),
             exp.Exists: lambda node: tree.Member(self.inner.exists(node.this), at=place_of(node)),
             **dict.fromkeys(_COMPARISONS, self._compare),
             **dict.fromkeys(_ARITHMETIC, self._arithmetic),

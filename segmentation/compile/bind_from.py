@@ -153,12 +153,17 @@ class Tables:
 
 def columns_in(*nodes: exp.Expr | None) -> Iterator[exp.Column]:
     """All columns in these parts of a SELECT, but not those of queries inside."""
+    for node in parts_of(nodes, exp.Column):
+        assert isinstance(node, exp.Column)
+        yield node
+
+
+def parts_of(nodes: Iterable[exp.Expr | None], kind: type[exp.Expr]) -> Iterator[exp.Expr]:
+    """All nodes of a kind in these parts of a SELECT, but nothing inside them or inside queries."""
     for node in nodes:
-        if node is None or isinstance(node, exp.Query):
-            continue
-        if isinstance(node, exp.Column):
+        if isinstance(node, kind):
             yield node
-            continue
-        for value in node.args.values():
-            yield from columns_in(*(each for each in (value if isinstance(value, list) else [value])
-                                    if isinstance(each, exp.Expr)))  # fmt: skip
+        elif node is not None and not isinstance(node, exp.Query):
+            for value in node.args.values():
+                each = value if isinstance(value, list) else [value]
+                yield from parts_of([part for part in each if isinstance(part, exp.Expr)], kind)

@@ -6,7 +6,7 @@ from sqlglot import exp
 
 from segmentation.compile.bind_expr import Binder
 from segmentation.compile.bind_shape import USER_ID, Place, Reported, folded, place_of
-from segmentation.compile.bind_tables import USER, Scope
+from segmentation.compile.bind_tables import USER, Scope, Users
 from segmentation.compile.bind_time import Operand
 from segmentation.compile.bind_users import per_user
 from segmentation.compile.parse_tokens import SHAPE, shown
@@ -72,27 +72,30 @@ def grouping(query: exp.Select, scope: Scope) -> list[Refused]:
         return [Refused(place_of(group), "GROUP BY names no column.", "Write GROUP BY user_id.")]
     problems = []
     for item in group.expressions:
-        if _of_profile(item, scope) is None and not _is_user(item, scope):
+        if value_of(item, scope) is None and not _is_user(item, scope):
             reason = f"A definition groups by user_id alone, not by {shown(item.sql('postgres'))}."
             problems.append(Refused(place_of(item), reason, "Write GROUP BY user_id."))
     return problems
 
 
 def grouped_by(query: exp.Select, scope: Scope) -> list[Operand]:
-    """The columns of users in GROUP BY."""
+    """The values of the user in GROUP BY."""
     group = query.args.get("group")
-    found = [_of_profile(item, scope) for item in ([] if group is None else group.expressions)]
+    found = [value_of(item, scope) for item in ([] if group is None else group.expressions)]
     return [column for column in found if column is not None]
 
 
-def _of_profile(node: exp.Expr, scope: Scope) -> Operand | None:
-    """A column of users: it makes no more groups."""
+def value_of(node: exp.Expr, scope: Scope) -> Operand | None:
+    """A column of which there is one value per user: it makes no more groups."""
     try:
         found = scope.find(node) if isinstance(node, exp.Column) else None
     except Refused:
         return None
-    here = found is not None and per_user(found.operand) and found.item.join != "left" and not found.outer
-    return found.operand if found is not None and here else None
+    if found is None or found.outer or found.is_user:
+        return None
+    if per_user(found.operand):
+        return found.operand if found.item.join != "left" else None
+    return found.operand if isinstance(found.item.table, Users) else None
 
 
 def _is_user(node: exp.Expr, scope: Scope) -> bool:

@@ -16,6 +16,7 @@ from segmentation.compile.bind_segments import Segments
 from segmentation.compile.bind_select import SelectBinder
 from segmentation.compile.bind_shape import USER_ID, Reported, folded, place_of
 from segmentation.compile.bind_tables import USER, Rows, Scope, Table, Users
+from segmentation.compile.bind_time import Operand
 from segmentation.compile.bind_users import users_table
 from segmentation.compile.problems import Refused
 from segmentation.compile.rebuild import size
@@ -76,6 +77,20 @@ class Queries:
             self.problems.append(refused)
             raise Reported from None
 
+    def value(self, node: exp.Expr, common: Common, outer: Scope) -> Operand:
+        """What a query as a value gives beside the events of its user. Raises Reported."""
+        try:
+            common = self._common(node, common)
+            if isinstance(node, exp.Subquery):
+                return self.value(node.this, common, outer)
+            if not isinstance(node, exp.Select):
+                remedy = "Write user_id IN (SELECT user_id ...)."
+                raise Refused(place_of(node), "A set operation gives users, not a value.", remedy)
+            return self._select(node, common, outer).single()
+        except Refused as refused:
+            self.problems.append(refused)
+            raise Reported from None
+
     def _users_of(self, table: Table, node: exp.Expr) -> tree.Relation:
         return table.relation if isinstance(table, Users) else tree.Select(table.where, None, at=place_of(node))
 
@@ -98,6 +113,7 @@ class Queries:
             node, outer, self.problems, partial(self._source, common=common),
             lambda inner, scope: self.users(inner, common, scope, IN),
             lambda inner, scope: self.exists(inner, common, scope),
+            lambda inner, scope: self.value(inner, common, scope),
         )
 
     # -- tables by name ------------------------------------------------------------------------------

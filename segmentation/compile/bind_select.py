@@ -10,12 +10,12 @@ from dataclasses import replace
 
 from sqlglot import exp
 
-from segmentation.compile import bind_bands, tree
+from segmentation.compile import bind_bands, bind_values, tree
 from segmentation.compile import bind_conditions as conditions
 from segmentation.compile import bind_projection as projection
 from segmentation.compile.bind_expr import Binder
-from segmentation.compile.bind_from import Tables, columns_in
-from segmentation.compile.bind_shape import USER_ID, Place, Reported, conjuncts, place_of
+from segmentation.compile.bind_from import Tables, columns_in, parts_of
+from segmentation.compile.bind_shape import USER_ID, Place, Reported, bare, conjuncts, place_of
 from segmentation.compile.bind_tables import USER, Item, Rows, Scope, Table, Users, only_users
 from segmentation.compile.bind_time import Operand, Span
 from segmentation.compile.bind_users import is_everyone, per_user, unmixed
@@ -24,6 +24,7 @@ from segmentation.compile.rebuild import has_profile, mapped
 
 Source = Callable[[exp.Expr], tuple[str, Table, bool]]
 Relation = Callable[[exp.Expr, Scope], tree.Relation]
+Value = Callable[[exp.Expr, Scope], Operand]
 
 
 class SelectBinder:
@@ -31,10 +32,10 @@ class SelectBinder:
 
     def __init__(
         self, node: exp.Select, outer: Scope | None, problems: list[Refused],
-        source: Source, users: Relation, exists: Relation,
+        source: Source, users: Relation, exists: Relation, value: Value,
     ) -> None:
         self.node, self.problems = node, problems
-        self._users, self._exists = users, exists
+        self._users, self._exists, self._value = users, exists, value
         self.tables = Tables(node, source, outer)
         self.scope = self.tables.scope
         self._binder = Binder(self.scope, problems, self)
@@ -54,6 +55,9 @@ class SelectBinder:
 
     def exists(self, node: exp.Expr) -> tree.Relation:
         return self._exists(node, self.scope)
+
+    def value(self, node: exp.Expr) -> Operand:
+        return self._value(node, self.scope)
 
     def table(self, noun: str) -> Table:
         """The result. `noun`: what this query is if it must select user_id alone; empty for any columns."""
@@ -86,6 +90,32 @@ class SelectBinder:
         except Reported:
             failed = True
         return self._assembled({USER_ID: USER}, *self._conditions(failed))
+
+    def single(self) -> Operand:
+        """Of a query as a value: what it gives beside the events of its user."""
+        self.scope.tied = self.tables.tied_outside
+        bind_values.check_tied(self.node, self.scope.tied)
+        item, at = bind_values.selected(self.node), place_of(self.node)
+        failed = False
+        operand: Operand = USER
+        try:
+            if self._rows is not None and isinstance(bare(item), exp.Column):
+                raise bind_values.several(item)
+            operand = self._binder.selected(item, Place.USERS if self._rows is None else Place.HAVING)
+        except Reported:
+            failed = True
+        where, _ = self._conditions(failed)
+        columns = {"": operand}
+        if self._rows is None:
+            table = self._of_users(columns, where)
+            if not table.single:
+                raise bind_values.several(item)
+            return bind_values.beside(bind_values.or_null(operand, table, at), at)
+        bind_values.check_aggregate(item, operand)
+        self.scope.grouped = True
+        table_ = self._of_rows(self._rows, columns, where, (), grouped=True)
+        assert isinstance(table_, Users)
+        return bind_values.beside(table_.columns[""], at)
 
     def bands(self) -> list[tuple[str, tree.Relation]]:
         """Of a definition with bands: each with those who are in it."""
@@ -140,7 +170,9 @@ class SelectBinder:
             return wanted[0]
         # Where values of users are needed it is a query of users.
         values = any(isinstance(item.table, Users) and item.join != "left" for item in needed)
-        return rows[0] if rows and not values else None
+        selecting = (*self.node.expressions, args.get("having"))
+        counted = args.get("group") is not None and any(parts_of(selecting, exp.AggFunc))
+        return rows[0] if rows and (counted or not values) else None
 
     def _narrowed(self, item: Item) -> Table:
         """A table of a LEFT JOIN with the conditions on it in ON: the rows that are there to be found."""
@@ -161,25 +193,36 @@ class SelectBinder:
         self.problems.extend(found := projection.grouping(self.node, self.scope))
         failed = failed or bool(found)
         parts: dict[str, tuple[tree.Expr, ...]] = {}
+        of_user = [node for node in self.tables.conditions if self._rows and self._is_of_user(node)]
+        of_rows = [node for node in self.tables.conditions if node not in of_user]
         having = args.get("having")
         for name, nodes, place in (
-            ("where", self.tables.conditions, Place.WHERE if self._rows else Place.USERS),
+            ("where", of_rows, Place.WHERE if self._rows else Place.USERS),
+            ("of_user", of_user, Place.USERS),
             ("having", [] if having is None else conjuncts(having.this), Place.HAVING if self._rows else Place.USERS),
         ):
             self.scope.grouped = name == "having"
             try:
                 parts[name] = self._binder.conditions(nodes, place)
-                self._check(parts[name])
+                self._check(parts[name], place)
             except Reported:
                 failed = True
         if failed:
             raise Reported
-        return parts["where"], parts["having"]
+        members = (tree.Member(tree.Select(None, part, at=part.at), at=part.at) for part in parts["of_user"])
+        return (*parts["where"], *members), parts["having"]
 
-    def _check(self, found: tuple[tree.Expr, ...]) -> None:
+    def _is_of_user(self, node: exp.Expr) -> bool:
+        """Whether a condition beside events is on values of the user alone, so that it may compare them with now()."""
+        found = [projection.value_of(column, self.scope) for column in columns_in(node)]
+        values = isinstance(bare(node), exp.Predicate) and any(parts_of((node,), exp.Subquery))
+        values = values or not all(each is None or per_user(each) for each in found)
+        return None not in found and values and not any(parts_of((node,), exp.In))
+
+    def _check(self, found: tuple[tree.Expr, ...], place: Place) -> None:
         for each in found:
             try:
-                unmixed(each)
+                unmixed(each, rows=place.rows)
             except Refused as refused:
                 self.problems.append(refused)
                 raise Reported from None
@@ -189,16 +232,16 @@ class SelectBinder:
     ) -> Table:
         if self._rows is None:
             return self._of_users(columns, where + having)
-        return self._of_rows(self._rows, columns, where, having)
+        return self._of_rows(self._rows, columns, where, having, self.node.args.get("group") is not None)
 
     def _of_rows(
-        self, item: Item, columns: Mapping[str, Operand], where: tuple[tree.Expr, ...], having: tuple[tree.Expr, ...]
+        self, item: Item, columns: Mapping[str, Operand], where: tuple[tree.Expr, ...], having: tuple[tree.Expr, ...],
+        grouped: bool,
     ) -> Table:
         assert isinstance(item.table, Rows)
         own = () if item.table.where is None else (item.table.where,)
         condition = self._all((*own, *self._joined(), *where))
         several = next((each for each in self.scope.items if each is not item and _several(each)), None)
-        grouped = self.node.args.get("group") is not None
         at = place_of(self.node)
         if not grouped and self.node.args.get("distinct"):
             grouped = projection.distinct(self.node, columns)
@@ -257,6 +300,8 @@ def _filtered(operand: Operand, where: tree.Expr | None) -> Operand:
         return operand
 
     def narrowed(node: tree.Expr) -> tree.Expr | None:
+        if isinstance(node, tree.Scalar):
+            return node
         if not isinstance(node, tree.Aggregate):
             return None
         both = where if node.filter is None else conditions.conjunction((where, node.filter), node.filter.at)

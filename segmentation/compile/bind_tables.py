@@ -79,7 +79,7 @@ class Found:
 class Scope:
     """What names mean inside one SELECT.
 
-    merged: user_id is one column of all tables (USING). grouped: by user_id, and by the columns of users
+    merged: user_id is one column of all tables (USING). grouped: by user_id, and by the values of the user
     in grouped_by. tied: the user of the query outside is the one here.
     """
 

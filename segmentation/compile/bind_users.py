@@ -35,24 +35,31 @@ def per_user(operand: Operand) -> bool:
     return not isinstance(operand, Span) and of_profile(operand)
 
 
-def unmixed(node: tree.Expr) -> None:
+def unmixed(node: tree.Expr, rows: bool = True) -> None:
     """Raises Refused where a condition compares or computes with columns of both tables, or with user_id and another
     column of users."""
     parts = list(walk_group(node))
     column = next((part for part in parts if isinstance(part, tree.UserColumn)), None)
     event = next((part for part in parts if isinstance(part, tree.Column)), None)
-    if column is None or event is None:
+    value = next((part for part in parts if rows and isinstance(part, tree.Scalar)), None)
+    if column is not None and value is not None and not _of_truths(node):
+        raise Refused(
+            column.at, f"{column.name} is of the user's profile, and is put together with a value over his events "
+            "beside other events.",
+            "Make it a condition of its own in WHERE, or in HAVING.",
+        )
+    if column is None or (event is None and value is None):
         return
-    if not _of_truths(node) and event.name == USER_ID:
+    if event is not None and not _of_truths(node) and event.name == USER_ID:
         raise Refused(column.at, f"user_id is compared with {column.name}.", "Compare each with a constant.")
-    if not _of_truths(node):
+    if event is not None and not _of_truths(node):
         raise Refused(
             column.at, f"{column.name} is of the user's profile, and is put together with {event.name}, which each "
             "event has its own of.",
             f"Compare it with a constant, or in HAVING with an aggregate: sum(amount) > max(u.{column.name}).",
         )
     for part in children(node):
-        unmixed(part)
+        unmixed(part, rows)
 
 
 def _of_truths(node: tree.Expr) -> bool:

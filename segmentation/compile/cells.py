@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from segmentation.compile import tree
+from segmentation.compile.anchors import beside_values
 from segmentation.compile.forms import FALSE, TRUE, by_age, conjunction, form, two_valued
 from segmentation.compile.plan import Bag, Distinct, Linear, Plan, Register, Term, Values, walk
+from segmentation.compile.problems import Refused
 from segmentation.types import FOREVER, TEXT, Kind
 
 #: Columns that every accepted event has.
@@ -69,8 +71,7 @@ def terms_of(
         parts.append(form(tree.Not(tree.IsNull(arg))))
     terms = []
     for rest, start, end in by_age(conjunction(parts)):
-        codes, residual = _indexed(rest)
-        terms.append(Term(arg if argument else None, codes, residual, start, end))
+        terms.append(_term(arg if argument else None, rest, start, end))
     return terms
 
 
@@ -90,7 +91,7 @@ def distinct_of(where: tree.Expr | None, aggregate: tree.Aggregate) -> Distinct 
 def valued_terms(where: tree.Expr | None, aggregate: tree.Aggregate) -> list[Term]:
     """The rows that the aggregate sees, with its argument; those where it is NULL are left to evaluation."""
     parts = by_age(conjunction([two_valued(part) for part in (where, aggregate.filter) if part is not None]))
-    return sorted((Term(aggregate.arg, *_indexed(rest), start, end) for rest, start, end in parts), key=repr)
+    return sorted((_term(aggregate.arg, rest, start, end) for rest, start, end in parts), key=repr)
 
 
 def register_terms(where: tree.Expr | None, aggregate: tree.Aggregate) -> tuple[list[Term], bool] | None:
@@ -98,8 +99,11 @@ def register_terms(where: tree.Expr | None, aggregate: tree.Aggregate) -> tuple[
 
     The last event of a trailing window is the last event of all while the window is not empty,
     so a trailing window only decides about NULL. Any other window needs the rows themselves: None.
+    So do rows that stand beside a value that moves.
     """
     terms = valued_terms(where, aggregate)
+    if any(term.beside is not None for term in terms):
+        return None
     lasting = all(term.start == 0 and term.end == FOREVER for term in terms)
     last = aggregate.function == "arg_max" or (aggregate.function == "max" and _is_event_time(aggregate.arg))
     if not lasting and not (last and len(terms) == 1 and terms[0].start == 0):
@@ -109,6 +113,17 @@ def register_terms(where: tree.Expr | None, aggregate: tree.Aggregate) -> tuple[
 
 def _is_event_time(arg: tree.Expr | None) -> bool:
     return isinstance(arg, tree.Column) and arg.name == "event_time"
+
+
+def _term(arg: tree.Expr | None, rest: tree.Expr, start: int, end: int) -> Term:
+    """Of a two-valued condition without ages."""
+    alone, beside = beside_values(rest)
+    if arg is not None and (moving := next((part for part in walk(arg) if isinstance(part, tree.Scalar)), None)):
+        raise Refused(
+            moving.at, "An aggregate's argument has a value of the user in it: when it moves, every row changes.",
+            "Aggregate first and compare then: max(event_time) - (SELECT ...).",
+        )
+    return Term(arg, *_indexed(alone), start, end, beside=beside)
 
 
 def _indexed(rest: tree.Expr) -> tuple[tuple[tuple[str, tuple[str, ...]], ...], tree.Expr | None]:
@@ -168,7 +183,7 @@ def index_codes(plan: Plan) -> None:
     plan.registers[:] = [replace(cell, terms=_all_outside(cell.terms, plan)) for cell in plan.registers]
     plan.bags[:] = [replace(cell, terms=_all_outside(cell.terms, plan)) for cell in plan.bags]
     for term in _terms(plan):
-        for node in [*walk(term.arg or FALSE), *walk(term.residual or FALSE)]:
+        for node in [*walk(term.arg or FALSE), *walk(term.residual or FALSE), *walk(term.beside or FALSE)]:
             if isinstance(node, tree.Column):
                 plan.columns[node.name] = node.type
     plan.columns = {name: plan.columns[name] for name in sorted(plan.columns)}
@@ -192,4 +207,4 @@ def _outside(term: Term, plan: Plan) -> Term:
         for name, texts in term.codes if name not in plan.code_columns
     ]
     residual = conjunction([*moved, *([term.residual] if term.residual is not None else [])])
-    return Term(term.arg, kept, residual, term.start, term.end, term.coefficient)
+    return replace(term, codes=kept, residual=residual)

@@ -16,6 +16,8 @@ FALSE = tree.Literal(False, BOOLEAN)
 OPPOSITE = {"=": "<>", "<>": "=", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 #: How many atoms a condition may come to; each condition compared with a condition doubles its parts.
 _SIZE_MAX = 20_000
+#: What stands on the right of a comparison with something else.
+_LATER = (tree.Literal, tree.Scalar)
 SWAPPED = {"=": "=", "<>": "<>", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
@@ -69,7 +71,8 @@ def form(node: tree.Expr, *, true: bool = True, complement: bool = False) -> tre
 
 def _turns(node: tree.Expr) -> bool:
     """Whether the truth depends on time, aggregates or profiles, so that its parts must be seen one by one."""
-    return any(isinstance(part, tree.Aggregate | tree.Now | tree.Age | tree.UserColumn) for part in walk(node))
+    turning = tree.Aggregate | tree.Now | tree.Age | tree.UserColumn | tree.Scalar
+    return any(isinstance(part, turning) for part in walk(node))
 
 
 def _equal(sides: tuple[tree.Expr, tree.Expr], same: bool, complement: bool) -> tree.Expr:
@@ -143,7 +146,7 @@ def _joined(
 
 
 def canonical(node: tree.Expr) -> tree.Expr:
-    """Comparisons with the constant on the right; one-value IN as equality."""
+    """Comparisons with the constant, or the value of the user, on the right; one-value IN as equality."""
     match node:
         case tree.And():
             return conjunction([canonical(arg) for arg in node.args])
@@ -153,7 +156,7 @@ def canonical(node: tree.Expr) -> tree.Expr:
             return tree.Not(canonical(node.arg))
         case tree.IsTrue():
             return tree.IsTrue(canonical(node.arg))
-        case tree.Compare() if isinstance(node.left, tree.Literal) and not isinstance(node.right, tree.Literal):
+        case tree.Compare() if isinstance(node.left, _LATER) and not isinstance(node.right, _LATER):
             return tree.Compare(SWAPPED[node.op], node.right, node.left)
         case tree.In() if len(node.values) == 1:
             return tree.Compare("=", node.arg, node.values[0])

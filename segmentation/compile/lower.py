@@ -10,6 +10,7 @@ from fractions import Fraction
 from math import ceil, floor, gcd, lcm
 
 from segmentation.compile import tree
+from segmentation.compile.anchors import over_all, own
 from segmentation.compile.bind_segments import in_order
 from segmentation.compile.cells import Cells, index_codes, terms_of
 from segmentation.compile.forms import SWAPPED, TRUE, canonical, form, two_valued
@@ -25,7 +26,7 @@ from segmentation.compile.plan import Formula, Gate, Known, Met, Plan, Reach, Si
 from segmentation.compile.problems import DefinitionErrors, Problem, Refused
 from segmentation.compile.prune import prune
 from segmentation.compile.rebuild import has_profile, mapped, of_profile, segments_in
-from segmentation.compile.sources import source_of
+from segmentation.compile.sources import add_anchors, source_of
 from segmentation.evaluate.environments import NoEvents
 from segmentation.evaluate.vector import evaluate
 from segmentation.events.schema import Schema
@@ -48,6 +49,7 @@ def lower(definitions: Sequence[tree.Definition], schema: Schema) -> Plan:
             problems.append(Problem(definition.file, refused.at, str(refused), refused.remedy))
     if problems:
         raise DefinitionErrors(set(problems))  # the bands of one definition have their problems in common
+    add_anchors(plan, lowering.cells)
     prune(plan)
     index_codes(plan)
     return plan
@@ -56,7 +58,7 @@ def lower(definitions: Sequence[tree.Definition], schema: Schema) -> Plan:
 class _Lowering:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._cells = Cells(plan)
+        self.cells = Cells(plan)
         self._signals: dict[Signal, int] = {}
         self._starts: list[bool] = []  # by signal: its value for a user without events
         self._where: tree.Expr | None = None
@@ -72,6 +74,8 @@ class _Lowering:
     def plain(self, select: tree.Select) -> Truth:
         """Of a SELECT without queries in its conditions on rows. A user whose events all fail WHERE is out: where
         HAVING holds of no events at all, the population is a condition of its own; else HAVING implies it."""
+        if select.having is not None and any(isinstance(part, tree.Scalar) for part in own(select.having)):
+            return self._beside_all(select.having, select.where)
         outer, self._where, self._everyone = (self._where, self._everyone), select.where, False
         having = TRUE if select.having is None else two_valued(select.having)
         condition = least = self._truth(having)
@@ -85,11 +89,20 @@ class _Lowering:
 
     def everyone(self, query: tree.Everyone) -> Truth:
         outer, self._where, self._everyone = (self._where, self._everyone), None, True
-        condition = self._truth(TRUE if query.having is None else two_valued(query.having))
+        condition = self._truth(TRUE if query.having is None else two_valued(over_all(query.having, None)))
         if self._at_start(condition):
             condition = self.gate(True, [condition, (self._signal(Met(), False), False)])
         self._where, self._everyone = outer
         return condition
+
+    def _beside_all(self, having: tree.Expr, where: tree.Expr | None) -> Truth:
+        """Of a HAVING with values over all events of the user, so that it may hold although no event passes WHERE."""
+        outer, self._where, self._everyone = (self._where, self._everyone), None, False
+        condition = self._truth(two_valued(over_all(having, where)))
+        self._where = where
+        population = self._population()
+        self._where, self._everyone = outer
+        return self.gate(True, [condition, population])
 
     def _population(self) -> Truth:
         if self._where is None:
@@ -140,7 +153,7 @@ class _Lowering:
     def _truth(self, node: tree.Expr) -> Truth:
         """`node` is two-valued (a result of `form`)."""
         if of_profile(node):
-            found = truth_of(node, self._cells)
+            found = truth_of(node, self.cells)
             return found if isinstance(found, bool) else (self._evaluated(*found), False)
         match node:
             case tree.Literal():
@@ -157,7 +170,7 @@ class _Lowering:
                 return self._some_or_all(aggregate, true=False)
         if _of_user(node):  # the same for all rows, so asked of any
             if self._everyone:
-                return self._reach(Sum.of(self._cells.linear(user_terms(canonical(node))), 1), 1)
+                return self._reach(Sum.of(self.cells.linear(user_terms(canonical(node))), 1), 1)
             return self._present(tree.Aggregate("count", None, node, BIGINT))
         match node:
             case tree.Not(tree.IsNull(arg)):
@@ -179,7 +192,7 @@ class _Lowering:
     def _present(self, aggregate: tree.Aggregate, also: tree.Expr | None = None) -> Truth:
         """At least one row with a non-NULL argument (for which `also` holds)."""
         terms = terms_of(self._where, aggregate, argument=False, also=also)
-        return self._reach(Sum.of(self._cells.linear(terms), 1), 1) if terms else False
+        return self._reach(Sum.of(self.cells.linear(terms), 1), 1) if terms else False
 
     def _some_or_all(self, aggregate: tree.Aggregate, true: bool) -> Truth:
         """bool_or or bool_and is true (false): there are rows, and some of them or none are of one truth."""
@@ -263,7 +276,7 @@ class _Lowering:
         """left op right as thresholds of one linear cell; None where it is not linear."""
         if not (left.type.exact and right.type.exact):
             return None
-        a, b = linear(left, self._where, self._cells), linear(right, self._where, self._cells)
+        a, b = linear(left, self._where, self.cells), linear(right, self._where, self.cells)
         if a is None or b is None:
             return None
         if a.divisor is not None or b.divisor is not None:
@@ -314,7 +327,7 @@ class _Lowering:
         if len(ordered) == 1:
             cell = ordered[0]
         else:
-            cell = self._cells.combined([(number, int(weights[number] * factor)) for number in ordered])
+            cell = self.cells.combined([(number, int(weights[number] * factor)) for number in ordered])
         if factor > 0:  # cell >= least, or cell > least
             bound = floor(least) + 1 if strictly else ceil(least)
             return self._at_least(cell, bound)
@@ -323,7 +336,7 @@ class _Lowering:
         return negated(self._at_least(cell, bound))
 
     def _at_least(self, cell: int, bound: int) -> Truth:
-        if bound <= 0 and self._cells.is_count(cell):
+        if bound <= 0 and self.cells.is_count(cell):
             return True
         return self._signal(Reach(cell, bound), bound <= 0), False
 
@@ -336,7 +349,7 @@ class _Lowering:
         columns: dict[tree.UserColumn, tree.Expr] = {}
         for part in walk_group(node):
             if isinstance(part, tree.UserColumn) and part not in columns:
-                latest, sources[latest] = value_of(part, self._cells)
+                latest, sources[latest] = value_of(part, self.cells)
                 columns[part] = latest
             if isinstance(part, tree.Now):
                 raise Refused(
@@ -344,7 +357,7 @@ class _Lowering:
                     "Compare max(event_time) or min(event_time) with now() directly, or put the window into FILTER.",
                 )
             if isinstance(part, tree.Aggregate) and part not in sources:
-                sources[part] = source_of(part, self._where, self._cells)
+                sources[part] = source_of(part, self._where, self.cells)
         if not sources:
             return _constant_truth(node)
         if columns:

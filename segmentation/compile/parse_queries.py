@@ -287,10 +287,8 @@ class Queries(Expressions):
         self.take(")")
 
     def scalar(self, node: exp.Expr) -> None:
-        raise Refused(
-            self.at, "A query as a value is not supported.",
-            "Write user_id IN (SELECT user_id ...), EXISTS (...), or the aggregate itself in HAVING.",
-        )
+        """A query as a value."""
+        self.operand(node)
 
     def case(self, node: exp.Case) -> None:
         node.meta["op"] = self.take("CASE")

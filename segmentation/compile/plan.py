@@ -24,6 +24,8 @@ class Term:
 
     codes: for text columns, the values one of which the event must have; residual: what else must
     be true of the event, None for nothing. For linear cells arg is in units of 10**-scale.
+    beside: what must be true of the event beside other values of the user (tree.Scalar), which move; so an
+    event may count, not count, and count again while its age is in the window. None for nothing.
     """
 
     arg: tree.Expr | None
@@ -32,6 +34,12 @@ class Term:
     start: int = 0
     end: int = FOREVER
     coefficient: int = 1
+    beside: tree.Expr | None = None
+
+    def __repr__(self) -> str:
+        # Part of the structure of a saved state, which may not change for terms from before there was `beside`.
+        names = ("arg", "codes", "residual", "start", "end", "coefficient", *(("beside",) if self.beside else ()))
+        return f"Term({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
 
 class ProfileTerm(Term):
@@ -114,6 +122,10 @@ class Source:
     scale: int = 0
 
 
+#: What the aggregates of a group expression are made of.
+Sources = tuple[tuple[tree.Aggregate, Source], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class LatestSource(Source):
     """A register whose value is NULL where another one, `null`, says so: that of a column of the latest profile."""
@@ -126,7 +138,15 @@ class Formula:
     """Signal: a boolean expression over aggregates IS TRUE, whatever its shape."""
 
     condition: tree.Expr
-    sources: tuple[tuple[tree.Aggregate, Source], ...]
+    sources: Sources
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """What a tree.Scalar comes to: a group expression over all events of the user."""
+
+    value: tree.Expr
+    sources: Sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +177,7 @@ class Plan:
 
     `signals` are in dependency order: a gate's inputs come before it. `code_columns`: the text
     columns of the predicate index with the values that matter. `columns`: the stored columns.
+    `anchors`: what the values are made of that terms stand beside.
     """
 
     segments: list[tree.Definition]
@@ -167,6 +188,7 @@ class Plan:
     signals: list[Signal] = field(default_factory=list)
     code_columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
     columns: dict[str, Type] = field(default_factory=dict)
+    anchors: dict[tree.Scalar, Anchor] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -196,8 +218,16 @@ class Plan:
 def structure(plan: Plan) -> str:
     """A digest of the numbering of cells, signals and segments: what a saved state depends on."""
     cells = (plan.linears, plan.registers, plan.bags)
-    parts = (plan.names, plan.roots, *cells, plan.signals, plan.code_columns, plan.columns)
+    parts: tuple[object, ...] = (plan.names, plan.roots, *cells, plan.signals, plan.code_columns, plan.columns)
+    if plan.anchors:
+        parts = (*parts, plan.anchors)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def fed_by(cell: Linear | Register | Bag) -> list[Term]:
+    """All that feed it, those of its sets of values included."""
+    sets = cell.values if isinstance(cell, Linear) else ()
+    return [*cell.terms, *(term for values in sets for term in values.of.terms)]
 
 
 def walk(node: tree.Expr) -> "Sequence[tree.Expr]":

@@ -15,6 +15,7 @@ from segmentation.compile.tree import (
     Member,
     Node,
     Now,
+    Scalar,
     Segment,
     UserColumn,
 )
@@ -82,7 +83,7 @@ def has_profile(node: Any, seen: set[int] | None = None) -> bool:
 def of_profile(node: Expr) -> bool:
     """A value of the user's profile alone."""
     parts = walk(node)
-    other = Column | Aggregate | Age | Now | Member
+    other = Column | Aggregate | Age | Now | Member | Scalar
     return any(isinstance(part, UserColumn) for part in parts) and not any(isinstance(p, other) for p in parts)
 
 

@@ -1,9 +1,24 @@
 """What an aggregate inside a formula is made of: linear cells, a register, or a bag."""
 
 from segmentation.compile import tree
+from segmentation.compile.anchors import over_all, own, scalars_in
 from segmentation.compile.cells import Cells, register_terms, terms_of, valued_terms
-from segmentation.compile.plan import Bag, Distinct, Register, Source, Values
+from segmentation.compile.plan import Anchor, Bag, Distinct, Plan, Register, Source, Values
 from segmentation.types import Kind
+
+
+def add_anchors(plan: Plan, cells: Cells) -> None:
+    """Makes the cells of all values that terms stand beside, and of those that these stand beside in turn."""
+    seen = 0
+    while seen < len(terms := [term for cell in plan.cells for term in cell.terms]):
+        for term in terms:
+            for scalar in scalars_in(term.beside):
+                if scalar not in plan.anchors:
+                    value = over_all(scalar.value, None)
+                    aggregates = dict.fromkeys(part for part in own(value) if isinstance(part, tree.Aggregate))
+                    sources = tuple((each, source_of(each, None, cells)) for each in aggregates)
+                    plan.anchors[scalar] = Anchor(value, sources)
+        seen = len(terms)
 
 
 def source_of(aggregate: tree.Aggregate, where: tree.Expr | None, cells: Cells) -> Source:

@@ -3,7 +3,7 @@
 It is what `bind` makes of SQL text, what `lower` turns into a plan, and what `reference`
 evaluates as it stands. Row expressions (WHERE, FILTER, aggregate arguments) contain `Column`;
 group expressions (HAVING) contain `Aggregate`, and of the columns only user_id. Both may contain
-`UserColumn`, and both are three-valued: every node may be NULL.
+`UserColumn` and `Scalar`, and both are three-valued: every node may be NULL.
 
 A query is a relation over users (`Relation`): who is in it, at an instant. `Member` asks for that inside
 an expression. Tables that are not events are gone: a derived table is the relation or the conditions
@@ -194,10 +194,19 @@ class Member(Node):
     type: Type = BOOLEAN
 
 
+@dataclass(frozen=True, slots=True)
+class Scalar(Node):
+    """A value of the user beside rows of events: a group expression over all events of the user, wherever it
+    stands. Its aggregates say in their filters which events they see."""
+
+    value: "Expr"
+    type: Type
+
+
 Expr = (
     Literal | Column | UserColumn | Now | Age | Arithmetic | Lower | Function | Coalesce | Compare | IsNull | IsTrue
     | Like | In
-    | And | Or | Not | Aggregate | Member
+    | And | Or | Not | Aggregate | Member | Scalar
 )
 
 

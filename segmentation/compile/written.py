@@ -71,6 +71,8 @@ def expression(node: tree.Expr) -> str:
             escape = f" ESCAPE {text(node.escape)}" if node.escape else ""
             word = "ILIKE" if node.insensitive else "LIKE"
             return f"({expression(node.arg)} {word} {text(node.pattern)}{escape})"
+        case tree.Scalar():
+            return f"(SELECT {expression(node.value)} FROM events s WHERE (s.user_id = events.user_id))"
         case tree.In():
             return f"({expression(node.arg)} IN ({', '.join(map(expression, node.values))}))"
         case tree.And():

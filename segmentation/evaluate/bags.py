@@ -15,10 +15,11 @@ from segmentation.evaluate.steps import Steps
 from segmentation.events.rows import Bool, Int64
 from segmentation.state.dictionary import Dictionary, Translation
 from segmentation.state.order import stable_order
-from segmentation.state.picks import Best, Frequent, Key
+from segmentation.state.picks import Best, Frequent, Key, Ordered
 from segmentation.types import FOREVER, Kind
 
 Array = NDArray[Any]
+Pick = Best | Frequent | Ordered
 
 
 class Bags:
@@ -26,10 +27,9 @@ class Bags:
 
     def __init__(self, bags: list[Bag], texts: Dictionary) -> None:
         self._bags, self._texts = bags, texts
-        self._mode = [bag.function == "mode" for bag in bags]
         self._by_time = [bag.function in BY_TIME for bag in bags]
         self._text = [bag.type.kind is Kind.TEXT for bag in bags]
-        self._picks: list[dict[int, Best | Frequent]] = [{} for _ in bags]  # by user
+        self._picks: list[dict[int, Pick]] = [{} for _ in bags]  # by user
 
     def apply(self, rows: ValueRows, steps: Steps) -> SettledRegisters:
         """Stores the rows; where a (bag, user) was touched, its values."""
@@ -44,7 +44,7 @@ class Bags:
         before: list[int | None] = []
         last: tuple[int, int] = (-1, -1)
         started: int | None = None
-        pick: Best | Frequent | None = None
+        pick: Pick | None = None
         for cell, at, user, now, sign, time, event_id, leaves, value in zip(*(c.tolist() for c in columns)):
             if (cell, user) != last:
                 last, pick = (cell, user), self._pick(cell, user)
@@ -58,23 +58,28 @@ class Bags:
                 pick.expire(now)
                 if sign > 0:
                     pick.add(self._key(cell, time, event_id, value), leaves, value)
-            elif isinstance(pick, Frequent):
+            elif pick is not None:
+                key = self._key(cell, time, event_id, value)
                 if sign > 0:
-                    pick.add((time, event_id), value)
+                    pick.add(key, value)
                 else:
-                    pick.remove((time, event_id), value)
+                    pick.remove(key, value)
             after.append(pick.value() if pick else None)
         self._forget({(int(c), int(u)) for c, u in zip(columns[0], columns[2])})
         return SettledRegisters(np.array(keys, np.int64), *_vector(after), *_vector(before))
 
-    def _pick(self, bag: int, user: int) -> Best | Frequent:
+    def _pick(self, bag: int, user: int) -> Pick:
         found = self._picks[bag].get(user)
         if found is None:
-            function, terms = self._bags[bag].function, self._bags[bag].terms
-            lasting = all(term.end == FOREVER for term in terms)
-            found = Frequent(lasting) if self._mode[bag] else Best(function in ("max", "arg_max"))
-            self._picks[bag][user] = found
+            found = self._picks[bag][user] = self._new_pick(self._bags[bag])
         return found
+
+    def _new_pick(self, bag: Bag) -> Pick:
+        moving = any(term.beside is not None for term in bag.terms)
+        largest = bag.function in ("max", "arg_max")
+        if bag.function == "mode":
+            return Frequent(lasting=not moving and all(term.end == FOREVER for term in bag.terms))
+        return Ordered(largest) if moving else Best(largest)
 
     def _key(self, bag: int, time: int, event_id: str, value: int) -> Key:
         if self._by_time[bag]:
@@ -124,8 +129,10 @@ class Bags:
         pick = self._pick(bag, user)
         if isinstance(pick, Frequent):
             pick.add((time, event_id), value, number)
-        else:
+        elif isinstance(pick, Best):
             pick.add(self._key(bag, time, event_id, value), number, value)
+        else:
+            pick.add(self._key(bag, time, event_id, value), value)
 
     def dump(self) -> list[Any]:
         """Per bag: (user, time, event_id, leaves or how many, value) of each row."""

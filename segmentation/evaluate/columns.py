@@ -205,7 +205,7 @@ def reads_event_ids(plan: Plan) -> bool:
     if any(term.start > 0 or term.end < FOREVER for cell in by_time for term in cell.terms):
         return True
     terms = [term for cell in plan.cells for term in cell.terms]
-    nodes = [node for term in terms for node in (term.arg, term.residual) if node is not None]
+    nodes = [node for term in terms for node in (term.arg, term.residual, term.beside) if node is not None]
     return any(
         isinstance(inner, tree.Column) and inner.name == "event_id" for node in nodes for inner in walk(node)
     )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from segmentation.evaluate.environments import Frame
 from segmentation.evaluate.index import Index, Touched
 from segmentation.evaluate.registers import ordered_doubles
-from segmentation.evaluate.rows import CellRows, LinearRows, ValueRows
+from segmentation.evaluate.rows import Aside, CellRows, LinearRows, ValueRows
 from segmentation.evaluate.vector import strings
 from segmentation.evaluate.vectors import Vector, bound
 from segmentation.events.rows import Int64
@@ -30,6 +30,16 @@ class Deltas:
 
     def of(self, touched: Touched, frame: Frame, rows: Columns, step: Int64) -> CellRows:
         """step int64[rows]: the step of each row of the frame."""
+        if not self._index.watches:
+            return self.counted(touched, frame, rows, step)
+        watch = self._index.watch[touched.term]
+        found = self.counted(touched.where(watch < 0), frame, rows, step)
+        lead = (watch >= 0) & self._index.leads[touched.term]  # of several terms with one condition
+        found.aside = Aside(touched.where(lead), watch[lead], rows, step)
+        return found
+
+    def counted(self, touched: Touched, frame: Frame, rows: Columns, step: Int64) -> CellRows:
+        """Of pairs that count, without any condition beside values of the user."""
         first = self._index.first_terms
         linear = touched.term < first[1]
         if linear.all():
@@ -38,7 +48,8 @@ class Deltas:
             self._offers(touched.where((touched.term >= a) & (touched.term < b)), frame, rows, step)
             for a, b in pairwise(first[1:])
         ]
-        return CellRows(self._linear(touched.where(linear), frame, step), *found)
+        registers, distincts, bags = found
+        return CellRows(self._linear(touched.where(linear), frame, step), registers, distincts, bags)
 
     def _linear(self, touched: Touched, frame: Frame, step: Int64) -> LinearRows:
         delta = product(self._weight[touched.term], touched.sign)

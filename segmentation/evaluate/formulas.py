@@ -41,6 +41,22 @@ class Changes:
     register_arena: Arena
     bags: Bags
 
+    @staticmethod
+    def none(steps: Steps, linear: Arena, registers: Arena, bags: Bags) -> "Changes":
+        """Before anything was done to them."""
+        empty = SettledRegisters.none()
+        return Changes(steps, Settled.none(), empty, empty, linear, registers, bags)
+
+    def steps_of(self, source: Source) -> Int64:
+        """The steps after which one of its cells may have another value."""
+        cells = [(self.linear.key, source.linear), (self.linear.key, source.present)]
+        cells += [(self.registers.key, source.register), (self.picked.key, source.bag)]
+        found = []
+        for key, cell in cells:
+            a, b = np.searchsorted(key, (cell * len(self.steps), (cell + 1) * len(self.steps))).tolist()
+            found.append(key[a:b] - cell * len(self.steps))
+        return np.concatenate(found)
+
     def linear_at(self, cell: int, step: Int64, user: Int64) -> Array:
         """The cell's values after `step`."""
         at, later = self._lookup(self.linear.key, cell, step, user)
@@ -132,7 +148,7 @@ class Formulas:
         head = np.concatenate(([True], user[1:] != user[:-1]))
         # Before the first change of each user: one step earlier nothing of this user has changed.
         points, users = np.concatenate((step[head] - 1, step)), np.concatenate((user[head], user))
-        truth = self.truth(number, lambda source: self._value(source, changes, points, users), len(points))
+        truth = self.truth(number, lambda source: self.value(source, changes, points, users), len(points))
         before, after = truth[: int(head.sum())], truth[int(head.sum()) :]
         previous = np.empty_like(after)
         previous[1:] = after[:-1]
@@ -145,7 +161,8 @@ class Formulas:
         values = {aggregate: value((aggregate, source)) for aggregate, source in formula.sources}
         return evaluate(formula.condition, Values(values)).truth(n)
 
-    def _value(self, item: tuple[tree.Aggregate, Source], changes: Changes, step: Int64, user: Int64) -> Vector:
+    def value(self, item: tuple[tree.Aggregate, Source], changes: Changes, step: Int64, user: Int64) -> Vector:
+        """An aggregate's values after each of the steps, of the user there."""
         _, source = item
         present = changes.linear_at(source.present, step, user) >= 1 if source.present >= 0 else None
         if source.register >= 0:

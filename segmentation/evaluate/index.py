@@ -8,7 +8,7 @@ batch gives all (row, term) pairs; what is not an equality is evaluated once per
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate, product
 from typing import Any
@@ -55,6 +55,8 @@ class Index:
         self.coefficient = [term.coefficient for term in terms]
         self.residuals, self.residual = _numbered([term.residual for term in terms])
         self.args, self.arg = _numbered([term.arg for term in terms])
+        self.watches, self.watch = _watches(terms)
+        self.leads = np.isin(np.arange(len(terms)), np.unique(self.watch, return_index=True)[1])
         edges = {edge for term in terms for edge in (term.start, term.end) if 0 < edge < FOREVER}
         self.offsets = sorted(edges)
         self._columns = plan.code_columns
@@ -161,6 +163,17 @@ def grouped(numbers: Array, items: Array) -> list[tuple[int, Array]]:
         return []
     first = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1]))).tolist()
     return [(int(ordered[a]), items[order[a:b]]) for a, b in zip(first, [*first[1:], len(ordered)])]
+
+
+def _watches(terms: list[Term]) -> tuple[list[Term], Int64]:
+    """The different conditions beside values of the user, with what else they are of, each as a term that
+    counts; and the number of each term's (-1 for none)."""
+    first: dict[Term, int] = {}
+    watch = [
+        -1 if term.beside is None else first.setdefault(replace(term, arg=None, coefficient=1), len(first))
+        for term in terms
+    ]
+    return list(first), np.array(watch, np.int64)
 
 
 def _numbered(nodes: list[tree.Expr | None]) -> tuple[list[tree.Expr], Int64]:

@@ -55,6 +55,20 @@ class Settled:
     value: Array
     before: Array
 
+    @staticmethod
+    def none() -> "Settled":
+        none = np.zeros(0, np.int64)
+        return Settled(none, none, none)
+
+    def joined(self, other: "Settled") -> "Settled":
+        """With what happened to other cells."""
+        if not len(self.key):
+            return other
+        key = np.concatenate((self.key, other.key))
+        order = stable_order(key)
+        value, before = (np.concatenate((getattr(self, n), getattr(other, n)))[order] for n in ("value", "before"))
+        return Settled(key[order], value, before)
+
 
 class Kernel:
     def __init__(self, arena: Arena, thresholds: list[list[tuple[int, int]]]) -> None:

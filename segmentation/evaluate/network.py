@@ -4,6 +4,7 @@ The network holds all running values of a shard's users. `apply` takes what a ba
 passing time adds to the cells and returns which segments were entered and left, at which step.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,19 +12,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segmentation.compile.plan import Formula, Gate, Known, LatestSource, Met, Plan, ProfileTerm, Reach, Term
+from segmentation.compile.plan import (
+    Formula,
+    Gate,
+    Known,
+    LatestSource,
+    Met,
+    Plan,
+    ProfileTerm,
+    Reach,
+    Term,
+    fed_by,
+)
 from segmentation.evaluate.bags import Bags
+from segmentation.evaluate.beside import Beside
+from segmentation.evaluate.columns import Columnar
+from segmentation.evaluate.deltas import Deltas
 from segmentation.evaluate.distincts import Distincts
 from segmentation.evaluate.environments import NoEvents
 from segmentation.evaluate.formulas import Changes, Formulas, aggregate_vector
-from segmentation.evaluate.kernel import Flips, Kernel, Settled
-from segmentation.evaluate.registers import SLOTS, Registers, SettledRegisters
+from segmentation.evaluate.index import Index
+from segmentation.evaluate.kernel import Flips, Kernel
+from segmentation.evaluate.registers import SLOTS, Registers
 from segmentation.evaluate.rows import CellRows, LinearRows
 from segmentation.evaluate.steps import Steps
 from segmentation.evaluate.vector import evaluate
 from segmentation.events.rows import Bool, Int64
 from segmentation.state.arena import Arena, families
-from segmentation.state.dictionary import Dictionary, Translation
+from segmentation.state.dictionary import Translation
 
 Array = NDArray[Any]
 
@@ -66,10 +82,10 @@ class Fanout:
 
 
 class Network:
-    def __init__(self, plan: Plan, texts: Dictionary) -> None:
-        self.plan = plan
+    def __init__(self, plan: Plan, index: Index, columnar: Columnar, deltas: Deltas) -> None:
+        self.plan, texts = plan, columnar.texts
         self.starts = start_values(plan)
-        kinds = [_family([*cell.terms, *(t for each in cell.values for t in each.of.terms)]) for cell in plan.linears]
+        kinds = [_family(fed_by(cell)) for cell in plan.linears]
         family, slot, names = families(kinds, [1] * len(kinds))
         self.cells = Arena(family, slot, [[0] * kinds.count(name) for name in names] or [[0]])
         thresholds: list[list[tuple[int, int]]] = [[] for _ in plan.linears]
@@ -88,6 +104,7 @@ class Network:
         self.distincts = Distincts(plan)
         self.bags = Bags(plan.bags, texts)
         self.formulas = Formulas(plan, texts)
+        self._beside = Beside(plan, index, columnar, deltas) if index.watches else None
         self._known = [number for number, signal in enumerate(plan.signals) if isinstance(signal, Known)]
         self._met = [number for number, signal in enumerate(plan.signals) if isinstance(signal, Met)]
         self._make_gates()
@@ -124,21 +141,10 @@ class Network:
 
         Returns flips of segments (`signal` is the segment's number), in no particular order."""
         found = []
-        none = np.zeros(0, np.int64)
-        settled = Settled(none, none, none)
-        registers = bags = SettledRegisters.none()
-        linear = rows.linear
-        if len(rows.distincts):
-            linear = LinearRows.joined([linear, self.distincts.apply(rows.distincts, steps)])
-        if len(linear.cell):
-            flips, settled = self._kernel.apply(linear.cell, linear.step, linear.delta, steps)
-            found.append(flips)
-        if len(rows.registers):
-            registers = self.registers.apply(rows.registers, steps)
-        if len(rows.bags):
-            bags = self.bags.apply(rows.bags, steps)
+        changes = Changes.none(steps, self.cells, self.register_arena, self.bags)
+        for part in self._parts(rows, changes):
+            found += self._settle(part, changes)
         if self.formulas.signals:
-            changes = Changes(steps, settled, registers, bags, self.cells, self.register_arena, self.bags)
             found.append(self.formulas.apply(changes))
         for numbers, first in ((self._known, new.event), (self._met, new.any)):
             if numbers and len(first):
@@ -152,11 +158,35 @@ class Network:
         segment, at, sign = self._roots.expand(all_flips)
         return Flips(segment, at, sign > 0)
 
+    def _parts(self, rows: CellRows, changes: Changes) -> Iterator[CellRows]:
+        """The rows, those of cells on which others' rows depend first."""
+        if self._beside is not None:
+            yield from self._beside.parts(rows, changes, self.distincts, self.formulas)
+            return
+        if len(rows.distincts):
+            rows.linear = LinearRows.joined([rows.linear, self.distincts.apply(rows.distincts, changes.steps)])
+        yield rows
+
+    def _settle(self, rows: CellRows, changes: Changes) -> list[Flips]:
+        """Stores the rows of cells of which `changes` has nothing yet; returns what flipped."""
+        found = []
+        linear, steps = rows.linear, changes.steps
+        if len(linear.cell):
+            flips, settled = self._kernel.apply(linear.cell, linear.step, linear.delta, steps)
+            found.append(flips)
+            changes.linear = changes.linear.joined(settled)
+        if len(rows.registers):
+            changes.registers = self.registers.apply(rows.registers, steps)
+        if len(rows.bags):
+            changes.picked = changes.picked.joined(self.bags.apply(rows.bags, steps))
+        return found
+
     def dump(self) -> dict[str, Any]:
-        return {
+        found = {
             "cells": self.cells.dump(), "registers": self.register_arena.dump(), "gates": self.gates.dump(),
             "event_ids": self.registers.event_ids, "values": self.distincts.table.dump(), "bags": self.bags.dump(),
         }
+        return found if self._beside is None else {**found, "beside": self._beside.dump()}
 
     def load(self, state: dict[str, Any]) -> None:
         self.cells.load(state["cells"])
@@ -165,6 +195,8 @@ class Network:
         self.registers.event_ids = state["event_ids"]
         self.distincts.table.load(state["values"])
         self.bags.load(state["bags"])
+        if self._beside is not None:
+            self._beside.load(state["beside"])
 
     def adopt(self, other: "Network", numbers: Int64, texts: Translation) -> None:
         """What `other`, of the same plan, holds of its users u with numbers[u] >= 0, under these new numbers."""
@@ -175,6 +207,8 @@ class Network:
         self.registers.adopt(other.registers, ours, texts)
         self.distincts.adopt(other.distincts, theirs, ours, texts)
         self.bags.adopt(other.bags, theirs, ours, texts)
+        if self._beside is not None and other._beside is not None:
+            self._beside.adopt(other._beside, theirs, ours, texts)
         self.gates.adopt(other.gates, theirs, ours)
 
     def erase(self, users: Int64) -> None:
@@ -183,11 +217,14 @@ class Network:
         self.registers.erase(users)
         self.distincts.erase(users)
         self.bags.erase(users)
+        if self._beside is not None:
+            self._beside.erase(users)
         self.gates.erase(users)
 
     def texts(self, users: Int64) -> Int64:
         """Codes of every text of the shard's dictionary that the state of these users refers to."""
-        return np.concatenate((self.registers.texts(users), self.distincts.texts(users), self.bags.texts(users)))
+        found = [part.texts(users) for part in (self.registers, self.distincts, self.bags)]
+        return np.concatenate(found if self._beside is None else [*found, self._beside.texts(users)])
 
     def members(self, users: Int64, known: Bool, met: Bool) -> list[Bool]:
         """Per segment, which of the users are in, computed from the cells alone. known, met: see the signals."""

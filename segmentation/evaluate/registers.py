@@ -50,6 +50,15 @@ class SettledRegisters:
         none = np.zeros(0, np.int64)
         return SettledRegisters(none, none, none.astype(np.bool_), none, none.astype(np.bool_))
 
+    def joined(self, other: "SettledRegisters") -> "SettledRegisters":
+        """With what happened to other cells."""
+        if not len(self.key):
+            return other
+        order = stable_order(np.concatenate((self.key, other.key)))
+        return SettledRegisters(
+            *(np.concatenate((getattr(self, name), getattr(other, name)))[order] for name in self.__slots__)
+        )
+
 
 class Registers:
     def __init__(self, arena: Arena, functions: list[str], kinds: list[Kind]) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segmentation.evaluate.index import Touched
 from segmentation.events.rows import Int64
+from segmentation.state.log import Columns
 
 Array = NDArray[Any]
 
@@ -18,6 +20,9 @@ class LinearRows:
     cell: Int64
     step: Int64
     delta: Array
+
+    def where(self, keep: Array) -> "LinearRows":
+        return LinearRows(self.cell[keep], self.step[keep], self.delta[keep])
 
     @staticmethod
     def joined(parts: "list[LinearRows]") -> "LinearRows":
@@ -51,10 +56,38 @@ class ValueRows:
     def __len__(self) -> int:
         return len(self.cell)
 
+    def where(self, keep: Array) -> "ValueRows":
+        return ValueRows(*(getattr(self, name)[keep] for name in self.__slots__))
+
+    @staticmethod
+    def joined(parts: "list[ValueRows]") -> "ValueRows":
+        if len(parts) == 1:
+            return parts[0]
+        return ValueRows(*(np.concatenate([getattr(part, name) for part in parts]) for name in ValueRows.__slots__))
+
     @staticmethod
     def none() -> "ValueRows":
         none = np.zeros(0, np.int64)
         return ValueRows(none, none, none, none, np.zeros(0, object), none, none)
+
+
+@dataclass(slots=True)
+class Aside:
+    """Pairs of terms with a condition beside values of the user, which are not decided yet.
+
+    rows: the log's columns; step int64[rows]: the step of each of them; watch int64[pairs]: the number of the
+    pair's condition, of which there is one pair for all terms.
+    """
+
+    touched: Touched
+    watch: Int64
+    rows: Columns
+    step: Int64
+
+    def of(self, watch: int) -> "Aside":
+        """Those of one condition."""
+        mine = self.watch == watch
+        return Aside(self.touched.where(mine), self.watch[mine], self.rows, self.step)
 
 
 @dataclass(slots=True)
@@ -65,3 +98,8 @@ class CellRows:
     registers: ValueRows
     distincts: ValueRows
     bags: ValueRows
+    aside: Aside | None = None
+
+    @staticmethod
+    def of_linear(linear: LinearRows) -> "CellRows":
+        return CellRows(linear, ValueRows.none(), ValueRows.none(), ValueRows.none())

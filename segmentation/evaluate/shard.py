@@ -65,7 +65,7 @@ class Shard:
         self._columnar = Columnar(plan, self._index, None if archive is None else archive.columns)
         self._users, self._texts = self._columnar.users, self._columnar.texts
         self._deltas = Deltas(self._index, self._texts)
-        self._network = Network(plan, self._texts)
+        self._network = Network(plan, self._index, self._columnar, self._deltas)
         chunks = None if archive is None else Chunks(archive, self._columnar.format())
         self._log = Log(self._columnar.dtypes(), self._columnar.wide_dtypes(), chunks)
         self._retention = retention_us

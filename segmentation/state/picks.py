@@ -65,6 +65,29 @@ class Best:
         return [(key, mark if self._largest else -mark, value) for key, mark, value in self._rows]
 
 
+class Ordered:
+    """The row with the smallest or largest key, of rows that come and go in any order; so each is kept."""
+
+    __slots__ = ("_largest", "_rows")
+
+    def __init__(self, largest: bool) -> None:
+        self._largest = largest
+        self._rows: list[tuple[Key, int]] = []  # key, value
+
+    def add(self, key: Key, value: int) -> None:
+        insort(self._rows, (key, value))
+
+    def remove(self, key: Key, value: int) -> None:
+        del self._rows[bisect_left(self._rows, (key, value))]
+
+    def value(self) -> int | None:
+        return self._rows[-1 if self._largest else 0][1] if self._rows else None
+
+    def rows(self) -> list[tuple[Key, int, int]]:
+        """(key, 0, value) of each row."""
+        return [(key, 0, value) for key, value in self._rows]
+
+
 class Frequent:
     """The value that most rows have; of several, the one whose first row is earliest.
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from segmentation.compile.plan import profile_column
 from segmentation.types import BIGINT, BOOLEAN, DOUBLE, TEXT, TIMESTAMPTZ, Type, numeric
-from tests.oracle import grammar_mathematics, grammar_users, grammar_values
+from tests.oracle import grammar_anchors, grammar_mathematics, grammar_users, grammar_values
 from tests.oracle.grammar_sets import Sets
 
 SCHEMA_YML = """\
@@ -103,6 +103,7 @@ NESTED: dict[str, list[str]] = {
 }
 
 RULES: dict[str, list[str]] = {
+    "definition": ["{query}"] * 8,
     "query": [
         *["SELECT user_id FROM events{where} GROUP BY user_id{having}"] * 9,
         "SELECT DISTINCT user_id FROM events{where}",
@@ -352,7 +353,7 @@ RULES: dict[str, list[str]] = {
 }
 
 RULES |= grammar_users.RULES
-for _part in (grammar_values, grammar_mathematics):
+for _part in (grammar_values, grammar_mathematics, grammar_anchors):
     RULES |= _part.RULES
     for _rule, _alternatives in _part.MORE.items():
         RULES[_rule] += _alternatives
@@ -383,7 +384,7 @@ def definition(
         return SLOT.sub(lambda slot: expand(slot[1], deeper), chosen)
 
     if not of_users and draw(st.integers(0, 2)):
-        return expand("query", depth)
+        return expand("definition", depth)
     sets = Sets(draw, lambda rule: expand(rule, draw(st.integers(0, 1))), segments)
     if of_users:
         return sets.of_users(draw(st.integers(0, 1)))

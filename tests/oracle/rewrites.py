@@ -182,6 +182,8 @@ def _quotient(node: exp.Expr) -> Quotient:
             return Quotient(above, _times(a.below, b.below), a.divisors + b.divisors)
         case exp.Avg() | exp.Filter(this=exp.Avg()):
             return _average(node)
+        case exp.Subquery(this=exp.Select()):
+            return _selected(node)
         case exp.Coalesce():
             return _coalesced([_quotient(part) for part in (node.this, *node.expressions)])
     assert not _rounds(node), f"cannot be made exact: {node.sql()}"
@@ -199,6 +201,20 @@ def _average(node: exp.Expr) -> Quotient:
         condition = f" FILTER ({node.expression.sql('duckdb').strip()})"
         total, count = total + condition, count + condition
     return Quotient(total, count, (count,))
+
+
+def _selected(node: exp.Expr) -> Quotient:
+    """A query as a value: one query each for what is above and below."""
+    inner = _quotient(node.this.expressions[0])
+
+    def query(text: str) -> str:
+        other = node.copy()
+        other.this.set("expressions", [parse(text)])
+        return other.sql("duckdb")
+
+    if not inner.divisors:
+        return Quotient(query(inner.above))
+    return Quotient(query(inner.above), query(inner.below), tuple(map(query, inner.divisors)))
 
 
 def _coalesced(parts: list[Quotient]) -> Quotient:
