@@ -14,6 +14,8 @@ SCHEMA: Schema = load_schema((FOLDER / "schema.yml").read_text())
 _FIXED = ("user_id", "event_id", "event_time")
 #: What an event carries.
 COLUMNS: dict[str, Type] = {name: column.type for name, column in SCHEMA.events.items() if name not in _FIXED}
+#: What a profile has; tests/oracle makes profiles with these.
+USERS: dict[str, Type] = {name: column.type for name, column in SCHEMA.users.items()}
 
 
 def texts(file: Path) -> dict[str, str]:

@@ -17,9 +17,10 @@ SEGMENTS = "segments as tables"
 SETS = "queries of queries"
 BANDS = "bands"
 DISTANCE = "distance"
+PROFILES = "profiles"
 FUNCTIONS = "functions of numbers"  # no row of the table, so not one of ROWS
 
-ROWS = [AGGREGATE, ARITHMETIC, SLIDING, RANGE, FILTER, ABSENCE, SEGMENTS, SETS, BANDS, DISTANCE]
+ROWS = [AGGREGATE, ARITHMETIC, SLIDING, RANGE, FILTER, ABSENCE, SEGMENTS, SETS, BANDS, DISTANCE, PROFILES]
 
 
 def rows_of(definition: Definition) -> frozenset[str]:
@@ -41,6 +42,9 @@ def _of(node: Any, group: bool) -> Iterator[str]:
             return  # what it is made of is another definition's
         case tree.Select(where=where, having=having):
             yield from _of(where, False)
+            yield from _of(having, True)
+            return
+        case tree.Everyone(having=having):
             yield from _of(having, True)
             return
         case tree.Aggregate():
@@ -65,6 +69,8 @@ def _itself(node: Node, group: bool) -> Iterator[str]:
             yield DISTANCE
         case tree.Function():
             yield FUNCTIONS
+        case tree.Everyone() | tree.UserColumn():
+            yield PROFILES
         case tree.Segment():
             yield SEGMENTS
         case tree.SetOp(op=op):

@@ -4,15 +4,17 @@ import random
 from decimal import Decimal
 from typing import Any
 
-from segmentation.reference import Event
+from segmentation.events.rows import PROFILES
+from segmentation.reference import Event, Version
 from tests.oracle.grammar import START_US
 from tests.oracle.strategies import PARTITIONS, Read
+from tests.oracle.streams import numbered
 
 SEED = 20260101
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
 USERS = 16
-EVENTS = 200
+EVENTS = 160
 LATENESS_US = 6 * HOUR
 #: When every window has closed.
 END = START_US + 240 * DAY
@@ -32,8 +34,29 @@ AMOUNTS = [None, "9.99", "19.90", "35.00", "49.50", "60.00", "89.90", "99.99", "
 
 
 def reads(seed: int = SEED) -> list[Read]:
-    """In the order in which they are read; each user's events in one partition."""
+    """In the order in which they are read; each user's events in one partition, and versions of profiles in another."""
     draw = random.Random(seed)
+    return numbered(sorted([*_events(draw), *_profiles(draw)], key=lambda read: read.clock))
+
+
+def _profiles(draw: random.Random) -> list[Read]:
+    """Most users have one, from the start or later, and some another one; so have some without events."""
+    found = []
+    for _ in range(36):
+        clock = START_US + draw.choice([0, 0, *range(0, 100 * 24, 12)]) * HOUR
+        joined = draw.choice([None, START_US - 90 * DAY, START_US, START_US + 31 * DAY - HOUR, clock])
+        values = {
+            "city_tier": draw.choice([None, 1, 1, 2, 3]), "country": draw.choice(["US", "DE", "DE", "CA", None]),
+            "credit": draw.choice([None, Decimal("20.00"), Decimal("100.00"), Decimal("0.00")]),
+            "vip": draw.choice([None, True, True, False]), "rating": draw.choice([None, 0.1, 0.5, 0.9]),
+            "joined": joined,
+        }  # fmt: skip
+        version = Version(f"u{draw.randrange(USERS + 4):02}", "", clock - draw.choice([0, 0, 24]) * HOUR, values)
+        found.append(Read(PROFILES, clock, records=[version]))
+    return found
+
+
+def _events(draw: random.Random) -> list[Read]:
     habits = [{"mobile": draw.random(), "buys": draw.random(), "talks": draw.random()} for _ in range(USERS)]
     moments = sorted(draw.choice(range(0, 100 * 24, 6)) for _ in range(EVENTS))
     found: list[Read] = []

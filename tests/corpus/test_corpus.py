@@ -8,7 +8,7 @@ import pytest
 from segmentation.compile.lower import lower
 from segmentation.compile.tree import Definition
 from segmentation.evaluate.shard import Shard
-from segmentation.reference import Flip, Reference
+from segmentation.reference import Flip, Reference, Version
 from tests.corpus import corpus, stream
 from tests.corpus.rows import ROWS, rows_of
 from tests.oracle.judge import Judge
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(600)
 
 EVERYTHING = corpus.everything()
 #: Instants at which DuckDB is asked, of each file.
-INSTANTS = 20
+INSTANTS = 15
 
 
 def test_there_are_enough() -> None:
@@ -50,15 +50,15 @@ def test_logs_and_members(file: Path) -> None:
     sqls = corpus.with_what_they_read(list(corpus.texts(file)), EVERYTHING)
     definitions = corpus.bound(sqls)
     reads = stream.reads()
-    reference = Reference(definitions, PARTITIONS, stream.LATENESS_US, None, False)
+    reference = Reference(definitions, PARTITIONS, stream.LATENESS_US, None, False, 1)
     for read in reads:
-        for event in read.events:
+        for event in (*read.events, *(record for record in read.records if isinstance(record, Version))):
             reference.event(read.partition, event, read.clock)
     reference.finish(stream.END)
     logs = {shards: _engine(definitions, reads, shards) for shards in (1, 3)}
     for shards, log in logs.items():
         assert _order(log) == _order(reference.log), f"{shards} shards"
-    judge = Judge(corpus.COLUMNS)
+    judge = Judge(corpus.COLUMNS, corpus.USERS)
     judge.load(reference.known())
     texts = {definition.name: definition.sql for definition in definitions}
     instants = sorted({flip.effective_at for flip in reference.log} | {known.known_at for known in reference.known()})
@@ -80,6 +80,7 @@ def _engine(definitions: list[Definition], reads: list[Read], shards: int) -> li
     log: list[Flip] = []
     for polls in polls_of(reads, corpus.COLUMNS, shards):
         shard = Shard(plan, PARTITIONS, stream.LATENESS_US, None, False)
+        shard.add_partitions(PARTITIONS, 1)
         for first in range(0, len(polls), 7):
             log += flips_of(shard.run(polls[first : first + 7]), plan)
         log += flips_of(shard.finish(stream.END), plan)

@@ -80,6 +80,14 @@ SECTIONS = [
          "cart_of_yesterday"),
     ),
     Section(
+        "Profiles",
+        """`FROM users` has everybody who has had an event or has a profile; `JOIN users USING (user_id)` puts the
+        columns of the latest profile beside events. They are declared under `users:` in `schema.yml`.
+        Without a profile they are NULL.""",
+        (rows.PROFILES,),
+        ("large_cities", "vips_without_purchase", "spent_more_than_the_credit", "vip_lookers_of_two_weeks"),
+    ),
+    Section(
         "Segments as tables",
         """`segments.other` holds the users of the definition in `other.sql`, at the same instant;
         `segments."other/band"` those of one of its bands. Definitions that read each other in a circle are refused.""",
