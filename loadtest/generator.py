@@ -75,6 +75,11 @@ class Person:
     region: str
     device_type: str
     thrift: float  # 0.6 generous .. 1.6 thrifty: multiplies the chance that a cart is abandoned
+    city_tier: int = 2
+
+    def profile(self) -> bytes:
+        """For the topic of profiles."""
+        return b'{"city_tier": %d}' % self.city_tier
 
 
 def person(number: int) -> Person:
@@ -85,6 +90,7 @@ def person(number: int) -> Person:
         region=chance.choices(names, weights)[0],
         device_type="mobile" if chance.random() < 0.62 else "desktop",
         thrift=chance.uniform(0.6, 1.6),
+        city_tier=chance.choice((1, 2, 2, 3)),
     )
 
 

@@ -65,7 +65,7 @@ class Stack:
         migrate(self.postgres.url)
         self._say(f"PostgreSQL is up ({time.monotonic() - began:.1f} s)")
         began = time.monotonic()
-        topics = {"events": PARTITIONS, "segment-transitions": PARTITIONS, "events-dead-letter": 1}
+        topics = {"events": PARTITIONS, "profiles": 1, "segment-transitions": PARTITIONS, "events-dead-letter": 1}
         broker = EmbeddedBroker(topics=topics)
         self._open.callback(broker.stop)
         broker.start()

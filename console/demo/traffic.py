@@ -1,4 +1,4 @@
-"""The demo's events: history first, then live traffic at its own times, from the shop's generator."""
+"""The demo's events: history and profiles first, then live traffic at its own times, from the shop's generator."""
 
 import threading
 import time
@@ -48,7 +48,7 @@ class Traffic:
     def __init__(self, settings: Settings, rate: float, window_us: Iterable[int]) -> None:
         # A short linger: what it waits for would be counted as the engine's latency.
         self._sender = Sender(settings, 30.0, options={"linger.ms": 1})
-        self._rate = rate
+        self._settings, self._rate = settings, rate
         self._windows = [one for one in window_us if LAPSING_WINDOW_MIN <= one <= HISTORY_DAYS * generator.DAY]
         self._people = generator.People(PEOPLE)
         self._stop = threading.Event()
@@ -58,7 +58,7 @@ class Traffic:
         self.sent = 0
 
     def history(self, pause: Callable[[float], None]) -> int:
-        """Sends the past and returns the number of its events. Before the engine starts, so that none is late."""
+        """Sends the past and everybody's profile; the number of events. Before the engine starts: none is late."""
         now = time.time_ns() // 1_000
         events = generator.history(SEED, now, HISTORY_DAYS, HISTORY_EVENTS, self._people, self._windows, LAPSING_S)
         for index, event in enumerate(events):
@@ -66,6 +66,11 @@ class Traffic:
                 pause(0)
             self._send(event)
         self._sender.finish()
+        profiles = Sender(self._settings, 30.0, self._settings.profiles_topic)
+        for rank in range(len(self._people)):
+            who = self._people[rank]
+            profiles.send(who.user_id, who.profile())
+        profiles.finish()
         return len(events)
 
     def start(self) -> None:
