@@ -18,9 +18,10 @@ SETS = "queries of queries"
 BANDS = "bands"
 DISTANCE = "distance"
 PROFILES = "profiles"
+ANCHORED = "anchored aggregates"
 FUNCTIONS = "functions of numbers"  # no row of the table, so not one of ROWS
 
-ROWS = [AGGREGATE, ARITHMETIC, SLIDING, RANGE, FILTER, ABSENCE, SEGMENTS, SETS, BANDS, DISTANCE, PROFILES]
+ROWS = [AGGREGATE, ARITHMETIC, SLIDING, RANGE, FILTER, ABSENCE, SEGMENTS, SETS, BANDS, DISTANCE, PROFILES, ANCHORED]
 
 
 def rows_of(definition: Definition) -> frozenset[str]:
@@ -71,6 +72,8 @@ def _itself(node: Node, group: bool) -> Iterator[str]:
             yield FUNCTIONS
         case tree.Everyone() | tree.UserColumn():
             yield PROFILES
+        case tree.Scalar():
+            yield ANCHORED
         case tree.Segment():
             yield SEGMENTS
         case tree.SetOp(op=op):

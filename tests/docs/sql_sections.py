@@ -88,6 +88,14 @@ SECTIONS = [
         ("large_cities", "vips_without_purchase", "spent_more_than_the_credit", "vip_lookers_of_two_weeks"),
     ),
     Section(
+        "Before and after events of one's own",
+        """A query as a value, tied to the user: `(SELECT min(s.event_time) FROM events s WHERE s.user_id = e.user_id
+        AND ...)`, or a column of a table of users that is joined.""",
+        (rows.ANCHORED,),
+        ("pages_before_the_first_purchase", "ten_days_from_first_visit_to_purchase", "source_before_the_first_purchase",
+         "spent_after_the_last_ticket", "above_the_own_average"),
+    ),
+    Section(
         "Segments as tables",
         """`segments.other` holds the users of the definition in `other.sql`, at the same instant;
         `segments."other/band"` those of one of its bands. Definitions that read each other in a circle are refused.""",
