@@ -228,7 +228,15 @@ class _Supervisor:
         await asyncio.gather(*left)
 
     def _relay(self, number: int, text: str) -> None:
-        print(labelled(text, number, self._log_format), file=sys.stderr, flush=True)
+        try:
+            print(labelled(text, number, self._log_format), file=sys.stderr, flush=True)
+        except BrokenPipeError:
+            # Nobody reads any more, and that is no reason to end: what is said from now on goes nowhere.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, 2)
+            os.close(nowhere)
+        except (OSError, ValueError):  # the log's disk is full, say, or stderr was closed
+            pass
 
 
 def labelled(text: str, number: int, log_format: str) -> str:

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from storage.commits import CheckpointRecord
-from storage.disk import StorageError, explained, flush_folder
+from storage.disk import StorageError, explained, flush_folder, write_whole
 
 _HEADER = struct.Struct("<8sIQ32s")  # magic, format, length, BLAKE2b-256 of the content
 _MAGIC, _FORMAT = b"TIDEGATE", 1
@@ -36,17 +36,7 @@ class CheckpointStore:
         name = f"shard-{shard}-step-{step}-{digest.hexdigest()[:16]}.state"
         path, draft = self.folder / name, self.folder / f"{name}.{os.getpid()}.tmp"
         with explained(path, "state file"):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            try:
-                with draft.open("wb") as file:
-                    file.write(_HEADER.pack(_MAGIC, _FORMAT, len(data), digest.digest()))
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                draft.replace(path)
-            except BaseException:
-                draft.unlink(missing_ok=True)
-                raise
+            write_whole(path, draft, [_HEADER.pack(_MAGIC, _FORMAT, len(data), digest.digest()), data])
             flush_folder(self.folder)
         return CheckpointRecord(shard, step, name, digest.hexdigest(), dict(offsets))
 

@@ -4,7 +4,6 @@ Besides those: user_id, event_id, event_time and known_at (when the event took e
 underscore what only Tidegate needs: _user (the shard's number of the user), _partition, _offset.
 """
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from xxhash import xxh3_128
 from segmentation.events.rows import Int32, Int64, TextColumn, ValueColumn
 from segmentation.state.archive import FoundRows, StoredRows
 from segmentation.types import Kind, Type
+from storage.disk import write_whole
 
 #: Rows of a Parquet row group: what is decoded at once.
 GROUP_ROWS = 8_192
@@ -99,19 +99,9 @@ def write(path: Path, rows: Rows, group_rows: int) -> str:
 def write_bytes(path: Path, pieces: Sequence[Any]) -> str:
     """Written under another name, flushed, renamed; the digest of all bytes."""
     digest = xxh3_128()
-    draft = path.with_name(f"{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("wb") as file:
-            for piece in pieces:
-                file.write(piece)
-                digest.update(piece)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    for piece in pieces:
+        digest.update(piece)
+    write_whole(path, path.with_name(f"{path.name}.tmp"), pieces)
     return digest.hexdigest()
 
 

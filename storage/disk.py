@@ -7,9 +7,10 @@ state that was recorded last stays whole, and a start after some space is there 
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from segmentation.errors import TidegateError
 
@@ -53,6 +54,22 @@ def check(folder: Path) -> None:
                 os.fsync(file.fileno())
         finally:
             path.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, draft: Path, pieces: Iterable[Any]) -> None:
+    """Under another name in the same folder, flushed, renamed: under its own name it is whole or absent. `flush_folder`
+    makes that last."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as file:
+            for piece in pieces:
+                file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def free_bytes(folder: Path) -> int | None:

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -148,39 +148,33 @@ def start() -> Iterator[Callable[..., Running]]:
 @pytest.fixture
 def spawn() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """The flow in processes of their own, as `python -m bytewax.run` starts it."""
-    started: list[subprocess.Popen[str]] = []
-
-    def spawn_one(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bytewax.run", "flows.dataflow:flow()", *arguments],
-            cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-        started.append(process)
-        return process
-
-    yield spawn_one
-    for process in started:
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-        process.communicate()
+    with _processes("bytewax.run", "flows.dataflow:flow()") as spawn_one:
+        yield spawn_one
 
 
 @pytest.fixture
 def tidegate() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """`tidegate run` in a process of its own, which may have processes in turn. Ended by the test, or killed."""
+    """`tidegate run` in a process of its own, which may have processes in turn: those of a supervisor end with it."""
+    with _processes("console.main", "run") as run_one:
+        yield run_one
+
+
+@contextmanager
+def _processes(*program: str) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts one with an environment and further arguments. Ended by the test, or killed."""
     started: list[subprocess.Popen[str]] = []
 
-    def run_one(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
+    def start_one(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "console.main", "run", *arguments],
+            [sys.executable, "-m", *program, *arguments],
             cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         started.append(process)
         return process
 
-    yield run_one
+    yield start_one
     for process in started:
-        process.kill()  # processes of a supervisor end with it
+        process.kill()
         process.communicate()
 
 

@@ -13,7 +13,7 @@ from typing import cast
 
 import pytest
 
-from flows import signals
+from flows import metrics, signals
 from flows.clock import now_us
 from flows.embedded_broker import EmbeddedBroker
 from flows.engine import Engine
@@ -22,6 +22,7 @@ from flows.placement import Placement
 from flows.progress import Progress
 from flows.run import Renewal, _error
 from segmentation.errors import TidegateError
+from segmentation.events.rows import PROFILES
 from storage.commits import Fenced
 from tests.fix_kafka import produce
 from tests.flows.conftest import Running, World, ended, event, until
@@ -188,18 +189,40 @@ def test_new_partitions_are_read_from_their_beginning(
 
 
 @pytest.mark.kafka
+def test_new_partitions_of_profiles_are_read_from_their_beginning(
+    make_world: Make, apache_kafka: str, start: Callable[..., Running]
+) -> None:
+    """A tombstone in one that nobody has looked at erases its user; lag is shown for all."""
+    world = make_world(apache_kafka, partitions=1)
+    topic = world.values["profiles_topic"]
+    engine = start(world.settings())
+    produce(world.bootstrap, world.topic, [event("gone", 1, now_us(), amount=10), event("stays", 2, now_us())])
+    until(lambda: ("buyers", "gone") in world.members(), "he is in", alive=[engine])
+    grow(world, 4, topic)
+    produce(world.bootstrap, topic, [("gone", None)], partition=3)
+    until(lambda: world.query("SELECT user_id FROM tidegate.users") == [("stays",)], "he is erased", alive=[engine])
+    lags = metrics.values
+    until(lambda: ({"partition": "profiles-3"}, 0.0) in lags("tidegate_lag_messages"), "no lag", alive=[engine])
+    engine.end()
+    offsets = world.query(f"SELECT DISTINCT offsets ->> '{PROFILES + 3}' FROM tidegate.shards")
+    assert offsets == [("1",)], "every shard has read it"
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("which", ["events_topic", "profiles_topic"])
 def test_processes_of_several_hosts_end_when_partitions_come(
-    make_world: Make, tidegate: Tidegate, apache_kafka: str
+    make_world: Make, tidegate: Tidegate, apache_kafka: str, which: str
 ) -> None:
     world = make_world(apache_kafka, partitions=2)
+    topic = world.values[which]
     produce(world.bootstrap, world.topic, some_events(1_000, 100, now_us(), seed=1))
     addresses = ";".join(f"127.0.0.1:{_free_port()}" for _ in range(2))
     processes = [tidegate(world.environment(), "-i", str(n), "-a", addresses) for n in range(2)]
     until(lambda: world.taken() == 1_000, "taken", alive=processes)
-    grow(world, 3)
+    grow(world, 3, topic)
     said = [ended(process, code=75, number=None) for process in processes]
-    assert f"topic {world.topic} has 3 partitions now and had 2" in said[0], said[0]
-    assert f"another process of the cluster ends: topic {world.topic} has 3 partitions now" in said[1], said[1]
+    assert f"topic {topic} has 3 partitions now and had 2" in said[0], said[0]
+    assert f"another process of the cluster ends: topic {topic} has 3 partitions now" in said[1], said[1]
     assert world.query("SELECT count(*) FROM tidegate.steps") == [(0,)], "they ended in order"
 
 

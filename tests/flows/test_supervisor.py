@@ -76,7 +76,9 @@ def supervised(tmp_path: Path) -> Iterator[Callable[..., Supervised]]:
     yield make
     for one in made:
         one.process.kill()
-        one.process.communicate()
+        one.process.wait()
+        if one.process.stdout is not None:
+            one.process.stdout.close()
 
 
 Make = Callable[..., Supervised]
@@ -95,6 +97,19 @@ def test_a_lost_process_is_a_new_start_of_all(supervised: Make, deed: str) -> No
     assert f"process 1 {words}; starting all of them again" in said
     assert f"process 0 {words}; starting all of them again" in said
     assert "[2] a line of its log" in said.splitlines()
+
+
+def test_nobody_who_reads_what_it_says_does_not_end_it(supervised: Make) -> None:
+    run = supervised(["work", "work"])
+    ready = run.when_ready(2)
+    assert run.process.stdout is not None
+    run.process.stdout.close()
+    for start in (2, 3):
+        os.kill(ready[1], signal.SIGKILL)
+        ready = run.when_ready(2 * start)
+    run.process.send_signal(signal.SIGTERM)
+    assert run.process.wait(60) == 0
+    assert run.alive() == []
 
 
 def test_one_that_hangs_is_lost(supervised: Make) -> None:

@@ -51,9 +51,11 @@ class Stream:
         self._thread.join()
 
 
-def grow(world: World, partitions: int) -> None:
-    """The topic has more partitions when this returns, and says so. Not on the embedded broker."""
+def grow(world: World, partitions: int, topic: str | None = None) -> None:
+    """The topic (of events) has more partitions when this returns, and says so. Not on the embedded broker."""
+    name = topic or world.topic
     admin = AdminClient({"bootstrap.servers": world.bootstrap, "log_level": 0})
-    admin.create_partitions([NewPartitions(world.topic, partitions)])[world.topic].result(30)
-    until(lambda: len(admin.list_topics(timeout=10).topics[world.topic].partitions) == partitions, "they are there")
-    world.partitions = partitions
+    admin.create_partitions([NewPartitions(name, partitions)])[name].result(30)
+    until(lambda: len(admin.list_topics(timeout=10).topics[name].partitions) == partitions, "they are there")
+    if name == world.topic:
+        world.partitions = partitions
