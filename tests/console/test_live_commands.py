@@ -144,6 +144,16 @@ def test_a_profile_and_an_erasure(run: Run) -> None:
     assert {flip["seq"] for flip in again["flips"]} == {1}
 
 
+def test_a_first_test_from_the_saved_events(run: Run, stack: Stack) -> None:
+    """What was sent is in the next saved states; the test that is made of it passes, and names nobody."""
+    assert send(run, "somebody-real", event_type="buy", amount=100).code == 0
+    written = stack.settings.definitions / "tests/buyer.yml"
+    wait_for(lambda: run("test", "--create", "buyer", "--force").code, 0, seconds=120)
+    assert "user: member-1" in written.read_text() and "somebody-real" not in written.read_text()
+    passed = run("test", "buyer")
+    assert (passed.code, passed.out) == (0, "ok    buyer.yml  buyer as it was\n")
+
+
 @pytest.mark.parametrize(
     "arguments", [("--erase", "u", "{}"), ("--erase", "u", "--profile", "u"), ("--profile", "u"),
                   ("--now", "--profile", "u", "{}")]
