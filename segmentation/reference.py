@@ -29,11 +29,13 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
-from segmentation.compile.tree import Age, Compare, Definition, Literal, Node, Now
+from segmentation.compile.tree import Age, Compare, Definition, Literal, Node
+from segmentation.compile.turning import nows, of_clock, turn_of
 from segmentation.events.rows import PROFILES
 from segmentation.reference_eval import is_member
+from segmentation.reference_time import Calendar
 from segmentation.reference_users import Event, Version
-from segmentation.types import INTERVAL, NEVER, TIMESTAMPTZ
+from segmentation.types import FOREVER, INTERVAL, NEVER, TIMESTAMPTZ
 
 __all__ = ["Event", "Flip", "Known", "Reference", "Version", "is_member"]
 
@@ -62,6 +64,7 @@ class _User:
     waiting: list[Known] = field(default_factory=list)  # known after the clock, in order of arrival
     seen: set[tuple[str, int]] = field(default_factory=set)
     newest: int = NEVER
+    turned: int = NEVER  # turns of the clock up to here are among `instants`
     instants: list[int] = field(default_factory=list)  # heap: where a truth could change
     applied: int = NEVER  # effects up to here are in the log
     seq: int = 0
@@ -98,6 +101,7 @@ class Reference:
         self._users: defaultdict[str, _User] = defaultdict(_User)
         self._instants: list[tuple[int, str]] = []  # heap over all users
         self._ages = _ages(definitions)
+        self._calendar = Calendar(node for definition in definitions for node in _walk(definition.query))
 
     @property
     def watermark(self) -> int:
@@ -203,6 +207,7 @@ class Reference:
     def _apply(self, known: Known) -> None:
         user_id = known.event.user_id
         user = self._users[user_id]
+        self._meet_clock(user_id, known.known_at)
         while user.instants and user.instants[0] < known.known_at:
             self._settle(user_id, heapq.heappop(user.instants), by_event=False)
         user.known.append(known)
@@ -212,7 +217,18 @@ class Reference:
                 heapq.heappush(user.instants, instant)
                 heapq.heappush(self._instants, (instant, user_id))
 
+    def _meet_clock(self, user_id: str, until: int) -> None:
+        """The clock turns for a user from his first event on."""
+        user = self._users[user_id]
+        for instant in self._calendar.of_clock(user.turned, until) if user.turned > NEVER else ():
+            heapq.heappush(user.instants, instant)
+            heapq.heappush(self._instants, (instant, user_id))
+        user.turned = max(user.turned, until)
+
     def _expire_silent(self, below: int) -> None:
+        for user_id in self._users if self._calendar else ():
+            if self._users[user_id].known:
+                self._meet_clock(user_id, below - 1)
         while self._instants and self._instants[0][0] < below:
             instant, user_id = heapq.heappop(self._instants)
             self._settle(user_id, instant, by_event=False)
@@ -236,7 +252,8 @@ class Reference:
         """Where a truth could change without an arrival: a superset, since looking once more does no harm."""
         times = [event.time, *(value for name, value in event.values.items() if type(value) is int)]
         edges = {time + age for time in times for age in self._ages.relative} | self._ages.absolute
-        return {edge + after for edge in edges for after in (0, 1)}
+        edges = {edge + after for edge in edges for after in (0, 1)}
+        return {edge for edge in edges | self._calendar.of_event(event.time) if edge < FOREVER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +268,7 @@ def _ages(definitions: Sequence[Definition]) -> _Ages:
         for node in _walk(definition.query):
             if isinstance(node, Age):
                 ages.relative.add(node.micros)
-            elif isinstance(node, Compare):
+            elif isinstance(node, Compare) and turn_of(node) is None and not of_clock(node):
                 _ages_of_comparison(node, ages)
     return ages
 
@@ -259,7 +276,7 @@ def _ages(definitions: Sequence[Definition]) -> _Ages:
 def _ages_of_comparison(node: Compare, ages: _Ages) -> None:
     """Both sides of a comparison with now() are linear in time, so it turns at a signed sum of the constants."""
     parts = list(_walk(node))
-    offsets = [part.offset for part in parts if isinstance(part, Now)]
+    offsets = [part.offset for part in nows(node)]
     if not offsets:
         return
     literals = [part for part in parts if isinstance(part, Literal) and type(part.value) is int]

@@ -18,6 +18,7 @@ from segmentation.compile.tree import (
     Aggregate,
     And,
     Arithmetic,
+    AtZone,
     Coalesce,
     Column,
     Compare,
@@ -34,13 +35,17 @@ from segmentation.compile.tree import (
     Not,
     Now,
     Or,
+    Part,
     Relation,
     Scalar,
     Segment,
     Select,
     SetOp,
+    Shift,
+    Trunc,
 )
 from segmentation.mathematics import calculated
+from segmentation.reference_time import worked_out
 from segmentation.reference_users import Event, Version, filled, latest, named
 from segmentation.text import like, simple_lower
 from segmentation.types import DOUBLE, Kind, Type
@@ -118,7 +123,9 @@ def _row(expr: Expr, event: Event, t: int) -> Result:
             return _of_type(event.column(name), type_)
         case Age(op=op, micros=micros):
             return COMPARE[op](event.time, t - micros)
-        case Aggregate() | Now():
+        case Now(offset=offset):
+            return t + offset
+        case Aggregate():
             raise TypeError(f"not a row expression: {expr}")
     return _scalar(expr, lambda part: _row(part, event, t))
 
@@ -216,6 +223,9 @@ def _scalar(expr: Expr, of: Callable[[Expr], Result]) -> Result:
             return _of_type(next((value for value in map(of, args) if value is not None), None), type_)
         case Function(name=name, args=args, type=type_):
             return _function(name, list(map(of, args)), type_)
+        case AtZone(arg=arg) | Trunc(arg=arg) | Shift(arg=arg) | Part(arg=arg):
+            time = of(arg)
+            return None if time is None else worked_out(expr, time)
         case Lower(arg=arg):
             text = of(arg)
             return None if text is None else simple_lower(text)

@@ -8,6 +8,7 @@
 | double      | float                   | float64 (never NaN; -0.0 is stored as 0.0)     |
 | boolean     | bool                    | bool_                                          |
 | timestamptz | int, µs since 1970 UTC  | int64                                          |
+| timestamp   | int, µs since 1970 on a local clock | (expressions only)                 |
 | interval    | int, µs                 | (expressions only)                             |
 | ratio       | fractions.Fraction      | (expressions only: an exact quotient)          |
 """
@@ -32,6 +33,7 @@ class Kind(StrEnum):
     DOUBLE = "double"
     BOOLEAN = "boolean"
     TIMESTAMPTZ = "timestamptz"
+    TIMESTAMP = "timestamp"
     INTERVAL = "interval"
     RATIO = "ratio"
     NULL = "null"
@@ -59,6 +61,7 @@ BIGINT = Type(Kind.BIGINT)
 DOUBLE = Type(Kind.DOUBLE)
 BOOLEAN = Type(Kind.BOOLEAN)
 TIMESTAMPTZ = Type(Kind.TIMESTAMPTZ)
+TIMESTAMP = Type(Kind.TIMESTAMP)
 INTERVAL = Type(Kind.INTERVAL)
 RATIO = Type(Kind.RATIO)
 NULL = Type(Kind.NULL)

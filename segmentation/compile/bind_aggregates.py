@@ -133,11 +133,13 @@ def _is_of_user(function: str, arg: tree.Expr) -> bool:
 
 def _has_age(node: tree.Expr) -> bool:
     match node:
-        case tree.Age():
+        case tree.Age() | tree.Now():
             return True
         case tree.And() | tree.Or() | tree.Coalesce():
             return any(map(_has_age, node.args))
-        case tree.Not() | tree.IsNull() | tree.IsTrue() | tree.In() | tree.Like() | tree.Lower():
+        case tree.Not() | tree.IsNull() | tree.IsTrue() | tree.In() | tree.Like() | tree.Lower() | tree.AtZone():
+            return _has_age(node.arg)
+        case tree.Trunc() | tree.Shift() | tree.Part():
             return _has_age(node.arg)
         case tree.Compare() | tree.Arithmetic():
             return _has_age(node.left) or _has_age(node.right)
@@ -165,6 +167,8 @@ def _check(function: str, arg: tree.Expr, distinct: bool) -> None:
             )
         if kind not in (Kind.BIGINT, Kind.NUMERIC):
             raise Refused(at, f"{function} needs numbers, and this is {WORDS[kind]}.", _instead(kind))
+    elif kind is Kind.TIMESTAMP:
+        raise Refused(at, f"{function} of a local time is not supported.", "Take event_time, and its zone outside.")
     elif function in ("min", "max") and kind not in _ORDERED:
         raise Refused(at, f"{function} of {WORDS[kind]} is not supported.", _instead(kind))
     elif function in _TRUTHS and kind is not Kind.BOOLEAN:

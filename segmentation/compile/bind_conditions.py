@@ -14,8 +14,9 @@ from segmentation.compile.bind_types import (
     numbers,
 )
 from segmentation.compile.problems import Position, Refused
+from segmentation.compile.turning import checked
 from segmentation.text import like as like_matcher
-from segmentation.types import BOOLEAN, TIMESTAMPTZ, Kind, Type
+from segmentation.types import BOOLEAN, TIMESTAMP, TIMESTAMPTZ, Kind, Type
 
 IN_MAX = 10_000
 
@@ -90,6 +91,10 @@ def is_true(arg: tree.Expr, at: Position) -> tree.Expr:
 
 
 def compare(op: str, left: Operand, right: Operand, where: Where) -> tree.Expr:
+    return checked(_compare(op, left, right, where))
+
+
+def _compare(op: str, left: Operand, right: Operand, where: Where) -> tree.Expr:
     for one in (left, right):
         if one.type.kind is Kind.NULL:
             raise Refused(place(one), "A comparison with NULL is never true.", "Write IS NULL or IS NOT NULL.")
@@ -116,6 +121,8 @@ def _instants(one: Operand, other: Operand) -> Operand:
     """A text beside a time is an instant, as it is in PostgreSQL, if it has its zone."""
     if isinstance(one, tree.Literal) and isinstance(one.value, str) and other.type == TIMESTAMPTZ:
         return bind_literals.timestamp(one.value, one.at)
+    if isinstance(one, tree.Literal) and isinstance(one.value, str) and other.type == TIMESTAMP:
+        return bind_literals.local(one.value, one.at)
     return one
 
 
@@ -132,8 +139,19 @@ def _family(nodes: tuple[tree.Expr, ...], at: Position) -> tuple[tree.Expr, ...]
 def _mismatch(left: Operand, right: Operand, at: Position) -> Refused:
     kinds = (left.type.kind, right.type.kind)
     reason = f"{WORDS[kinds[0]]} does not compare with {WORDS[kinds[1]]}."
+    if set(kinds) == {Kind.TIMESTAMP, Kind.TIMESTAMPTZ}:
+        return _zoneless(left if left.type.kind is Kind.TIMESTAMP else right)
     culprit = right if isinstance(right, tree.Literal) else left if isinstance(left, tree.Literal) else None
     return Refused(at if culprit is None else culprit.at, reason[0].upper() + reason[1:], _remedy(left, right, culprit))
+
+
+def _zoneless(local: Operand) -> Refused:
+    """A local time beside an instant."""
+    if isinstance(local, tree.Literal):
+        reason = "A timestamp has no zone, so it cannot be compared exactly."
+        return Refused(local.at, reason, "Write TIMESTAMPTZ '2026-01-01 00:00:00+00'.")
+    remedy = "Put AT TIME ZONE behind it: date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'."
+    return Refused(local.at, "A local time does not compare with a time that has a zone.", remedy)
 
 
 def _remedy(left: Operand, right: Operand, culprit: tree.Literal | None) -> str:
@@ -149,6 +167,8 @@ def _remedy(left: Operand, right: Operand, culprit: tree.Literal | None) -> str:
         }.get(other.type.kind, "Compare values of one type.")
     if other.type.kind is Kind.TEXT and is_number(culprit.type):
         return f"Put it in quotes: '{culprit.value}'."
+    if other.type.kind is Kind.TIMESTAMP:
+        return "Write TIMESTAMP '2026-01-01 00:00:00'."
     if other.type.kind is Kind.TIMESTAMPTZ:
         return "Write TIMESTAMPTZ '2026-01-01 00:00:00+00', or now() - INTERVAL '7 days'."
     if other.type.kind is Kind.INTERVAL:
@@ -201,7 +221,7 @@ def inside(what: tree.Expr, values: list[tree.Expr], where: Where) -> tree.Expr:
     if any(one.type.kind is Kind.DOUBLE for one in (what, *constants)):
         # One double makes DuckDB compare all of them as doubles.
         constants = [double_constant(constant) for constant in constants]
-    return tree.In(what, tuple(constants), at=where.at)
+    return checked(tree.In(what, tuple(constants), at=where.at))
 
 
 def between(what: Operand, low: Operand, high: Operand, where: Where) -> tuple[tree.Expr, tree.Expr]:

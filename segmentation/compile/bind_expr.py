@@ -9,8 +9,8 @@ from typing import Protocol
 
 from sqlglot import exp
 
+from segmentation.compile import bind_calendar, bind_literals, bind_mathematics, bind_time, tree
 from segmentation.compile import bind_conditions as conditions
-from segmentation.compile import bind_literals, bind_mathematics, bind_time, tree
 from segmentation.compile.bind_aggregates import aggregate
 from segmentation.compile.bind_columns import column, missing
 from segmentation.compile.bind_functions import unsupported, unsupported_operator
@@ -73,6 +73,7 @@ class Binder:
             exp.Coalesce: self._coalesce,
             exp.Case: self._case,
             exp.Subquery: lambda node: self.inner.value(node),
+            **bind_calendar.binders(self),
             exp.Exists: lambda node: tree.Member(self.inner.exists(node.this), at=place_of(node)),
             **dict.fromkeys(_COMPARISONS, self._compare),
             **dict.fromkeys(_ARITHMETIC, self._arithmetic),
@@ -194,6 +195,8 @@ class Binder:
         return arithmetic("-", zero, operand, at, at)
 
     def _arithmetic(self, node: exp.Binary) -> Operand:
+        if (local := bind_calendar.moved(self, node)) is not None:
+            return local
         left, right = self.all((node.this, node.expression))
         op, at, op_at = _ARITHMETIC[type(node)], place_of(node), node.meta["op"]
         if is_time(left) or is_time(right):

@@ -4,15 +4,20 @@ from segmentation.compile.parse_expressions import FUNCTIONS, PLAIN_FUNCTIONS
 from segmentation.compile.problems import Position, Refused
 from segmentation.compile.suggest import closest
 
-_KNOWN = sorted({*FUNCTIONS.values(), *PLAIN_FUNCTIONS, "now"})
+_KNOWN = sorted({*FUNCTIONS.values(), *PLAIN_FUNCTIONS, "now", "date_trunc", "extract"})
 _AVAILABLE = f"There are {', '.join(_KNOWN)}."
 _WINDOW = "Use a sliding window: event_time > now() - INTERVAL '30 days'."
 _LENGTH = "Compare a length of time with an interval: now() - max(event_time) < INTERVAL '60 days'."
 _CHANCE = "Remove it: membership must follow from the events alone."
 
 _UNSUPPORTED: dict[tuple[str, ...], str] = {
-    ("date_trunc", "date_bin", "time_bucket"): _WINDOW,
-    ("date_part", "extract", "date_diff", "datediff", "date_sub", "datesub", "age", "epoch", "justify_days"): _LENGTH,
+    ("date_bin", "time_bucket"): _WINDOW,
+    ("date_trunc",): "Say in which zone, and nothing else: date_trunc('month', now() AT TIME ZONE 'UTC').",
+    ("timezone",): "Write event_time AT TIME ZONE 'UTC'.",
+    ("date_part", "extract", "hour", "minute", "day", "dayofweek", "isodow", "week", "month", "quarter", "year",
+     "dayofmonth", "dayofyear", "weekday"):
+        "Write extract(hour FROM event_time AT TIME ZONE 'UTC').",
+    ("date_diff", "datediff", "date_sub", "datesub", "age", "epoch", "justify_days"): _LENGTH,
     ("any_value",): "Use arg_max(x, event_time) for the last value, mode(x) for the most frequent one.",
     ("some", "logical_or", "boolor_agg"): "Use bool_or(...).",
     ("logical_and", "booland_agg"): "Use bool_and(...).",

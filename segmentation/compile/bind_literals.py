@@ -2,12 +2,13 @@
 
 import re
 from decimal import Decimal, InvalidOperation
+from zoneinfo import ZoneInfo
 
 from segmentation.compile import tree
 from segmentation.compile.bind_types import DIGITS_MAX, EXACT, INT64_MAX, INT64_MIN, double_constant, literal_number
 from segmentation.compile.problems import Position, Refused
 from segmentation.events.times import BadTime, ZoneMissing, instant
-from segmentation.types import BIGINT, BOOLEAN, DAY, INTERVAL, SECOND, TEXT, TIMESTAMPTZ, Kind, numeric
+from segmentation.types import BIGINT, BOOLEAN, DAY, INTERVAL, SECOND, TEXT, TIMESTAMP, TIMESTAMPTZ, Kind, numeric
 
 _UNITS = {
     "microsecond": 1,
@@ -21,17 +22,20 @@ _UNITS = {
     "week": 7 * DAY,
 }
 _CALENDAR = ("mon", "month", "quarter", "y", "yr", "year", "decade", "century", "centurie", "millennium", "millennia")
+_MONTHS = {"mon": 1, "month": 1, "quarter": 3, "y": 12, "yr": 12, "year": 12}
 _PART = re.compile(r"\s*(-?\d+)\s*([A-Za-z]+)\s*", re.ASCII)
 _NUMBER = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)\s*", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 LONGEST = 1000 * 366 * DAY
 _EXAMPLE = "Write for example INTERVAL '30 days', '2 weeks', '90 minutes' or '1 day 12 hours'."
+_UTC = ZoneInfo("UTC")
 _WITH_ZONE = "TIMESTAMPTZ '2026-01-01 00:00:00+00'"
 
 _INTEGERS = {
     "smallint": 15, "int2": 15, "int": 31, "integer": 31, "int4": 31, "bigint": 63, "int8": 63,
 }  # fmt: skip
-_ZONELESS = ("timestamp", "timestamp without time zone", "date", "time", "datetime", "timetz", "time without time zone")
+LOCAL = ("timestamp", "timestamp without time zone")
+_ZONELESS = ("date", "time", "datetime", "timetz", "time without time zone")
 
 
 def number(text: str, at: Position) -> tree.Literal:
@@ -46,8 +50,17 @@ def number(text: str, at: Position) -> tree.Literal:
 
 def interval(text: str, unit: str, at: Position) -> tree.Literal:
     """Of fixed length: weeks to microseconds, a day being 24 hours (the session is in UTC)."""
+    return tree.Literal(_length(text, unit, at, calendar=False)[1], INTERVAL, at=at)
+
+
+def calendar_interval(text: str, unit: str, at: Position) -> tuple[int, int]:
+    """(months, µs), of what may have months and years in it."""
+    return _length(text, unit, at, calendar=True)
+
+
+def _length(text: str, unit: str, at: Position, calendar: bool) -> tuple[int, int]:
     written = f"{text} {unit}" if unit else text
-    micros, index = 0, 0
+    months, micros, index = 0, 0, 0
     while index < len(written):
         part = _PART.match(written, index)
         if part is None:
@@ -55,22 +68,29 @@ def interval(text: str, unit: str, at: Position) -> tree.Literal:
             raise Refused(at, reason, _EXAMPLE)
         if len(part[1]) > DIGITS_MAX:
             raise too_long(at)
-        micros += int(part[1]) * _unit(part[2], at)
+        if calendar and (size := _MONTHS.get(_singular(part[2]))):
+            months += int(part[1]) * size
+        else:
+            micros += int(part[1]) * _unit(part[2], at)
         index = part.end()
     if not written.strip():
         raise Refused(at, "The interval is empty.", _EXAMPLE)
-    if abs(micros) > LONGEST:
+    if abs(micros) > LONGEST or abs(months) > 12_000:
         raise too_long(at)
-    return tree.Literal(micros, INTERVAL, at=at)
+    return months, micros
 
 
 def too_long(at: Position) -> Refused:
     return Refused(at, "The interval is longer than a thousand years.", "Leave the window out, or shorten it.")
 
 
-def _unit(word: str, at: Position) -> int:
+def _singular(word: str) -> str:
     unit = word.lower()
-    singular = unit[:-1] if unit.endswith("s") and len(unit) > 2 else unit
+    return unit[:-1] if unit.endswith("s") and len(unit) > 2 else unit
+
+
+def _unit(word: str, at: Position) -> int:
+    singular = _singular(word)
     if singular in _UNITS:
         return _UNITS[singular]
     if singular in _CALENDAR:
@@ -100,6 +120,23 @@ def timestamp(text: str, at: Position) -> tree.Literal:
         raise Refused(at, f"'{text}' is not a time: {error}.", f"Write for example {_WITH_ZONE}.") from None
 
 
+def local(text: str, at: Position) -> tree.Literal:
+    """A local time, from text without a zone."""
+    example = "TIMESTAMP '2026-01-01 00:00:00'"
+    try:
+        if ":60" in text:
+            raise BadTime("DuckDB knows no second 60")
+        whole = f"{text} 00:00:00" if _DATE.fullmatch(text) else text
+        value = instant(whole, _UTC)
+        try:
+            instant(whole, None)
+        except ZoneMissing:
+            return tree.Literal(value, TIMESTAMP, at=at)
+    except BadTime as error:
+        raise Refused(at, f"'{text}' is not a local time: {error}.", f"Write for example {example}.") from None
+    raise Refused(at, f"The local time '{text}' has a zone.", f"Write TIMESTAMPTZ, or leave the zone out: {example}.")
+
+
 def cast(value: tree.Literal, type: tuple[str, ...], at: Position) -> tree.Literal:
     """A constant cast to a type, `at` where the type is written: its name in lower case, then its numbers."""
     name, numbers = type[0], type[1:]
@@ -107,7 +144,9 @@ def cast(value: tree.Literal, type: tuple[str, ...], at: Position) -> tree.Liter
         raise Refused(value.at, "A NULL constant is never true, equal or less.", "Write IS NULL.")
     if name in ("timestamptz", "timestamp with time zone"):
         return timestamp(_text(value, name), value.at)
-    if name in _ZONELESS:
+    if name in LOCAL and not numbers:
+        return local(_text(value, name), at)
+    if name in (*LOCAL, *_ZONELESS):
         raise Refused(at, f"A {name} has no zone, so it cannot be compared exactly.", f"Write {_WITH_ZONE}.")
     if name == "interval":
         return interval(_text(value, name), "", value.at)

@@ -129,6 +129,8 @@ def compared(op: str, left: Operand, right: Operand, rows: bool, at: Position, o
     a, b = span(left), span(right)
     plus, minus = a.plus + b.minus, a.minus + b.plus
     times, rest = a.now - b.now, a.micros - b.micros
+    if (found := _with_boundary(op, plus, minus, times, rest, at, op_at)) is not None:
+        return found
     if times:
         return _with_now(op, plus, minus, times, rest, rows, at, op_at)
     if not plus and not minus:
@@ -149,6 +151,54 @@ def compared(op: str, left: Operand, right: Operand, rows: bool, at: Position, o
     )
 
 
+def _with_boundary(
+    op: str, plus: tuple[tree.Expr, ...], minus: tuple[tree.Expr, ...], times: int, rest: int, at: Position,
+    op_at: Position,
+) -> tree.Expr | None:  # fmt: skip
+    """Where one of the times is worked out from now() by the calendar, or there is now() alone: the comparison
+    with what depends on now() on the right, moved by `rest`. None where it is none of these."""
+    if times and not plus and not minus and abs(times) == 1:
+        return tree.Compare(op if times > 0 else FLIPPED[op], tree.Now(0, at=op_at),
+                            tree.Literal(-rest * times, TIMESTAMPTZ, at=at), at=at)  # fmt: skip
+    if not any(map(_has_now, (*plus, *minus))):
+        return None
+    if times and abs(times) == 1:
+        here = tree.Now(0, at=op_at)
+        plus, minus = ((here, *plus), minus) if times > 0 else (plus, (here, *minus))
+    elif times:
+        plus = (*plus, *plus)  # too many
+    if len(plus) == 1 and not minus and plus[0].type == TIMESTAMPTZ:
+        return tree.Compare(op, plus[0], tree.Literal(-rest, TIMESTAMPTZ, at=at), at=at)
+    if len(minus) == 1 and not plus and minus[0].type == TIMESTAMPTZ:
+        return tree.Compare(FLIPPED[op], minus[0], tree.Literal(rest, TIMESTAMPTZ, at=at), at=at)
+    if len(plus) != 1 or len(minus) != 1 or plus[0].type != TIMESTAMPTZ or minus[0].type != TIMESTAMPTZ:
+        raise Refused(
+            op_at, "The comparison has too many times in it.",
+            "Compare event_time, max(event_time) or now() with one boundary of the calendar.",
+        )
+    (one,), (other,) = plus, minus
+    if not _has_now(other) or isinstance(other, tree.Now):
+        op, one, other, rest = FLIPPED[op], other, one, -rest
+    if isinstance(other, tree.Now):
+        other, rest = tree.Now(-rest, at=other.at), 0
+    if rest:  # one + rest op other
+        offset = tree.Literal(abs(rest), INTERVAL, at=at)
+        other = tree.Arithmetic("-" if rest > 0 else "+", other, offset, TIMESTAMPTZ, at=other.at)
+    return tree.Compare(op, one, other, at=at)
+
+
+def _has_now(node: tree.Expr) -> bool:
+    """Whether now() is in an expression of the calendar."""
+    match node:
+        case tree.Now():
+            return True
+        case tree.AtZone() | tree.Trunc() | tree.Shift():
+            return _has_now(node.arg)
+        case tree.Arithmetic():
+            return _has_now(node.left) or _has_now(node.right)
+    return False
+
+
 def _with_now(
     op: str,
     plus: tuple[tree.Expr, ...],
@@ -161,8 +211,6 @@ def _with_now(
 ) -> tree.Expr:
     terms = (*plus, *minus)
     if len(terms) != 1 or abs(times) != 1 or bool(plus) == (times > 0) or terms[0].type != TIMESTAMPTZ:
-        if not terms:
-            raise Refused(op_at, "A condition on now() alone is not supported yet.", _WINDOW)
         raise Refused(op_at, "now() is compared with more than one time.", _WINDOW)
     if abs(rest) > 10 * LONGEST:  # no two instants are that far apart
         raise too_long(op_at)

@@ -29,6 +29,7 @@ WORDS = {
     Kind.DOUBLE: "a number",
     Kind.BOOLEAN: "true or false",
     Kind.TIMESTAMPTZ: "a time",
+    Kind.TIMESTAMP: "a local time",
     Kind.INTERVAL: "an interval",
     Kind.NULL: "NULL",
 }

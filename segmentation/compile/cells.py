@@ -5,9 +5,11 @@ from dataclasses import replace
 
 from segmentation.compile import tree
 from segmentation.compile.anchors import beside_values
-from segmentation.compile.forms import FALSE, TRUE, by_age, conjunction, form, two_valued
+from segmentation.compile.forms import FALSE, TRUE, conjunction, form, two_valued
 from segmentation.compile.plan import Bag, Distinct, Linear, Plan, Register, Term, Values, walk
 from segmentation.compile.problems import Refused
+from segmentation.compile.split import by_time
+from segmentation.edges import Edge
 from segmentation.types import FOREVER, TEXT, Kind
 
 #: Columns that every accepted event has.
@@ -70,7 +72,7 @@ def terms_of(
     if arg is not None and not argument and not _never_null(arg):
         parts.append(form(tree.Not(tree.IsNull(arg))))
     terms = []
-    for rest, start, end in by_age(conjunction(parts)):
+    for rest, start, end in by_time(conjunction(parts)):
         terms.append(_term(arg if argument else None, rest, start, end))
     return terms
 
@@ -90,7 +92,7 @@ def distinct_of(where: tree.Expr | None, aggregate: tree.Aggregate) -> Distinct 
 
 def valued_terms(where: tree.Expr | None, aggregate: tree.Aggregate) -> list[Term]:
     """The rows that the aggregate sees, with its argument; those where it is NULL are left to evaluation."""
-    parts = by_age(conjunction([two_valued(part) for part in (where, aggregate.filter) if part is not None]))
+    parts = by_time(conjunction([two_valued(part) for part in (where, aggregate.filter) if part is not None]))
     return sorted((_term(aggregate.arg, rest, start, end) for rest, start, end in parts), key=repr)
 
 
@@ -106,7 +108,8 @@ def register_terms(where: tree.Expr | None, aggregate: tree.Aggregate) -> tuple[
         return None
     lasting = all(term.start == 0 and term.end == FOREVER for term in terms)
     last = aggregate.function == "arg_max" or (aggregate.function == "max" and _is_event_time(aggregate.arg))
-    if not lasting and not (last and len(terms) == 1 and terms[0].start == 0):
+    trailing = len(terms) == 1 and terms[0].start == 0 and isinstance(terms[0].end, int)
+    if not lasting and not (last and trailing):
         return None
     return [replace(term, start=0, end=FOREVER) for term in terms], not lasting
 
@@ -115,7 +118,7 @@ def _is_event_time(arg: tree.Expr | None) -> bool:
     return isinstance(arg, tree.Column) and arg.name == "event_time"
 
 
-def _term(arg: tree.Expr | None, rest: tree.Expr, start: int, end: int) -> Term:
+def _term(arg: tree.Expr | None, rest: tree.Expr, start: Edge, end: Edge) -> Term:
     """Of a two-valued condition without ages."""
     alone, beside = beside_values(rest)
     if arg is not None and (moving := next((part for part in walk(arg) if isinstance(part, tree.Scalar)), None)):

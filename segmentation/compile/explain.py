@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from math import gcd
 from typing import assert_never
 
-from segmentation.compile import tree, written
+from segmentation.compile import tree, written, written_edges
 from segmentation.compile.plan import (
     Bag,
     Cell,
+    Clock,
     Distinct,
     Formula,
     Gate,
@@ -99,7 +100,7 @@ def _cells(plan: Plan, root: tuple[int, bool] | None) -> list[Cell]:
         seen.add(number)
         signal = plan.signals[number]
         match signal:
-            case Known() | Met():
+            case Known() | Met() | Clock():
                 pass
             case Reach(cell):
                 found.update(dict.fromkeys(_with_values(plan.linears[cell])))
@@ -216,31 +217,16 @@ def _condition(node: tree.Expr, alone: bool) -> str:
 
 
 def _window(term: Term) -> str:
-    """The ages in which an event counts: [start, end)."""
-    parts = []
-    if term.start:
-        parts.append(_age(term.start, "at least {} old", "older than {}"))
-    if term.end != FOREVER:
-        parts.append(_age(term.end, "less than {} old", "at most {} old"))
-    return " and ".join(parts)
-
-
-def _age(micros: int, at: str, after: str) -> str:
-    """The age from which on something changes; the edge itself belongs to what was before where it is 1 µs later."""
-    if micros % 1_000 == 1:
-        return after.format(_length(micros - 1))
-    return at.format(_length(micros))
-
-
-def _length(micros: int) -> str:
-    text = written.duration(micros)
-    return text.removesuffix("s") if text.startswith("1 ") else text
+    """Between which edges an event counts."""
+    return " and ".join(dict.fromkeys([*written_edges.start(term.start), *written_edges.end(term.end)]))
 
 
 def _windows(terms: tuple[Term, ...]) -> tuple[str, ...]:
-    """The ages at which events are visited again: one cursor each."""
-    edges = sorted({edge for term in terms for edge in (term.start, term.end) if edge not in (0, FOREVER)})
-    return tuple(dict.fromkeys(_length(edge - 1 if edge % 1_000 == 1 else edge) for edge in edges))
+    """The ages, and the boundaries of the calendar, at which events are visited again: one cursor each."""
+    edges = {edge for term in terms for edge in (term.start, term.end)}
+    ages = sorted(edge for edge in edges if isinstance(edge, int))
+    others = sorted((edge for edge in edges if not isinstance(edge, int)), key=repr)
+    return tuple(dict.fromkeys(text for edge in (*ages, *others) for text in written_edges.windows(edge)))
 
 
 def totals(explained: list[Explained]) -> dict[str, int]:

@@ -6,10 +6,13 @@ by age (row conditions). Atoms are read as "IS TRUE": `Not(a)` is "a is false", 
 is "a is not true".
 """
 
+from dataclasses import replace
+
 from segmentation.compile import tree
-from segmentation.compile.plan import children, walk
+from segmentation.compile.plan import walk
 from segmentation.compile.problems import Refused
-from segmentation.types import BOOLEAN, FOREVER, Kind
+from segmentation.compile.turning import is_turn
+from segmentation.types import BOOLEAN, Kind
 
 TRUE = tree.Literal(True, BOOLEAN)
 FALSE = tree.Literal(False, BOOLEAN)
@@ -59,6 +62,8 @@ def form(node: tree.Expr, *, true: bool = True, complement: bool = False) -> tre
             return TRUE if holds != complement else FALSE
         case tree.Age():
             return node if true != complement else tree.Age(OPPOSITE[node.op], node.micros, at=node.at)
+        case tree.Compare() if is_turn(node):
+            return _turned(node, true != complement)
         case tree.Compare() if not complement:
             return node if true else tree.Compare(OPPOSITE[node.op], node.left, node.right, at=node.at)
         case tree.IsNull():
@@ -67,6 +72,15 @@ def form(node: tree.Expr, *, true: bool = True, complement: bool = False) -> tre
             return node if true != complement else tree.Not(tree.IsTrue(node, at=node.at), at=node.at)
     atom = node if true else form(node, true=False) if isinstance(node, tree.Compare) else tree.Not(node, at=node.at)
     return tree.Not(tree.IsTrue(atom, at=node.at), at=node.at) if complement else atom
+
+
+def _turned(node: tree.Compare, holds: bool) -> tree.Expr:
+    """A comparison with a boundary of the calendar, whose sides are never NULL, or its opposite; each with an order."""
+    op = node.op if holds else OPPOSITE[node.op]
+    if op not in ("=", "<>"):
+        return replace(node, op=op)
+    parts: list[tree.Expr] = [replace(node, op=each) for each in (("<=", ">=") if op == "=" else ("<", ">"))]
+    return conjunction(parts) if op == "=" else disjunction(parts)
 
 
 def _turns(node: tree.Expr) -> bool:
@@ -163,52 +177,4 @@ def canonical(node: tree.Expr) -> tree.Expr:
         case tree.In():
             values = {repr(value): value for value in node.values}
             return tree.In(node.arg, tuple(values[key] for key in sorted(values)))
-    return node
-
-
-def by_age(condition: tree.Expr) -> list[tuple[tree.Expr, int, int]]:
-    """Splits a two-valued row condition into (condition without Age, start, end): it holds of an
-    event while its age is in [start, end) and the rest holds. The parts do not overlap."""
-    ages = [node for node in walk(condition) if isinstance(node, tree.Age)]
-    for parent in walk(condition):
-        if isinstance(parent, tree.And | tree.Or | tree.Not | tree.IsTrue):
-            continue
-        if nested := [child for child in children(parent) if isinstance(child, tree.Age)]:
-            raise Refused(
-                nested[0].at, "A comparison of event_time with now() stands inside another expression.",
-                "Combine it with AND, OR and NOT only.",
-            )
-    edges = sorted({0} | {edge for age in ages for edge in _edges(age) if edge > 0})
-    parts: list[tuple[tree.Expr, int, int]] = []
-    for start, end in zip(edges, [*edges[1:], FOREVER]):
-        rest = canonical(_at_age(condition, start))
-        if rest == FALSE:
-            continue
-        if parts and parts[-1][0] == rest and parts[-1][2] == start:
-            parts[-1] = (rest, parts[-1][1], end)
-        else:
-            parts.append((rest, start, end))
-    return parts
-
-
-def _edges(age: tree.Age) -> tuple[int, ...]:
-    """The ages from which on the comparison may have another value."""
-    if age.op in ("<", ">="):  # age > micros, age <= micros
-        return (age.micros + 1,)
-    return (age.micros,) if age.op in ("<=", ">") else (age.micros, age.micros + 1)
-
-
-def _at_age(node: tree.Expr, age: int) -> tree.Expr:
-    """The condition for events of that age (µs)."""
-    match node:
-        case tree.Age():
-            m = node.micros
-            holds = {
-                "<": age > m, "<=": age >= m, ">": age < m, ">=": age <= m, "=": age == m, "<>": age != m,
-            }[node.op]
-            return TRUE if holds else FALSE
-        case tree.And():
-            return conjunction([_at_age(arg, age) for arg in node.args])
-        case tree.Or():
-            return disjunction([_at_age(arg, age) for arg in node.args])
     return node

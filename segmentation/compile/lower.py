@@ -15,6 +15,7 @@ from segmentation.compile.bind_segments import in_order
 from segmentation.compile.cells import Cells, index_codes, terms_of
 from segmentation.compile.forms import SWAPPED, TRUE, canonical, form, two_valued
 from segmentation.compile.linear import Sum, linear
+from segmentation.compile.lower_clock import by_clock
 from segmentation.compile.lower_sets import Sets, Truth, negated
 from segmentation.compile.lower_users import (
     truth_of,
@@ -22,11 +23,12 @@ from segmentation.compile.lower_users import (
     value_of,
     whoever,
 )
-from segmentation.compile.plan import Formula, Gate, Known, Met, Plan, Reach, Signal, Source, walk, walk_group
+from segmentation.compile.plan import Clock, Formula, Gate, Known, Met, Plan, Reach, Signal, Source, walk, walk_group
 from segmentation.compile.problems import DefinitionErrors, Problem, Refused
 from segmentation.compile.prune import prune
 from segmentation.compile.rebuild import has_profile, mapped, of_profile, segments_in
 from segmentation.compile.sources import add_anchors, source_of
+from segmentation.compile.turning import nows
 from segmentation.evaluate.environments import NoEvents
 from segmentation.evaluate.vector import evaluate
 from segmentation.events.schema import Schema
@@ -72,8 +74,18 @@ class _Lowering:
         return None if truth is False else truth
 
     def plain(self, select: tree.Select) -> Truth:
-        """Of a SELECT without queries in its conditions on rows. A user whose events all fail WHERE is out: where
-        HAVING holds of no events at all, the population is a condition of its own; else HAVING implies it."""
+        """Of a SELECT without queries in its conditions on rows: taken apart by what it asks the clock."""
+        return by_clock(select, self)
+
+    def everyone(self, query: tree.Everyone) -> Truth:
+        return by_clock(query, self)
+
+    def clockless(self, query: tree.Select | tree.Everyone) -> Truth:
+        return self._of_events(query) if isinstance(query, tree.Select) else self._of_users(query)
+
+    def _of_events(self, select: tree.Select) -> Truth:
+        """A user whose events all fail WHERE is out: where HAVING holds of no events at all, the population is a
+        condition of its own; else HAVING implies it."""
         if select.having is not None and any(isinstance(part, tree.Scalar) for part in own(select.having)):
             return self._beside_all(select.having, select.where)
         outer, self._where, self._everyone = (self._where, self._everyone), select.where, False
@@ -87,7 +99,7 @@ class _Lowering:
         self._where, self._everyone = outer
         return condition
 
-    def everyone(self, query: tree.Everyone) -> Truth:
+    def _of_users(self, query: tree.Everyone) -> Truth:
         outer, self._where, self._everyone = (self._where, self._everyone), None, True
         condition = self._truth(TRUE if query.having is None else two_valued(over_all(query.having, None)))
         if self._at_start(condition):
@@ -103,6 +115,9 @@ class _Lowering:
         population = self._population()
         self._where, self._everyone = outer
         return self.gate(True, [condition, population])
+
+    def clock(self, condition: tree.Expr) -> Truth:
+        return self._signal(Clock(condition), False), False
 
     def _population(self) -> Truth:
         if self._where is None:
@@ -215,7 +230,7 @@ class _Lowering:
             if isinstance(side, tree.Coalesce) and len(side.args) > 1:
                 return self._compare_coalesce(way, side, other, node)
         extreme = isinstance(left, tree.Aggregate) and left.function in ("min", "max")
-        if extreme and isinstance(right, tree.Now | tree.Literal):
+        if extreme and (isinstance(right, tree.Now | tree.Literal) or nows(right)):
             assert isinstance(left, tree.Aggregate)
             return self._extreme(op, left, right)
         found = self._linear_compare(op, left, right)
@@ -234,13 +249,13 @@ class _Lowering:
             False, [self._compare(tree.Compare(op, first, other, at=node.at)), self.gate(True, [absent, instead])]
         )
 
-    def _extreme(self, op: str, aggregate: tree.Aggregate, bound: tree.Now | tree.Literal) -> Truth:
+    def _extreme(self, op: str, aggregate: tree.Aggregate, bound: tree.Expr) -> Truth:
         """min or max against a constant, by counting the rows on either side of it."""
         assert aggregate.arg is not None
         if isinstance(bound, tree.Literal) and bound.value is None:
             return False
         by_time = isinstance(aggregate.arg, tree.Column) and aggregate.arg.name == "event_time"
-        if isinstance(bound, tree.Now) and not by_time:
+        if nows(bound) and not by_time:
             raise Refused(
                 aggregate.at, f"{aggregate.function} of something other than event_time is compared with now().",
                 "Only event_time slides with now(); compare other times with a fixed TIMESTAMPTZ.",

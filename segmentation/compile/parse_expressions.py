@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from sqlglot import exp
 from sqlglot.tokenizer_core import TokenType
 
+from segmentation.compile import parse_times
 from segmentation.compile.parse_cursor import Cursor
 from segmentation.compile.parse_functions import MATHEMATICS
 from segmentation.compile.parse_guard import DEPTH_MAX, too_deep
@@ -89,8 +90,7 @@ class Expressions(Cursor):
             exp.Escape: self.escape,
             exp.Filter: self.filter,
             exp.Cast: self.cast,
-            exp.Interval: self.interval,
-            exp.CurrentTimestamp: self.now,
+            **parse_times.placers(self),
         }
 
     def expression(self, node: exp.Expr | None) -> None:
@@ -318,31 +318,7 @@ class Expressions(Cursor):
             if not depth:
                 return
 
-    def now(self, node: exp.CurrentTimestamp) -> None:
-        node.meta["op"] = self.at
-        if node.this is not None:
-            raise Refused(self.at, "The current time is taken as it is, in microseconds.", "Write now().")
-        if self.is_next("CURRENT_TIMESTAMP"):
-            self.take("CURRENT_TIMESTAMP")
-            if self.is_next("("):
-                raise Refused(self.at, "The current time is taken as it is, in microseconds.", "Write now().")
-        else:
-            self.take("NOW", "(", ")")
-
     # -- constants with a type -------------------------------------------------------------------
-
-    def interval(self, node: exp.Interval) -> None:
-        self.take("INTERVAL")
-        if self.word.kind is not TokenType.STRING:
-            raise Refused(self.at, "The length of an INTERVAL is written in quotes.", "Write INTERVAL '7 days'.")
-        node.meta["op"] = self.at
-        node.meta["text"] = self.word.text
-        self.index += 1
-        node.meta["unit"] = ""
-        unit = self.word
-        if unit.name and unit.kind is TokenType.VAR:
-            node.meta["unit"] = unit.text
-            self.index += 1
 
     def cast(self, node: exp.Cast) -> None:
         if self.is_next("CAST", "("):

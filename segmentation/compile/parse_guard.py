@@ -10,7 +10,6 @@ DEPTH_MAX = 200
 _NO_ORDER = "A segment is a set of users, so their order means nothing."
 _NO_CUT = "A segment is the set of all users that match; a cut of it would depend on chance."
 _FILTERED = "Use FILTER: sum(amount) FILTER (WHERE event_type = 'purchase')."
-_OFFSET_ZONE = "Write the instant with its offset: TIMESTAMPTZ '2026-01-01 00:00:00+05:30'."
 
 _REFUSED: dict[str, tuple[str, str]] = {
     "LATERAL": ("LATERAL is not supported.", "Use only the columns of events: FROM events."),
@@ -97,8 +96,6 @@ def _wrong_keyword(word: Word, before: Word, after: Word) -> tuple[str, str] | N
         return "ORDER BY is not supported.", f"Remove it. {_NO_ORDER}"
     if upper == "DISTINCT" and after.upper == "ON":
         return "DISTINCT ON is not supported.", "Write GROUP BY user_id."
-    if upper == "AT" and after.upper == "TIME":
-        return "AT TIME ZONE is not supported yet.", _OFFSET_ZONE
     if upper == "ALL" and before.upper == "BY":
         return "GROUP BY ALL is not supported.", "Write GROUP BY user_id."
     if upper == "ALL" and before.upper in ("UNION", "INTERSECT", "EXCEPT"):

@@ -11,7 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from segmentation.compile import tree
+from segmentation.edges import Edge
 from segmentation.types import FOREVER, Type
+from segmentation.zones import VERSION
 
 #: Functions that depend on the order of rows: by event_time, then by event_id.
 BY_TIME = ("arg_min", "arg_max", "mode")
@@ -19,8 +21,8 @@ BY_TIME = ("arg_min", "arg_max", "mode")
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One source of a cell: the events that satisfy `codes` and `residual`, while their age
-    (now - event_time, µs) is in [start, end), each weighing coefficient * arg (None: 1).
+    """One source of a cell: the events that satisfy `codes` and `residual`, from the edge `start`
+    until the edge `end` (as a rule ages, µs), each weighing coefficient * arg (None: 1).
 
     codes: for text columns, the values one of which the event must have; residual: what else must
     be true of the event, None for nothing. For linear cells arg is in units of 10**-scale.
@@ -31,8 +33,8 @@ class Term:
     arg: tree.Expr | None
     codes: tuple[tuple[str, tuple[str, ...]], ...] = ()
     residual: tree.Expr | None = None
-    start: int = 0
-    end: int = FOREVER
+    start: Edge = 0
+    end: Edge = FOREVER
     coefficient: int = 1
     beside: tree.Expr | None = None
 
@@ -158,6 +160,13 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True)
+class Clock:
+    """Signal: a condition on now alone holds; the same for all users, whoever has events or not."""
+
+    condition: tree.Expr
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
     """Signal: the user has had an event."""
 
@@ -168,7 +177,7 @@ class Met:
 
 
 Cell = Linear | Distinct | Register | Bag
-Signal = Known | Met | Reach | Formula | Gate
+Signal = Known | Met | Reach | Formula | Gate | Clock
 
 
 @dataclass(slots=True)
@@ -221,7 +230,10 @@ def structure(plan: Plan) -> str:
     parts: tuple[object, ...] = (plan.names, plan.roots, *cells, plan.signals, plan.code_columns, plan.columns)
     if plan.anchors:
         parts = (*parts, plan.anchors)
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+    text = repr(parts)
+    if "zone='" in text:  # what was counted depends on the zones' rules
+        text += VERSION
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def fed_by(cell: Linear | Register | Bag) -> list[Term]:
@@ -255,7 +267,9 @@ def children(node: tree.Expr) -> list[tree.Expr]:
             return [node.left, node.right]
         case tree.Coalesce() | tree.Function() | tree.And() | tree.Or():
             return list(node.args)
-        case tree.IsNull() | tree.IsTrue() | tree.Not() | tree.Lower() | tree.Like():
+        case tree.IsNull() | tree.IsTrue() | tree.Not() | tree.Lower() | tree.Like() | tree.AtZone():
+            return [node.arg]
+        case tree.Trunc() | tree.Shift() | tree.Part():
             return [node.arg]
         case tree.In():
             return [node.arg, *node.values]

@@ -10,7 +10,7 @@ an expression. Tables that are not events are gone: a derived table is the relat
 that it was made of.
 
 Both sides of a `Compare` (and the operands of `Arithmetic`, `In`, `Coalesce`) are of one family:
-text, boolean, timestamptz, interval, exact numbers (bigint, numeric, ratio), or double. Where one
+text, boolean, timestamptz, timestamp, interval, exact numbers (bigint, numeric, ratio), or double. Where one
 side of a numeric operation is double, the operation is done in double, as DuckDB does it.
 Exact division gives `ratio`, never rounded; division by zero gives NULL.
 """
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from segmentation.compile.problems import Position
-from segmentation.types import BOOLEAN, TIMESTAMPTZ, Type
+from segmentation.types import BOOLEAN, TIMESTAMP, TIMESTAMPTZ, Type
 
 Value = str | int | Decimal | float | bool | None
 
@@ -55,7 +55,7 @@ class UserColumn(Node):
 
 @dataclass(frozen=True, slots=True)
 class Now(Node):
-    """`now()` plus `offset` µs. In group expressions only; in rows it has become `Age`."""
+    """`now()` plus `offset` µs. Compared with event_time in rows it has become `Age`, unless a calendar is between."""
 
     offset: int
     type: Type = TIMESTAMPTZ
@@ -68,6 +68,43 @@ class Age(Node):
     op: str  # = <> < <= > >=
     micros: int
     type: Type = BOOLEAN
+
+
+@dataclass(frozen=True, slots=True)
+class AtZone(Node):
+    """`arg AT TIME ZONE zone`: a timestamptz as local time (a timestamp), or a timestamp as the instant."""
+
+    arg: "Expr"
+    zone: str
+    type: Type
+
+
+@dataclass(frozen=True, slots=True)
+class Trunc(Node):
+    """date_trunc of a timestamp; `unit` is one of segmentation.local_time.UNITS."""
+
+    unit: str
+    arg: "Expr"
+    type: Type = TIMESTAMP
+
+
+@dataclass(frozen=True, slots=True)
+class Shift(Node):
+    """A timestamp so many months later (the last day of a month that is too short), then so many µs."""
+
+    arg: "Expr"
+    months: int
+    micros: int
+    type: Type = TIMESTAMP
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Node):
+    """extract of a timestamp: a key of segmentation.local_time.PARTS; or `epoch`, of a timestamptz too."""
+
+    part: str
+    arg: "Expr"
+    type: Type
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +241,8 @@ class Scalar(Node):
 
 
 Expr = (
-    Literal | Column | UserColumn | Now | Age | Arithmetic | Lower | Function | Coalesce | Compare | IsNull | IsTrue
-    | Like | In
-    | And | Or | Not | Aggregate | Member | Scalar
+    Literal | Column | UserColumn | Now | Age | AtZone | Trunc | Shift | Part | Arithmetic | Lower | Function | Coalesce
+    | Compare | IsNull | IsTrue | Like | In | And | Or | Not | Aggregate | Member | Scalar
 )
 
 

@@ -57,6 +57,14 @@ def expression(node: tree.Expr) -> str:
             return f"(event_time {node.op} {_after_now(-node.micros)})"
         case tree.Arithmetic() | tree.Compare():
             return f"({expression(node.left)} {node.op} {expression(node.right)})"
+        case tree.AtZone():
+            return f"({expression(node.arg)} AT TIME ZONE {text(node.zone)})"
+        case tree.Trunc():
+            return f"date_trunc({text(node.unit)}, {expression(node.arg)})"
+        case tree.Shift():
+            return moved(expression(node.arg), node.months, node.micros)
+        case tree.Part():
+            return f"extract({node.part} FROM {expression(node.arg)})"
         case tree.Lower():
             return f"lower({expression(node.arg)})"
         case tree.Function():
@@ -105,6 +113,9 @@ def literal(node: tree.Literal) -> str:
         assert isinstance(value, int)
         moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=value)
         return f"TIMESTAMPTZ '{moment.isoformat(sep=' ').removesuffix(':00')}'"
+    if node.type.kind is Kind.TIMESTAMP:
+        assert isinstance(value, int)
+        return f"TIMESTAMP '{(datetime(1970, 1, 1) + timedelta(microseconds=value)).isoformat(sep=' ')}'"
     if isinstance(value, str):
         return text(value)
     if isinstance(value, bool):
@@ -134,6 +145,15 @@ def _after_now(offset: int) -> str:
     if not offset:
         return "now()"
     return f"(now() {'+' if offset > 0 else '-'} {_interval(abs(offset))})"
+
+
+def moved(time: str, months: int, micros: int) -> str:
+    """The SQL of a time, and what is added to it, months first; in parentheses if there is anything."""
+    for size, unit in ((months, "month"), (micros, "")):
+        if size:
+            length = _interval(abs(size)) if not unit else f"INTERVAL '{abs(size)} {unit}{'s' * (abs(size) != 1)}'"
+            time = f"({time} {'+' if size > 0 else '-'} {length})"
+    return time
 
 
 def _interval(micros: int) -> str:

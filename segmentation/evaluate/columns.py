@@ -202,7 +202,7 @@ def reads_event_ids(plan: Plan) -> bool:
     times tie; else only a condition on event_id itself."""
     cells: list[Register | Bag] = [*plan.registers, *plan.bags]
     by_time = [cell for cell in cells if cell.function in BY_TIME]
-    if any(term.start > 0 or term.end < FOREVER for cell in by_time for term in cell.terms):
+    if any(term.start != 0 or term.end != FOREVER for cell in by_time for term in cell.terms):
         return True
     terms = [term for cell in plan.cells for term in cell.terms]
     nodes = [node for term in terms for node in (term.arg, term.residual, term.beside) if node is not None]

@@ -1,4 +1,4 @@
-"""What passing time changes: the logged events whose age reaches a window's start or end.
+"""What passing time changes: the logged events that pass an edge of a window, and turns of the clock.
 
 For every user that is below the watermark; and an event brings along its own user's changes up to the
 instant at which it becomes known, however far the watermark lags.
@@ -9,11 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from segmentation.edges import Edge, instants, passing
+from segmentation.evaluate.clocks import Clocks, Turns
 from segmentation.evaluate.erasure import taken_again
 from segmentation.evaluate.index import FIRST_OFFSET
 from segmentation.events.rows import Int32, Int64
 from segmentation.state.log import Columns, Log
-from segmentation.types import NEVER
+from segmentation.types import FOREVER, NEVER
 
 
 @dataclass(slots=True)
@@ -29,34 +31,57 @@ class Progress:
     anew: bool
 
 
-def due_changes(log: Log, offsets: Sequence[int], progress: Progress, events: Columns) -> tuple[Columns, Int64, Int64]:
-    """Logged rows whose age reaches an offset: for every user below the watermark, for the users
+def due_changes(log: Log, edges: Sequence[Edge], progress: Progress, events: Columns) -> tuple[Columns, Int64, Int64]:
+    """Logged rows that pass an edge: for every user below the watermark, for the users
     of these events up to the last of them. Returns the rows, their phase, and the instants."""
     watermark = progress.watermark
     last = max(watermark, int(events["known"].max()) + 1) if len(events["known"]) else watermark
-    parts, phases, instants = [], [], []
-    for number, offset in enumerate(offsets):
-        passed = taken_again(events, offset, progress.applied_to) if progress.anew else ()
-        for rows in (*_rows_due(log, offset, progress, last, events["user"]), *passed):
-            at = rows["time"] + offset
+    parts, phases, times = [], [], []
+    for number, edge in enumerate(edges):
+        passed = taken_again(events, edge, progress.applied_to) if progress.anew else ()
+        found = [(rows, progress.applied_to) for rows in _rows_due(log, edge, progress, last, events["user"])]
+        for rows, since in (*found, *((rows, NEVER) for rows in passed)):
+            at = instants(edge, rows["time"])
             user = rows["user"]
             due = (at > rows["known"]) & (at > progress.applied[user])
             due &= (at < watermark) | (at <= progress.reached[user])
+            if not isinstance(edge, int):
+                due &= at >= since  # rows of a calendar's boundary are found roughly
             if due.any():
                 parts.append({name: column[due] for name, column in rows.items()})
-                instants.append(at[due])
-                phases.append(np.full(len(instants[-1]), FIRST_OFFSET + number))
+                times.append(at[due])
+                phases.append(np.full(len(times[-1]), FIRST_OFFSET + number))
     none = np.zeros(0, np.int64)
-    return log.joined(parts), np.concatenate([none, *phases]), np.concatenate([none, *instants])
+    return log.joined(parts), np.concatenate([none, *phases]), np.concatenate([none, *times])
 
 
-def _rows_due(log: Log, offset: int, progress: Progress, last: int, users: Int32) -> Iterator[Columns]:
-    """Logged rows whose age reaches `offset` between what was applied and `last`: all of them up to
+def _rows_due(log: Log, edge: Edge, progress: Progress, last: int, users: Int32) -> Iterator[Columns]:
+    """Logged rows that pass the edge between what was applied and `last`: all of them up to
     the watermark; beyond it those of `users` are enough, which tells where a partition lags far behind."""
     reached = max(progress.applied_to, progress.watermark)
-    first, middle = max(progress.applied_to - offset, NEVER), max(reached - offset, NEVER)
-    if not log.is_long(middle, last - offset):
-        yield from log.between(first, last - offset)
+    first, end = passing(edge, progress.applied_to, last)
+    middle = max(first, passing(edge, progress.applied_to, reached)[1])
+    if not log.is_long(middle, end):
+        yield from log.between(first, end)
         return
     yield from log.between(first, middle)
-    yield from log.of_users(np.unique(users).astype(np.int64), middle, last - offset)
+    yield from log.of_users(np.unique(users).astype(np.int64), middle, end)
+
+
+def clock_turns(clocks: Clocks, progress: Progress, events: Columns, users: int) -> Turns | None:
+    """The turns of the clock that the first `users` users meet: like `due_changes`."""
+    if not clocks:
+        return None
+    user, known_at = events["user"], events["known"]
+    fresh = progress.applied[user] == NEVER
+    first_known = int(known_at[fresh].min(initial=FOREVER))
+    since = progress.applied_to - 1
+    if progress.applied_to == NEVER:
+        since = int(progress.applied[:users].min(where=progress.applied[:users] > NEVER, initial=FOREVER))
+    until = max(progress.watermark - 1, int(known_at.max(initial=NEVER)))
+    if not clocks.turn(min(since, first_known), until):
+        return None
+    before = np.where(progress.applied[:users] > NEVER, np.maximum(progress.applied[:users], since), FOREVER)
+    np.minimum.at(before, user[fresh], known_at[fresh])
+    known = np.flatnonzero(before < FOREVER)
+    return clocks.turns(known, before[known], np.maximum(progress.watermark - 1, progress.reached[known]))

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segmentation.edges import Edge, instants
 from segmentation.evaluate.network import Network
 from segmentation.events.rows import Bool, Int64, Profiles, Rows
 from segmentation.state.dictionary import Dictionary
@@ -116,10 +117,10 @@ def begin_anew(users: Int64, until: Int64, arrived: list[Columns], log: Log) -> 
     return {name: column[order] for name, column in stay.items()}
 
 
-def taken_again(events: Columns, offset: int, applied_to: int) -> Iterator[Columns]:
-    """Those of the events whose age reached the offset before applied_to (µs), up to which expiries have been
+def taken_again(events: Columns, edge: Edge, applied_to: int) -> Iterator[Columns]:
+    """Those of the events that passed the edge before applied_to (µs), up to which expiries have been
     applied: only what is taken again can have missed them."""
-    if (old := events["time"] + offset < applied_to).any():
+    if (old := instants(edge, events["time"]) < applied_to).any():
         yield {name: column[old] for name, column in events.items()}
 
 

@@ -2,12 +2,15 @@
 
 The columns that filters compare for equality are folded into one code per event. A table has, for
 each phase and code, the terms with their sign. Phase 0 is the arrival (terms whose window is open
-at age 0), phase 1 is what else a late arrival may touch, and phase 2 + i is the i-th of `offsets`:
-the event's age reaches that offset, where windows open (+1) and close (-1). One expansion of a
-batch gives all (row, term) pairs; what is not an equality is evaluated once per distinct predicate.
+at age 0), phase 1 is what else a late arrival may touch, and phase 2 + i is the i-th of `edges`:
+the event passes that edge, where windows open (+1) and close (-1). One expansion of a batch gives
+all (row, term) pairs; what is not an equality is evaluated once per distinct predicate.
+
+Of terms between boundaries of the calendar (`moving`) it depends on the event whether they ever hold,
+so those are looked at one by one, on arrival as well as at their edges.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate, product
@@ -18,6 +21,7 @@ from numpy.typing import NDArray
 
 from segmentation.compile import tree
 from segmentation.compile.plan import Cell, Plan, ProfileTerm, Term
+from segmentation.edges import Edge, instants
 from segmentation.evaluate.environments import Frame
 from segmentation.evaluate.vector import evaluate
 from segmentation.evaluate.vectors import Vector
@@ -50,15 +54,20 @@ class Index:
         sizes = [sum(len(one.terms) for one in cells) for cells in kinds]
         self.first_terms = [0, *accumulate(sizes)]  # of each kind of cell, and the end
         self.cell = np.array([cell for cell, _ in numbered], np.int64)
-        self.start = np.array([term.start for term in terms], np.int64)
-        self.end = np.array([term.end for term in terms], np.int64)
+        # Ages, as far as they are: 0 and FOREVER for the edges of moving terms.
+        self.start = np.array([term.start if isinstance(term.start, int) else 0 for term in terms], np.int64)
+        self.end = np.array([term.end if isinstance(term.end, int) else FOREVER for term in terms], np.int64)
+        self._spans = [(term.start, term.end) for term in terms]
+        self.moving = np.array([not (isinstance(a, int) and isinstance(b, int)) for a, b in self._spans], np.bool_)
+        self._any_moving = bool(self.moving.any())
         self.coefficient = [term.coefficient for term in terms]
         self.residuals, self.residual = _numbered([term.residual for term in terms])
         self.args, self.arg = _numbered([term.arg for term in terms])
         self.watches, self.watch = _watches(terms)
         self.leads = np.isin(np.arange(len(terms)), np.unique(self.watch, return_index=True)[1])
-        edges = {edge for term in terms for edge in (term.start, term.end) if 0 < edge < FOREVER}
-        self.offsets = sorted(edges)
+        edges = {edge for span in self._spans for edge in span if edge not in (0, FOREVER)}
+        ages = sorted(edge for edge in edges if isinstance(edge, int))
+        self.edges: list[Edge] = [*ages, *sorted((edge for edge in edges if not isinstance(edge, int)), key=repr)]
         self._columns = plan.code_columns
         self._radix = [len(values) + 1 for values in plan.code_columns.values()]
         #: The code of a version of a profile: one more than events have. Only terms of profiles are listed there.
@@ -67,15 +76,15 @@ class Index:
         self._count, self._first, self._term, self._sign = self._table(terms)
 
     def _table(self, terms: list[Term]) -> tuple[Int64, Int64, Int64, Int64]:
-        lists: list[list[tuple[int, int]]] = [[] for _ in range((FIRST_OFFSET + len(self.offsets)) * self.codes)]
-        phase = {offset: FIRST_OFFSET + i for i, offset in enumerate(self.offsets)}
+        lists: list[list[tuple[int, int]]] = [[] for _ in range((FIRST_OFFSET + len(self.edges)) * self.codes)]
+        phase = {edge: FIRST_OFFSET + i for i, edge in enumerate(self.edges)}
         for number, term in enumerate(terms):
-            if term.end <= term.start:
+            if isinstance(term.start, int) and isinstance(term.end, int) and term.end <= term.start:
                 continue
-            places = [(ARRIVAL if term.start == 0 else LATE, 1)]
-            if term.start > 0:
+            places = [(ARRIVAL if term.start == 0 or self.moving[number] else LATE, 1)]
+            if term.start != 0:
                 places.append((phase[term.start], 1))
-            if term.end < FOREVER:
+            if term.end != FOREVER:
                 places.append((phase[term.end], -1))
             for code in self._codes_of(term):
                 for at, sign in places:
@@ -139,7 +148,32 @@ class Index:
     def leaves(self, touched: Touched, time: Int64) -> Int64:
         """When each pair stops counting, µs; FOREVER for never. time: of the frame's rows."""
         end = self.end[touched.term]
-        return np.where(end < FOREVER, time[touched.row] + end, FOREVER)
+        out = np.where(end < FOREVER, time[touched.row] + end, FOREVER)
+        for pairs, (_, edge) in self._moving_pairs(touched):
+            out[pairs] = instants(edge, time[touched.row[pairs]])
+        return out
+
+    def counting(self, touched: Touched, rows: Mapping[str, Array], arrivals: int) -> Touched:
+        """Without the pairs of moving terms that never hold of the event; those of arrivals, which are the rows
+        from `arrivals` on, only where they hold as it becomes known."""
+        pieces = self._moving_pairs(touched)
+        if not pieces:
+            return touched
+        keep = np.ones(len(touched.row), np.bool_)
+        for pairs, (start, end) in pieces:
+            row = touched.row[pairs]
+            time, known = rows["time"][row], rows["known"][row]
+            begins, ends = instants(start, time), instants(end, time)
+            here = (begins <= known) & (known < ends)
+            keep[pairs] = np.where(row >= arrivals, here, begins < ends)
+        return touched.where(keep)
+
+    def _moving_pairs(self, touched: Touched) -> list[tuple[Array, tuple[Edge, Edge]]]:
+        """The numbers of the pairs of moving terms, and the two edges of each term."""
+        if not self._any_moving:
+            return []
+        pairs = np.flatnonzero(self.moving[touched.term])
+        return [(some, self._spans[term]) for term, some in grouped(touched.term[pairs], pairs)]
 
     def values(self, touched: Touched, frame: Frame) -> list[tuple[Array, Vector]]:
         """For each distinct argument: the numbers of the pairs that have it, and its values there."""

@@ -4,7 +4,7 @@ The network holds all running values of a shard's users. `apply` takes what a ba
 passing time adds to the cells and returns which segments were entered and left, at which step.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmentation.compile.plan import (
+    Clock,
     Formula,
     Gate,
     Known,
@@ -136,11 +137,11 @@ class Network:
                         lists[of].append((place[number], -1 if negated else 1))
             self._levels.append(Fanout.of(lists))
 
-    def apply(self, rows: CellRows, new: Firsts, steps: Steps) -> Flips:
-        """new: the first steps of new users.
+    def apply(self, rows: CellRows, new: Firsts, steps: Steps, clock: Sequence[Flips] = ()) -> Flips:
+        """new: the first steps of new users; clock: what turns by itself.
 
         Returns flips of segments (`signal` is the segment's number), in no particular order."""
-        found = []
+        found = [*clock]
         changes = Changes.none(steps, self.cells, self.register_arena, self.bags)
         for part in self._parts(rows, changes):
             found += self._settle(part, changes)
@@ -226,8 +227,9 @@ class Network:
         found = [part.texts(users) for part in (self.registers, self.distincts, self.bags)]
         return np.concatenate(found if self._beside is None else [*found, self._beside.texts(users)])
 
-    def members(self, users: Int64, known: Bool, met: Bool) -> list[Bool]:
-        """Per segment, which of the users are in, computed from the cells alone. known, met: see the signals."""
+    def members(self, users: Int64, known: Bool, met: Bool, clock: Mapping[int, Bool]) -> list[Bool]:
+        """Per segment, which of the users are in, computed from the cells and the truths of `clock` alone.
+        known, met: see the signals."""
         truth: list[Bool] = []
         formula = {signal: number for number, signal in enumerate(self.formulas.signals)}
         for number, signal in enumerate(self.plan.signals):
@@ -236,6 +238,8 @@ class Network:
                     truth.append(known)
                 case Met():
                     truth.append(met)
+                case Clock():
+                    truth.append(clock[number])
                 case Reach(cell, threshold):
                     truth.append(np.asarray(self.cells.peek(cell, users) >= threshold, np.bool_))
                 case Formula():
@@ -267,7 +271,7 @@ def start_values(plan: Plan) -> list[bool]:
     starts: list[bool] = []
     for signal in plan.signals:
         match signal:
-            case Known() | Met():
+            case Known() | Met() | Clock():  # a clock that is on is put on by a user's first step
                 starts.append(False)
             case Reach(_, threshold):
                 starts.append(threshold <= 0)

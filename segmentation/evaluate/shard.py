@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmentation.compile.plan import Plan, structure
+from segmentation.edges import since
 from segmentation.errors import TidegateError
 from segmentation.evaluate import versions
 from segmentation.evaluate.ahead import split
 from segmentation.evaluate.arrivals import known_at, repeats
+from segmentation.evaluate.clocks import Clocks
 from segmentation.evaluate.columns import Columnar
 from segmentation.evaluate.deltas import Deltas
-from segmentation.evaluate.due import Progress, due_changes
+from segmentation.evaluate.due import Progress, clock_turns, due_changes
 from segmentation.evaluate.environments import Frame
 from segmentation.evaluate.erasure import Erasures, begin_anew, drop_texts, numbered
 from segmentation.evaluate.index import ARRIVAL, LATE, Index, Touched
@@ -66,6 +68,7 @@ class Shard:
         self._users, self._texts = self._columnar.users, self._columnar.texts
         self._deltas = Deltas(self._index, self._texts)
         self._network = Network(plan, self._index, self._columnar, self._deltas)
+        self._clocks = Clocks(plan)
         chunks = None if archive is None else Chunks(archive, self._columnar.format())
         self._log = Log(self._columnar.dtypes(), self._columnar.wide_dtypes(), chunks)
         self._retention = retention_us
@@ -223,8 +226,8 @@ class Shard:
     def _forget(self) -> None:
         if self._horizon is None or self.watermark == NEVER:
             return
-        longest = max([self._horizon, self._retention, *self._index.offsets])
-        self._log.drop_before(self.watermark - longest - 1)
+        kept = self.watermark - max(self._horizon, self._retention)
+        self._log.drop_before(min([kept, *(since(edge, self.watermark) for edge in self._index.edges)]) - 1)
 
     # settling
 
@@ -236,19 +239,26 @@ class Shard:
         fresh = self._applied[user] == NEVER
         np.maximum.at(self._reached, user, events["known"])
         progress = Progress(watermark, self._applied_to, self._applied, self._reached, self._anew)
-        changes, phase, change_at = due_changes(self._log, self._index.offsets, progress, events)
+        changes, phase, change_at = due_changes(self._log, self._index.edges, progress, events)
+        turns = clock_turns(self._clocks, progress, events, len(self._users))
         self._applied[user] = self._reached[user]
         self._reached[user] = NEVER
         self._applied_to = max(self._applied_to, watermark)
         m = len(phase)
-        if not n + m:
+        if not n + m and turns is None:
             return
-        steps = steps_of(changes["user"], change_at, user, events["known"])
+        who, when = changes["user"], change_at
+        if turns is not None:
+            who, when = np.concatenate((who, turns.user)), np.concatenate((when, turns.at))
+        steps = steps_of(who, when, user, events["known"])
         rows = {name: np.concatenate((changes[name], events[name])) for name in events} if m else events
-        step_of = np.concatenate((steps.of_change, steps.of_event))
+        step_of = np.concatenate((steps.of_change[:m], steps.of_event))
         touched = self._touched(rows, np.concatenate((phase, np.full(n, ARRIVAL))), m)
         new = self._first_steps(user, fresh, events["code"], steps, step)
-        flips = self._network.apply(self._deltas.of(*touched, rows, step_of), new, steps)
+        clock = [self._clocks.at_first(new.any, steps)] if self._clocks else []
+        if turns is not None:
+            clock.append(turns.flips(steps.of_change[m:]))
+        flips = self._network.apply(self._deltas.of(*touched, rows, step_of), new, steps, clock)
         step.transitions = transitions_of(flips, steps, self._users.values, self._seq)
 
     def _touched(self, rows: Columns, phase: Int64, m: int) -> tuple[Touched, Frame]:
@@ -268,7 +278,7 @@ class Shard:
                 np.concatenate((touched.term, more.term[inside])),
                 np.concatenate((touched.sign, more.sign[inside])),
             )
-        return index.holding(touched, frame), frame
+        return index.holding(index.counting(touched, rows, m), frame), frame
 
     def _first_steps(self, user: Int64, fresh: Bool, code: Int64, steps: Steps, step: Step) -> Firsts:
         """The steps at which users are seen for the first time."""
@@ -346,7 +356,9 @@ class Shard:
         for start in range(0, len(self._users), _MEMBERS_CHUNK):
             users = np.arange(start, min(start + _MEMBERS_CHUNK, len(self._users)))
             known = self._applied[users] > NEVER
-            truth = self._network.members(users, self._had_event[users] & known, known)
+            at = np.maximum(self._applied[users], self._applied_to - 1)
+            clock = self._clocks.truths(at)
+            truth = self._network.members(users, self._had_event[users] & known, known, clock)
             inside = np.array(truth).reshape(len(self.plan.roots), len(users))
             for place, user in enumerate(users.tolist()):
                 if known[place]:

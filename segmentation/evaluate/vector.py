@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmentation.compile import tree
+from segmentation.evaluate import local_times
 from segmentation.evaluate.mathematics import calculated
 from segmentation.evaluate.vectors import Array, Vector, aligned, both, integers, plus, times, to_double
 from segmentation.state.dictionary import Dictionary
 from segmentation.text import like, simple_lower
 from segmentation.types import Kind, Type
 
-_INTEGERS = (Kind.BIGINT, Kind.NUMERIC, Kind.RATIO, Kind.TIMESTAMPTZ, Kind.INTERVAL)
+_INTEGERS = (Kind.BIGINT, Kind.NUMERIC, Kind.RATIO, Kind.TIMESTAMPTZ, Kind.TIMESTAMP, Kind.INTERVAL)
 _OPS: dict[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq, "<>": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }
@@ -44,6 +45,8 @@ def evaluate(node: tree.Expr, env: Environment) -> Vector:
             return _arithmetic(node.op, evaluate(node.left, env), evaluate(node.right, env))
         case tree.Compare():
             return compare(node.op, evaluate(node.left, env), evaluate(node.right, env))
+        case tree.AtZone() | tree.Trunc() | tree.Shift() | tree.Part():
+            return local_times.worked_out(node, evaluate(node.arg, env))
         case tree.Lower():
             return _lower(evaluate(node.arg, env))
         case tree.Function():

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from segmentation.compile.plan import profile_column
 from segmentation.types import BIGINT, BOOLEAN, DOUBLE, TEXT, TIMESTAMPTZ, Type, numeric
-from tests.oracle import grammar_anchors, grammar_mathematics, grammar_users, grammar_values
+from tests.oracle import grammar_anchors, grammar_calendar, grammar_mathematics, grammar_users, grammar_values
 from tests.oracle.grammar_sets import Sets
 
 SCHEMA_YML = """\
@@ -353,7 +353,7 @@ RULES: dict[str, list[str]] = {
 }
 
 RULES |= grammar_users.RULES
-for _part in (grammar_values, grammar_mathematics, grammar_anchors):
+for _part in (grammar_values, grammar_mathematics, grammar_anchors, grammar_calendar):
     RULES |= _part.RULES
     for _rule, _alternatives in _part.MORE.items():
         RULES[_rule] += _alternatives
@@ -368,16 +368,23 @@ SLOT = re.compile(r"{(\w+)}")
 
 @st.composite
 def definition(
-    draw: st.DrawFn, unit: Unit, segments: Sequence[str] = (), depth: int = 2, of_users: bool = False
-) -> str:
-    """The SQL text of one definition, which may read `segments`. of_users: one about users."""
+    draw: st.DrawFn, unit: Unit, segments: Sequence[str] = (), depth: int = 2, of_users: bool = False,
+    start: datetime.datetime = START,
+) -> str:  # fmt: skip
+    """The SQL text of one definition, which may read `segments`; its fixed times are after `start`.
+    of_users: one about users."""
 
     def expand(rule: str, left: int) -> str:
         if rule == "unit":
             return unit.name
-        if rule == "stamp":
-            micros = draw(st.integers(0, 20)) * unit.micros
-            return f"TIMESTAMPTZ '{(START + datetime.timedelta(microseconds=micros)).isoformat(' ')}'"
+        if rule in ("stamp", "local_stamp"):
+            at = start + datetime.timedelta(microseconds=draw(st.integers(0, 20)) * unit.micros)
+            if rule == "local_stamp":
+                return f"TIMESTAMP '{at.replace(tzinfo=None).isoformat(' ')}'"
+            return f"TIMESTAMPTZ '{at.isoformat(' ')}'"
+        if rule == "clock_part":
+            often = ["minute"] * (unit.name != "days")
+            return draw(st.sampled_from(grammar_calendar.CLOCK_PARTS + often))
         nested = NESTED.get(rule, []) if left else []
         chosen = draw(st.sampled_from(RULES[rule] + nested * 4 if rule == "groups" else RULES[rule] + nested))
         deeper = left - (chosen in nested)

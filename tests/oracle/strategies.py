@@ -4,6 +4,7 @@ So windows end at the instants of events, times tie, events repeat, come late an
 counts, ahead of it.
 """
 
+import datetime
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from segmentation.compile.tree import Value
 from segmentation.events.rows import PROFILES
 from segmentation.reference import Event, Version
-from tests.oracle.grammar import START_US, UNITS, Unit, definition
+from tests.oracle.grammar import START, UNITS, Unit, definition
+from tests.oracle.grammar_calendar import ORIGINS
 
 PARTITIONS = 3
 
@@ -73,14 +75,18 @@ def scenarios(
 ) -> Scenario:  # fmt: skip
     """of_users: every other definition is about users."""
     unit = draw(st.sampled_from(UNITS))
+    start = START
+    if draw(st.booleans()):
+        start = draw(st.sampled_from(ORIGINS)) - datetime.timedelta(microseconds=draw(st.integers(8, 24)) * unit.micros)
     texts: list[str] = []
     for _ in range(draw(st.integers(definitions // 2, definitions))):
         names = [f"s{number}/a" if " AS band " in text else f"s{number}" for number, text in enumerate(texts)]
-        texts.append(draw(definition(unit, names, of_users=of_users and draw(st.booleans()))))
+        texts.append(draw(definition(unit, names, of_users=of_users and draw(st.booleans()), start=start)))
     live = draw(st.booleans())
     lateness = draw(st.sampled_from([0, 0, 1, unit.micros, 2 * unit.micros]))
-    reads = draw(_reads(unit, live, lateness, events, values))
-    latest = max([START_US, *(event.time for read in reads for event in read.events), *(read.clock for read in reads)])
+    begin = int(start.timestamp()) * 1_000_000 + start.microsecond
+    reads = draw(_reads(unit, live, lateness, events, values, begin))
+    latest = max([begin, *(event.time for read in reads for event in read.events), *(read.clock for read in reads)])
     return Scenario(
         unit,
         {f"s{number}": text for number, text in enumerate(texts)},
@@ -94,13 +100,14 @@ def scenarios(
 
 @st.composite
 def _reads(
-    draw: st.DrawFn, unit: Unit, live: bool, lateness: int, events: int, values: dict[str, st.SearchStrategy[Value]]
-) -> list[Read]:
+    draw: st.DrawFn, unit: Unit, live: bool, lateness: int, events: int, values: dict[str, st.SearchStrategy[Value]],
+    start: int,
+) -> list[Read]:  # fmt: skip
     ahead = draw(st.booleans()) if live else False
     users = [f"u{number}" for number in range(draw(st.integers(3 if ahead else 1, 4)))]
     lags = draw(st.tuples(*[st.sampled_from([-3, -2, -1] if ahead else [0, 0, 1, 4])] * PARTITIONS))
     delays = [0, 0, 0, 0, 1, 2, 4, 8] + ([-1, -3] if live else [])
-    clock = START_US + 8 * unit.micros
+    clock = start + 8 * unit.micros
     reads: list[Read] = []
     sent: list[Event] = []
     for number in range(draw(st.integers(events // 2, events))):
