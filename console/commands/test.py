@@ -20,14 +20,16 @@ from segmentation.errors import TidegateError
 @click.option("--create", metavar="SEGMENT", help="Write a first test of SEGMENT, DIR/tests/SEGMENT.yml, from events.")
 @click.option("--events", type=click.Path(path_type=Path), metavar="FILE",
               help="With --create: take this file's events instead of the engine's.")  # fmt: skip
+@click.option("--profiles", type=click.Path(path_type=Path), metavar="FILE",
+              help="With --create and --events: profiles, as `tidegate evaluate` takes them.")  # fmt: skip
 @click.option("--at", type=INSTANT, metavar="TIME",
               help="With --create: what is `now` in the test.  [default: the latest event's time]")  # fmt: skip
 @click.option("--force", is_flag=True, help="With --create: replace a file that is there.")
 @mapping_flags
 def command(
     wanted: tuple[str, ...], config: Path | None, definitions: Path | None, database_url: str | None, as_json: bool,
-    create: str | None, events: Path | None, at: int | None, force: bool, mapping: dict[str, str],
-    timezone: str | None, strict: bool,
+    create: str | None, events: Path | None, profiles: Path | None, at: int | None, force: bool,
+    mapping: dict[str, str], timezone: str | None, strict: bool,
 ) -> None:  # fmt: skip
     """Run the tests in DIR/tests/*.yml: given events, are the members and transitions the expected ones?
 
@@ -47,10 +49,12 @@ def command(
     if create is not None:
         if wanted:
             raise click.UsageError("--create writes a test and runs no others: leave out the names.")
-        _create(create, settings, events, (mapping, timezone, strict), at, force)
+        if profiles is not None and events is None:
+            raise click.UsageError("--profiles goes with --events.")
+        _create(create, settings, events, profiles, (mapping, timezone, strict), at, force)
         return
-    if events is not None or at is not None or force or mapping or timezone or strict:
-        raise click.UsageError("--events, --at, --force, --map, --timezone and --strict go with --create.")
+    if events is not None or profiles is not None or at is not None or force or mapping or timezone or strict:
+        raise click.UsageError("--events, --profiles, --at, --force, --map, --timezone and --strict go with --create.")
     from console.segment_tests import report
     from console.segment_tests.folder import find
     from console.segment_tests.running import differences
@@ -72,8 +76,8 @@ def command(
 
 
 def _create(
-    segment: str, settings: Any, events: Path | None, reading: tuple[dict[str, str], str | None, bool],
-    at: int | None, force: bool,
+    segment: str, settings: Any, events: Path | None, profiles: Path | None,
+    reading: tuple[dict[str, str], str | None, bool], at: int | None, force: bool,
 ) -> None:  # fmt: skip
     from console.segment_tests.cases import Names
     from console.segment_tests.create import created
@@ -93,10 +97,19 @@ def _create(
     if path.exists() and not force:
         raise TidegateError(f"{path} is there already. Add --force to replace it, or move it.")
     rows = of_deployment(settings, content.schema) if events is None else of_file(events, content.schema, *reading)
+    known = None
+    if profiles is not None:
+        from console.loading import report_refused
+        from console.profile_rows import load_profiles
+
+        known, refused = load_profiles(profiles, content.schema, reading[1])
+        report_refused(refused, profiles, reading[2])
     if not len(rows):
         raise TidegateError(f"{events}: holds no event.")
+    if at is None:
+        at = max(int(each.time.max()) for each in (rows, known) if each is not None and len(each))
     source = "the engine's events" if events is None else str(events)
-    text = created(name, content.files, content.schema, rows, int(rows.time.max()) if at is None else at, source)
+    text = created(name, content.files, content.schema, rows, at, source, known)
     path.parent.mkdir(exist_ok=True)
     path.write_text(text, "utf-8")
     click.echo(f"{path}: written. Run it with: tidegate test {name}")

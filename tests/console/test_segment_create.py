@@ -30,6 +30,7 @@ events:
   at: {type: text}
 users:
   city_tier: {type: bigint}
+  country: {type: text}
 """
 DEFINITIONS = {
     "spender": "SELECT user_id FROM events WHERE event_type = 'buy' AND amount > 0 GROUP BY user_id "
@@ -43,9 +44,12 @@ DEFINITIONS = {
     "WHEN max(event_time) > now() - INTERVAL '4 hours' THEN 'old' END AS band FROM segments.spender "
     "JOIN events USING (user_id) GROUP BY user_id",
     "profiled": "SELECT user_id FROM events JOIN users USING (user_id) WHERE city_tier = 1",
+    "in_germany": "SELECT user_id FROM users WHERE country = 'DE' AND user_id NOT IN (SELECT user_id FROM events "
+    "WHERE event_type = 'buy' AND event_time > now() - INTERVAL '2 hours')",
     "of_profiled": "SELECT user_id FROM segments.profiled",
     "nobody": "SELECT user_id FROM events WHERE event_type = 'never' GROUP BY user_id",
 }
+PROFILED = ("profiled", "in_germany", "of_profiled")
 START = datetime(2026, 1, 1, tzinfo=UTC)
 EVENTS = [
     {
@@ -76,7 +80,7 @@ def create(folder: Path, segment: str, *more: str) -> Done:
     return tidegate("test", "--definitions", "defs", "--create", segment, *more, cwd=folder)
 
 
-@pytest.mark.parametrize("segment", [name for name in DEFINITIONS if name not in ("nobody", "profiled", "of_profiled")])
+@pytest.mark.parametrize("segment", [name for name in DEFINITIONS if name not in ("nobody", *PROFILED)])
 @pytest.mark.parametrize("at", ["2026-01-01T12:30:00Z", "2026-01-01T09:00:00.000123Z"])
 def test_what_is_written_passes(folder: Path, segment: str, at: str) -> None:
     done = create(folder, segment, "--events", "events.ndjson", "--at", at)
@@ -91,6 +95,23 @@ def test_what_is_written_passes(folder: Path, segment: str, at: str) -> None:
     (folder / f"defs/{segment.partition('/')[0]}.sql").write_text(DEFINITIONS["nobody"].replace("never", "no"))
     changed = tidegate("test", "--definitions", "defs", segment, cwd=folder)
     assert changed.code == (2 if segment == "recency" else 1), changed.out
+
+
+@pytest.mark.parametrize("segment", PROFILED)
+def test_profiles_go_into_the_test(folder: Path, segment: str) -> None:
+    lines = ["user_id,profile_time,city_tier,country"]
+    for number in range(40):
+        at = START + timedelta(minutes=17 * number)
+        country = ("DE", "US", "")[number % 3]
+        lines.append(f"user {number * 5 % 29}: {{a}},{at.isoformat()},{number % 3 or ''},{country}")
+    (folder / "profiles.csv").write_text("\n".join(lines))
+    done = create(folder, segment, "--events", "events.ndjson", "--profiles", "profiles.csv")
+    assert done.code == 0, done.err
+    text = (folder / f"defs/tests/{segment}.yml").read_text()
+    assert "    profiles:\n    - {user: " in text and ("country: DE" in text) == (segment == "in_germany")
+    passed = tidegate("test", "--definitions", "defs", segment, cwd=folder)
+    assert passed.code == 0 and "as it was" in passed.out, passed.out
+    assert "enters" in text
 
 
 def test_only_events_that_count_are_kept(folder: Path) -> None:
@@ -118,7 +139,9 @@ def test_a_file_is_not_replaced_by_accident(folder: Path) -> None:
     (("spendr", "--events", "events.ndjson"), "there is no segment spendr. Did you mean spender?"),
     (("nobody", "--events", "events.ndjson"), "events.ndjson: no event up to 2026-01-01T12:25:00.000149Z is one that "
      "nobody reads."),
-    (("of_profiled", "--events", "events.ndjson"), "of_profiled reads profiles, of which --create knows nothing"),
+    (("of_profiled", "--events", "events.ndjson"), "of_profiled reads profiles: give a file of them too"),
+    (("in_germany", "--events", "events.ndjson"), "in_germany reads profiles: give a file of them too"),
+    (("in_germany", "--profiles", "profiles.csv"), "--profiles goes with --events."),
     (("spender", "--events", "none.ndjson"), "none.ndjson: no such file."),
     (("spender", "--events", "events.ndjson", "more"),
      "--create writes a test and runs no others: leave out the names."),
