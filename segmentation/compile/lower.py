@@ -18,6 +18,7 @@ from segmentation.compile.linear import Sum, linear
 from segmentation.compile.lower_clock import by_clock
 from segmentation.compile.lower_sets import Sets, Truth, negated
 from segmentation.compile.lower_users import (
+    of_user_id,
     truth_of,
     user_terms,
     value_of,
@@ -183,7 +184,7 @@ class _Lowering:
                 return self._some_or_all(node, true=True)
             case tree.Not(tree.Aggregate("bool_or" | "bool_and") as aggregate):
                 return self._some_or_all(aggregate, true=False)
-        if _of_user(node):  # the same for all rows, so asked of any
+        if of_user_id(node):  # the same for all rows, so asked of any
             if self._everyone:
                 return self._reach(Sum.of(self.cells.linear(user_terms(canonical(node))), 1), 1)
             return self._present(tree.Aggregate("count", None, node, BIGINT))
@@ -381,24 +382,6 @@ class _Lowering:
 
     def _evaluated(self, node: tree.Expr, sources: tuple[tuple[tree.Aggregate, Source], ...]) -> int:
         return self._signal(Formula(node, sources), _constant_truth(node))
-
-
-def _of_user(node: tree.Expr) -> bool:
-    """A condition on user_id alone."""
-    parts = list(walk_group(node))
-    column = next((part for part in parts if isinstance(part, tree.Column)), None)
-    if column is None:
-        return False
-    if any(isinstance(part, tree.UserColumn) for part in parts):
-        raise Refused(
-            column.at, "user_id is compared with a column of users.", "Compare it with a constant.",
-        )
-    if any(isinstance(part, tree.Aggregate) for part in parts):
-        raise Refused(
-            column.at, "user_id is compared with an aggregate.",
-            "Compare it with a constant; values of one event are compared in WHERE.",
-        )
-    return True
 
 
 def _grouped(node: tree.Expr) -> bool:

@@ -21,6 +21,7 @@ from segmentation.compile.plan import (
     walk,
     walk_group,
 )
+from segmentation.compile.problems import Refused
 from segmentation.compile.rebuild import has_profile, mapped, of_profile
 from segmentation.evaluate.environments import NoEvents
 from segmentation.evaluate.vector import evaluate
@@ -96,6 +97,24 @@ def value_of(column: tree.UserColumn, cells: Cells) -> tuple[tree.Aggregate, Sou
 def user_terms(condition: tree.Expr) -> list[Term]:
     """What a user who is known at all has: events, or versions of a profile, for which a condition on user_id holds."""
     return [Term(None, (), condition), ProfileTerm(None, (), condition)]
+
+
+def of_user_id(node: tree.Expr) -> bool:
+    """A condition on user_id alone."""
+    parts = list(walk_group(node))
+    column = next((part for part in parts if isinstance(part, tree.Column)), None)
+    if column is None:
+        return False
+    if any(isinstance(part, tree.UserColumn) for part in parts):
+        raise Refused(
+            column.at, "user_id is compared with a column of users.", "Compare it with a constant.",
+        )
+    if any(isinstance(part, tree.Aggregate) for part in parts):
+        raise Refused(
+            column.at, "user_id is compared with an aggregate.",
+            "Compare it with a constant; values of one event are compared in WHERE.",
+        )
+    return True
 
 
 def _latest(arg: tree.Expr, type_: Type) -> tree.Aggregate:
