@@ -5,9 +5,11 @@ A `TidegateError` is one clear text on stderr and never a traceback.
 """
 
 import importlib
+import logging
 import os
 import sys
 import traceback
+from typing import NoReturn
 
 import click
 
@@ -114,7 +116,17 @@ def main() -> None:
         traceback.print_exc()
         click.echo(f"tidegate: unexpected {type(error).__name__}; this is a defect of Tidegate: report it.", err=True)
         code = 2
-    sys.exit(code if isinstance(code, int) else 0)
+    _end(code if isinstance(code, int) else 0)
+
+
+def _end(code: int) -> NoReturn:
+    flow = sys.modules.get("flows.run")
+    if flow is not None and flow.broken_off.is_set():
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,9 @@ log = logging.getLogger("tidegate.engine")
 #: Bytewax's epochs serve its recovery store, which nothing here needs; each new one makes the source
 #: wait until everything before it has gone through.
 EPOCH = timedelta(hours=1)
+#: Set when a cluster's flow has broken off: threads of Bytewax's may still run, and one that comes back to Python
+#: while the interpreter ends aborts the process. So it is to end without that, by os._exit.
+broken_off = threading.Event()
 #: Between looks at the number of partitions, s.
 PARTITIONS_SECONDS = 5.0
 #: How long after the flow began to end what runs beside it may go on, s: in order, after an error, and in any case.
@@ -147,6 +150,7 @@ def _run(engine: Engine, addresses: Sequence[str] | None) -> None:
         # The last line is the first cause.
         words = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         if engine.placement.processes > 1:
+            broken_off.set()
             words += "; another process of the cluster has probably ended"
         engine.fail(StartAgain(f"the flow broke off: {words}. Start it again: it goes on where the database says."))
 
