@@ -32,6 +32,9 @@ transitions = Counter(
     "tidegate_transitions", "Users entering and leaving segments", ["segment", "direction"], registry=REGISTRY
 )
 lag = Gauge("tidegate_lag_messages", "Messages not in the membership yet", ["partition"], registry=REGISTRY)
+scattered = Gauge(
+    "tidegate_scattered_users", "Users who have had events in several partitions", ["shard"], registry=REGISTRY
+)
 outbox = Gauge("tidegate_outbox_messages", "Messages that wait to be sent to Kafka", registry=REGISTRY)
 storage_free = Gauge("tidegate_storage_free_bytes", "Free space below storage_url", registry=REGISTRY)
 batch_rows = Histogram(

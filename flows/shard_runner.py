@@ -41,6 +41,8 @@ class ShardLike(Protocol):
     def partitions(self) -> Collection[int]: ...
     @property
     def erasing(self) -> bool: ...
+    @property
+    def scattered(self) -> tuple[int, list[str]]: ...
     def run(self, polls: Sequence[Poll]) -> Step: ...
     def finish(self, at: int) -> Step: ...
     def add_partitions(self, count: int, profiles: int = 0) -> None: ...
@@ -89,6 +91,7 @@ class ShardRunner:
     _save_next: bool = False
     _looked_us: int = 0
     _erasing: bool = False  # files below storage_url may hold what was erased
+    _scattered: tuple[int, list[str]] | None = None  # as last committed
     _committed_us: int = 0
     _checkpoint_us: int = 0
     _ended: bool = False
@@ -258,7 +261,9 @@ class ShardRunner:
             step.new_users if step is not None else (),
             rejects,
             erased=step.erased if step is not None else (),
+            scattered=None if self.shard.scattered == self._scattered else self.shard.scattered,
         )
+        self._scattered = self.shard.scattered
         work = Work(
             commit,
             self.takeover.token,

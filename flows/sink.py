@@ -160,6 +160,8 @@ class Writer:
 
     def _count(self, work: Work, now: int) -> None:
         metrics.watermark_age.set(work.commit.shard, work.commit.watermark)
+        if work.commit.scattered is not None:
+            metrics.scattered.labels(str(work.commit.shard)).set(work.commit.scattered[0])
         count_rejects(work.commit.dead_letters)
         stamps = work.stamps[work.stamps >= 0]
         if len(stamps):

@@ -73,6 +73,7 @@ class Commit:
 
     `checkpoint` may be of this step or of an earlier one: from then on only later steps are
     recorded. `erased`: (user id, T µs), ahead of this commit's transitions and new users.
+    `scattered`: how many of the shard's users have had events in several partitions, and some of them; None: as before.
     `dead_letters` may be given to any shard's commit, but each to one only.
     """
 
@@ -85,6 +86,7 @@ class Commit:
     dead_letters: Sequence[DeadLetter] = ()
     checkpoint: CheckpointRecord | None = None
     erased: Sequence[tuple[str, int]] = ()
+    scattered: tuple[int, Sequence[str]] | None = None
 
     @staticmethod
     def of_step(

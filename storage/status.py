@@ -48,12 +48,15 @@ class RefusedStatus:
 class Status:
     """now: µs by the database's clock. clock: `live`, `event`, or None where no engine ever ran.
 
+    scattered: users who have had events in several partitions; scattered_names: some of them.
     outbox: messages that wait to be sent; held: those of them that Kafka refuses, and why it refused one.
     """
 
     now: int
     clock: str | None
     users: int
+    scattered: int
+    scattered_names: Sequence[str]
     outbox: int
     held: int
     held_reason: str | None
@@ -68,10 +71,13 @@ def read_status(url: str) -> Status:
     with closing(postgres.connect(url, application="tidegate status")) as connection, postgres.foreign_errors(where):
         connection.isolation_level, connection.read_only = IsolationLevel.REPEATABLE_READ, True
         check_migrated(connection, where)
-        now, users, outbox, held, held_reason = connection.execute(
+        now, users, scattered, names, outbox, held, held_reason = connection.execute(
             """
             SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
-                   (SELECT count(*) FROM tidegate.users WHERE known), o.waiting, o.held, o.reason
+                   (SELECT count(*) FROM tidegate.users WHERE known),
+                   (SELECT coalesce(sum(scattered_users), 0)::bigint FROM tidegate.shards),
+                   ARRAY(SELECT unnest(scattered_names) AS name FROM tidegate.shards ORDER BY name LIMIT 5),
+                   o.waiting, o.held, o.reason
             FROM (SELECT count(*) AS waiting, count(held_at) AS held, max(held_reason) AS reason
                   FROM tidegate.outbox) AS o
             """
@@ -102,6 +108,8 @@ def read_status(url: str) -> Status:
             now,
             None if options is None else str(options[0].get("clock", "live")),
             users,
+            scattered,
+            names,
             outbox,
             held,
             held_reason,

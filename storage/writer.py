@@ -87,9 +87,12 @@ FORGET = """
 SHARDS = """
     UPDATE tidegate.shards s
     SET step = f.step, position = f.position, watermark = f.watermark, offsets = s.offsets || f.offsets,
-        checkpoint = coalesce(f.checkpoint, s.checkpoint), updated_at = now()
-    FROM unnest(%s::int[], %s::bigint[], %s::bigint[], %s::bigint[], %s::jsonb[], %s::jsonb[])
-        AS f(shard, step, position, watermark, offsets, checkpoint)
+        checkpoint = coalesce(f.checkpoint, s.checkpoint), updated_at = now(),
+        scattered_users = coalesce((f.scattered ->> 0)::bigint, s.scattered_users),
+        scattered_names = CASE WHEN f.scattered IS NULL THEN s.scattered_names
+                               ELSE ARRAY(SELECT jsonb_array_elements_text(f.scattered -> 1)) END
+    FROM unnest(%s::int[], %s::bigint[], %s::bigint[], %s::bigint[], %s::jsonb[], %s::jsonb[], %s::jsonb[])
+        AS f(shard, step, position, watermark, offsets, checkpoint, scattered)
     WHERE s.shard = f.shard
 """
 
@@ -283,12 +286,15 @@ def _log(connection: Connection, sent: rows.Messages, flips: rows.Flips, users: 
 
 def _progress(connection: Connection, commits: Sequence[Commit], positions: Mapping[int, int]) -> None:
     last: dict[int, Commit] = {}
+    scattered: dict[int, str] = {}
     offsets: dict[int, dict[str, int]] = {}
     checkpoints: dict[int, CheckpointRecord] = {}
     for commit in commits:
         last[commit.shard] = commit
         reached = offsets.setdefault(commit.shard, {})
         reached.update((str(part.partition), part.next_offset) for part in commit.parts)
+        if commit.scattered is not None:
+            scattered[commit.shard] = msgspec.json.encode(commit.scattered).decode()
         if commit.checkpoint is not None:
             checkpoints[commit.shard] = commit.checkpoint
     kept = [c for c in commits if c.shard not in checkpoints or c.number > checkpoints[c.shard].step]
@@ -304,7 +310,8 @@ def _progress(connection: Connection, commits: Sequence[Commit], positions: Mapp
         SHARDS,
         [list(last), [c.number for c in last.values()], [positions[shard] for shard in last],
          [c.watermark for c in last.values()], [encode(offsets[shard]).decode() for shard in last],
-         [encode(checkpoints[shard]).decode() if shard in checkpoints else None for shard in last]],
+         [encode(checkpoints[shard]).decode() if shard in checkpoints else None for shard in last],
+         [scattered.get(shard) for shard in last]],
     )
 
 

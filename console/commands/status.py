@@ -97,6 +97,12 @@ def _print(status: "Status", wrong: list[str]) -> None:
     if not wrong:
         click.secho("All is well.", fg="green")
     click.echo(f"{status.users:,} users known; {status.outbox:,} messages wait to be sent to Kafka.\n")
+    if status.scattered:
+        more = "" if status.scattered <= len(status.scattered_names) else " ..."
+        click.echo(
+            f"Events of {status.scattered:,} users came in more than one partition ({', '.join(status.scattered_names)}"
+            f"{more}): they may overtake each other. Do all producers use the key user_id and Java's partitioner?\n"
+        )
     if status.segments:
         table(
             "Segments",
@@ -132,6 +138,8 @@ def _object(status: "Status", wrong: list[str]) -> dict[str, Any]:
         "problems": wrong,
         "clock": status.clock,
         "users": status.users,
+        "scattered_users": status.scattered,
+        "scattered_names": list(status.scattered_names),
         "outbox": status.outbox,
         "held": status.held,
         "segments": [

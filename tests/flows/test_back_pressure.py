@@ -209,6 +209,10 @@ class Counting:
     def erasing(self) -> bool:
         return False
 
+    @property
+    def scattered(self) -> tuple[int, list[str]]:
+        return 0, []
+
 
 def read(offset: int, rejects: Sequence[DeadLetter] = (), size: int = 0) -> ShardPoll:
     return ShardPoll(0, offset, Poll(0, offset + 1, offset), np.zeros(0, np.int64), list(rejects), size=size)

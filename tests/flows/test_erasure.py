@@ -30,11 +30,13 @@ events:
   note: {type: text}
 users:
   tier: {type: bigint}
+  town: {type: text}
 """
 DEFINITIONS = {
     "buyers": "SELECT user_id FROM events GROUP BY user_id HAVING sum(amount) >= 2",
     "cities": "SELECT user_id FROM events GROUP BY user_id HAVING count(DISTINCT city) >= 2",
     "last_city": "SELECT user_id FROM events GROUP BY user_id HAVING arg_max(city, event_time) = 'Pune'",
+    "locals": "SELECT user_id FROM users WHERE town LIKE 'canary%' AND tier = 1",
     "recent": "SELECT user_id FROM events WHERE event_time > now() - INTERVAL '1 hour' GROUP BY user_id",
 }
 ERASED, SOON, OTHER = "erase-me", "soon-again", "stays"
@@ -120,7 +122,10 @@ def test_nothing_is_left_anywhere(
     now = now_us()
     before = [*history(now, ERASED, OTHER), *refused(ERASED), *refused(OTHER)]
     produce(world.bootstrap, world.topic, before)
-    produce(world.bootstrap, world.values["profiles_topic"], [(ERASED, b'{"tier": "wrong"}'), (OTHER, b'{"tier": 1}')])
+    produce(world.bootstrap, world.values["profiles_topic"], [
+        (user, profile.encode()) for user in (ERASED, OTHER)
+        for profile in ('{"tier": "wrong"}', json.dumps({"tier": 1, "town": canary(user)}))
+    ])  # fmt: skip
     monkeypatch.setattr(relay, "relay_forever", lambda _, end: end.wait())  # so that the outbox holds him too
     engine = start(world.settings())
     take_all(world, engine, len(before))
@@ -130,6 +135,7 @@ def test_nothing_is_left_anywhere(
     until(lambda: len({f.split(".")[0] for f in in_database(world.url, words)}) == len(tables), "he is everywhere")
     kinds = {"parquet", "state"}
     until(lambda: kinds <= {place.split(":")[0].split(".")[-1] for place in in_files(storage, words)}, "and in files")
+    until(lambda: ("locals", ERASED) in world.members(), "by the profile, too", alive=[engine])
     stay = {row for row in world.log() if row[0] != ERASED}
 
     erase(world, ERASED)

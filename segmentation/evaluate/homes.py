@@ -1,0 +1,77 @@
+"""In which partition a user's events come. One whose events come in several is scattered.
+
+Only within a partition are events in order, so a scattered user's may be late, and producers have two
+partitioners, or no key: worth telling. It changes nothing that is counted.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmentation.events.rows import Int32, Int64
+
+_NOWHERE, _SCATTERED = -1, -2
+#: So many of them are named.
+NAMED = 5
+
+
+class Homes:
+    """By user, as the shard numbers them; one that it was not told of yet is at home nowhere."""
+
+    def __init__(self) -> None:
+        self._home = np.full(1024, _NOWHERE, np.int32)
+        self.scattered = 0  # how many
+
+    def seen(self, user: Int64, partition: int) -> None:
+        """user int64[n]: of events of this partition."""
+        self._make_room(int(user.max()) + 1 if len(user) else 0)
+        home = self._home[user]
+        if (home == partition).all():
+            return
+        self._home[user[home == _NOWHERE]] = partition
+        moved = (home != partition) & (home >= 0)
+        if moved.any():
+            some = np.unique(user[moved])
+            self._home[some] = _SCATTERED
+            self.scattered += len(some)
+
+    def begin_anew(self) -> None:
+        """The topic has got more partitions, and keys others."""
+        self._home[:] = _NOWHERE
+        self.scattered = 0
+
+    def erase(self, users: Int64) -> None:
+        self._make_room(int(users.max()) + 1 if len(users) else 0)
+        self.scattered -= int((self._home[users] == _SCATTERED).sum())
+        self._home[users] = _NOWHERE
+
+    def some(self) -> list[int]:
+        """The first few of those that are scattered."""
+        return np.flatnonzero(self._home == _SCATTERED)[:NAMED].tolist() if self.scattered else []
+
+    def adopt(self, other: "Homes", theirs: Int64, ours: Int64) -> None:
+        """Users of another shard, int64[n] as they are numbered there and here, whom nothing is known of here."""
+        self._make_room(int(ours.max()) + 1 if len(ours) else 0)
+        other._make_room(int(theirs.max()) + 1 if len(theirs) else 0)
+        self._home[ours] = other._home[theirs]
+        self.scattered += int((other._home[theirs] == _SCATTERED).sum())
+
+    def dump(self, users: int) -> Int32:
+        self._make_room(users)
+        return self._home[:users]
+
+    def load(self, state: Int32) -> None:
+        self._home = np.array(state, np.int32)
+        self.scattered = int((self._home == _SCATTERED).sum())
+
+    def _make_room(self, users: int) -> None:
+        if users > len(self._home):
+            grown: NDArray[np.int32] = np.full(2 * users, _NOWHERE, np.int32)
+            grown[: len(self._home)] = self._home
+            self._home = grown
+
+
+def named(users: Sequence[str], homes: Homes) -> tuple[int, list[str]]:
+    """How many are scattered, and the ids of some."""
+    return homes.scattered, [users[number] for number in homes.some()]
