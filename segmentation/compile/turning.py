@@ -175,5 +175,5 @@ def is_turn(node: tree.Expr) -> bool:
     """Whether a comparison of rows depends on now: then both its sides are never NULL."""
     if not isinstance(node, tree.Compare) or _of_conditions(node):
         return False
-    parts = walk_group(node)
+    parts = list(walk_group(node))
     return any(isinstance(part, tree.Now) for part in parts) and any(isinstance(part, tree.Column) for part in parts)
