@@ -10,7 +10,8 @@ from segmentation.types import TIMESTAMPTZ
 AGGREGATE = "aggregate conditions"
 ARITHMETIC = "arithmetic over aggregates"
 SLIDING = "sliding windows"
-RANGE = "calendar and fixed ranges"
+RANGE = "fixed ranges"
+CALENDAR = "calendar ranges"
 FILTER = "event filters"
 ABSENCE = "absence"
 SEGMENTS = "segments as tables"
@@ -21,7 +22,10 @@ PROFILES = "profiles"
 ANCHORED = "anchored aggregates"
 FUNCTIONS = "functions of numbers"  # no row of the table, so not one of ROWS
 
-ROWS = [AGGREGATE, ARITHMETIC, SLIDING, RANGE, FILTER, ABSENCE, SEGMENTS, SETS, BANDS, DISTANCE, PROFILES, ANCHORED]
+ROWS = [
+    AGGREGATE, ARITHMETIC, SLIDING, RANGE, CALENDAR, FILTER, ABSENCE, SEGMENTS, SETS, BANDS, DISTANCE, PROFILES,
+    ANCHORED,
+]  # fmt: skip
 
 
 def rows_of(definition: Definition) -> frozenset[str]:
@@ -72,6 +76,8 @@ def _itself(node: Node, group: bool) -> Iterator[str]:
             yield FUNCTIONS
         case tree.Everyone() | tree.UserColumn():
             yield PROFILES
+        case tree.AtZone() | tree.Trunc() | tree.Shift() | tree.Part():
+            yield CALENDAR
         case tree.Scalar():
             yield ANCHORED
         case tree.Segment():

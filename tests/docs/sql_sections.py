@@ -38,6 +38,14 @@ SECTIONS = [
         ("first_quarter_spend", "signed_up_in_january", "spent_in_the_sale_and_lately"),
     ),
     Section(
+        "The calendar of a place",
+        """`date_trunc` and `extract` of a time `AT TIME ZONE` a place, which is always named. This month, yesterday and
+        the like begin and end when they do there, also where clocks are changed. Conditions on `now()` alone hold from,
+        or until, an instant.""",
+        (rows.CALENDAR,),
+        ("active_this_month_in_kolkata", "seen_yesterday_in_new_york", "weekend_visitors", "orders_of_this_month"),
+    ),
+    Section(
         "Sliding windows",
         """`now()` less an interval of weeks to microseconds. An event leaves a `>` window at its time plus the
         interval, a `>=` window one microsecond later, though nothing arrives then.""",
