@@ -6,11 +6,12 @@ best value so far, the different values, or rows while they are in a window.
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd
 from typing import assert_never
 
 from segmentation.compile import tree, written, written_edges
+from segmentation.compile.anchors import scalars_in
 from segmentation.compile.plan import (
     Bag,
     Cell,
@@ -26,6 +27,7 @@ from segmentation.compile.plan import (
     ProfileTerm,
     Reach,
     Register,
+    Sources,
     Term,
     Values,
 )
@@ -33,7 +35,7 @@ from segmentation.compile.sameness import same_as
 from segmentation.types import FOREVER, Kind
 
 #: Bytes for a user who has one, measured on long runs; texts are kept once per shard.
-_NUMBER, _BEST, _VALUE, _ROW = 8, 24, 72, 200
+_NUMBER, _BEST, _VALUE, _ROW, _KEPT = 8, 24, 72, 200, 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,21 +107,32 @@ def _cells(plan: Plan, root: tuple[int, bool] | None) -> list[Cell]:
             case Reach(cell):
                 found.update(dict.fromkeys(_with_values(plan.linears[cell])))
             case Formula(_, sources):
-                for _, source in sources:
-                    for cell in (source.linear, source.present):
-                        if cell >= 0:
-                            found.update(dict.fromkeys(_with_values(plan.linears[cell])))
-                    if source.register >= 0:
-                        found[plan.registers[source.register]] = None
-                    if isinstance(source, LatestSource):
-                        found[plan.registers[source.null]] = None
-                    if source.bag >= 0:
-                        found[plan.bags[source.bag]] = None
+                found.update(dict.fromkeys(_of_sources(plan, sources)))
             case Gate(_, inputs):
                 todo.extend(of for of, _ in reversed(inputs))
             case _:
                 assert_never(signal)
+    waiting = list(found)
+    while waiting:  # the values of the user beside which the rows of a cell stand
+        terms = waiting.pop(0).terms
+        for scalar in dict.fromkeys(scalar for term in terms for scalar in scalars_in(term.beside)):
+            more = [cell for cell in _of_sources(plan, plan.anchors[scalar].sources) if cell not in found]
+            found.update(dict.fromkeys(more))
+            waiting += more
     return list(found)
+
+
+def _of_sources(plan: Plan, sources: Sources) -> Iterator[Cell]:
+    for _, source in sources:
+        for cell in (source.linear, source.present):
+            if cell >= 0:
+                yield from _with_values(plan.linears[cell])
+        if source.register >= 0:
+            yield plan.registers[source.register]
+        if isinstance(source, LatestSource):
+            yield plan.registers[source.null]
+        if source.bag >= 0:
+            yield plan.bags[source.bag]
 
 
 def _with_values(cell: Linear) -> Iterator[Cell]:
@@ -128,6 +141,15 @@ def _with_values(cell: Linear) -> Iterator[Cell]:
 
 
 def feature(cell: Cell) -> Feature:
+    if any(term.beside is not None for term in cell.terms):
+        what = "keeps every row that may count, to look at it again when the value beside it moves"
+        heavy = f"{what}, while in the window" if _leaves(cell.terms) else f"{what}, for ever"
+        return replace(_alone(cell), bytes=_KEPT, each="row that may count", heavy=heavy)
+    return _alone(cell)
+
+
+def _alone(cell: Cell) -> Feature:
+    """Of a cell as if its rows stood beside nothing."""
     match cell:
         case Linear(terms, values):
             return Feature(_sum([*map(_added, terms), *map(_different, values)]), _NUMBER, windows=_windows(terms))
@@ -202,10 +224,12 @@ def _filter(terms: tuple[Term, ...]) -> str:
             else f"{name} IN ({', '.join(map(written.text, values))})" if values else "FALSE"
             for name, values in term.codes
         ]
-        if term.residual is not None:
-            rest = term.residual.args if isinstance(term.residual, tree.And) else (term.residual,)
-            alone = not conditions and len(rest) == 1
-            conditions += [_condition(part, alone) for part in rest]
+        rest = [
+            part for each in (term.residual, term.beside) if each is not None
+            for part in (each.args if isinstance(each, tree.And) else (each,))
+        ]
+        alone = not conditions and len(rest) == 1
+        conditions += [_condition(part, alone) for part in rest]
         window = _window(term)
         texts.append((f" WHERE {' AND '.join(conditions)}" if conditions else "") + (f", {window}" if window else ""))
     return " or".join(dict.fromkeys(texts))

@@ -111,3 +111,21 @@ def test_larger_parts_are_preferred() -> None:
 def test_nobody() -> None:
     found = explained(x=having("count(*) < 0"))["x"]
     assert found.nobody and found.features == () and not found.same_as
+
+
+def test_rows_beside_a_value_of_the_user() -> None:
+    """The value is a feature of its own, which others may read; the rows are kept, and that is said."""
+    first = "(SELECT min(e.event_time) FROM events e WHERE e.user_id = events.user_id AND e.flag)"
+    found = explained(
+        a=having(f"count(*) FILTER (WHERE event_type = 'view' AND event_time < {first}) > 3"),
+        b=having("min(event_time) FILTER (WHERE flag) < max(event_time)"),
+        c=having(f"count(*) FILTER (WHERE {first} > event_time AND event_type = 'view') > 5"),
+        d=having(f"count(*) FILTER (WHERE event_time < {first} AND event_time > now() - INTERVAL '1 day') > 5"),
+    )
+    text = "count(*) WHERE event_type = 'view' AND event_time < (SELECT min(event_time) FILTER (WHERE flag) FROM events s "
+    kept, value = found["a"].features
+    assert (kept.text, kept.each) == (f"{text}WHERE (s.user_id = events.user_id))", "row that may count")
+    assert kept.heavy.endswith("for ever") and value.text == "min(event_time) WHERE flag"
+    assert found["a"].shared == (("c",), ("b", "c", "d"))
+    assert found["c"].features == found["a"].features
+    assert found["d"].features[0].heavy.endswith("while in the window") and found["d"].windows == ("1 day",)
