@@ -79,6 +79,23 @@ QUERIES = [
     "SELECT user_id FROM events WHERE user_id IN (SELECT user_id FROM users WHERE {person}) GROUP BY user_id{having}",
     "SELECT user_id FROM events GROUP BY user_id HAVING user_id NOT IN (SELECT user_id FROM users WHERE {person}) "
     "OR {groups}",
+    # Values of events beside those of a profile, also for users who have none
+    "SELECT {one}.user_id FROM users {one} WHERE {person} AND (SELECT count(*) FROM events {two} "
+    "WHERE {two}.user_id = {one}.user_id AND {two}.{kind}) {op} {small}",
+    "SELECT {one}.user_id FROM users {one} WHERE (SELECT {sum} FROM events {two} "
+    "WHERE {two}.user_id = {one}.user_id) {op} credit",
+    "SELECT {one}.user_id FROM users {one} WHERE (SELECT max(event_time) FROM events {two} "
+    "WHERE {two}.user_id = {one}.user_id AND {two}.{kind}) {order} now() - {span} OR {own}",
+    "SELECT {one}.user_id FROM users {one} LEFT JOIN (SELECT user_id, {count} AS n, {sum} AS s FROM events{where} "
+    "GROUP BY user_id) {two} USING (user_id) WHERE (coalesce({two}.n, 0) {op} {small} OR {two}.s {op} credit) "
+    "AND {person}",
+    "SELECT {one}.user_id FROM users {one} LEFT JOIN (SELECT user_id, {count} AS n FROM events{where} "
+    "GROUP BY user_id) {two} USING (user_id) WHERE {two}.n IS NULL OR {two}.n {op} city_tier",
+    "SELECT {one}.user_id FROM events {one} JOIN users {two} USING (user_id) WHERE ({own} OR (SELECT count(*) "
+    "FROM events x WHERE x.user_id = {one}.user_id AND x.{kind}) {op} {small}) GROUP BY {one}.user_id HAVING {groups}",
+    "SELECT {one}.user_id FROM events {one} JOIN (SELECT user_id, min(event_time) AS first FROM events WHERE {kind} "
+    "GROUP BY user_id) {two} USING (user_id) JOIN users USING (user_id) WHERE {one}.event_time > {two}.first "
+    "AND {own} GROUP BY {one}.user_id",
 ]
 
 RULES |= {
