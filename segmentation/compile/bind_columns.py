@@ -6,7 +6,7 @@ from segmentation.compile.bind_shape import Place, bare, place_of
 from segmentation.compile.bind_tables import Found, Item, Scope, Users
 from segmentation.compile.bind_time import Operand
 from segmentation.compile.bind_users import per_user
-from segmentation.compile.bind_values import beside, or_null
+from segmentation.compile.bind_values import beside, may_lack_events, or_null
 from segmentation.compile.problems import Position, Refused
 
 
@@ -17,7 +17,7 @@ def column(scope: Scope, node: exp.Column, place: Place) -> Operand:
         if found.is_user and scope.tied and found.item.join != "left":
             return found.operand
         if scope.tied and not found.is_user and isinstance(found.item.table, Users):
-            return beside(_value(found, found.item.table, at), at)
+            return beside(_value(scope.outer or scope, found, found.item.table, at), at)
         raise _outside(found, at)
     values = isinstance(found.item.table, Users) and not found.is_user and not per_user(found.operand)
     if found.item.join == "left" and not values:
@@ -58,12 +58,14 @@ def _of_users(scope: Scope, found: Found, table: Users, place: Place, at: Positi
         if place is Place.USERS and not per_user(found.operand):
             remedy = "Leave GROUP BY out and put the condition into WHERE: there is one row per user already."
         raise Refused(at, f"The column {found.name} is not in GROUP BY.", remedy)
-    value = _value(found, table, at)
+    value = _value(scope, found, table, at)
     return value if place is Place.USERS or per_user(value) else beside(value, at)
 
 
-def _value(found: Found, table: Users, at: Position) -> Operand:
-    return or_null(found.operand, table, at) if found.item.join == "left" else found.operand
+def _value(scope: Scope, found: Found, table: Users, at: Position) -> Operand:
+    if found.item.join != "left":
+        return found.operand
+    return or_null(found.operand, table, at, may_lack_events(scope))
 
 
 def _outside(found: Found, at: Position) -> Refused:

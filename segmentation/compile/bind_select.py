@@ -110,7 +110,8 @@ class SelectBinder:
             table = self._of_users(columns, where)
             if not table.single:
                 raise bind_values.several(item)
-            return bind_values.beside(bind_values.or_null(operand, table, at), at)
+            value = bind_values.or_null(operand, table, at, bind_values.may_lack_events(self.scope.outer))
+            return value if per_user(value) else bind_values.beside(value, at)
         bind_values.check_aggregate(item, operand)
         self.scope.grouped = True
         table_ = self._of_rows(self._rows, columns, where, (), grouped=True)

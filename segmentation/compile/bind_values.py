@@ -10,8 +10,9 @@ from sqlglot import exp
 from segmentation.compile import tree
 from segmentation.compile.anchors import over_all, own
 from segmentation.compile.bind_shape import place_of
-from segmentation.compile.bind_tables import Users
+from segmentation.compile.bind_tables import Scope, Users
 from segmentation.compile.bind_time import Operand, Span, span
+from segmentation.compile.bind_users import is_everyone
 from segmentation.compile.problems import Position, Refused
 from segmentation.compile.rebuild import has_profile
 from segmentation.evaluate.environments import NoEvents
@@ -78,16 +79,25 @@ def several(node: exp.Expr) -> Refused:
     )
 
 
-def or_null(operand: Operand, table: Users, at: Position) -> Operand:
-    """The value of a user who may be missing in the table: NULL then. Raises Refused."""
+def may_lack_events(scope: Scope | None) -> bool:
+    """Whether a row of these tables may be of a user who has a profile and no events."""
+    inner = [] if scope is None else [item.table for item in scope.items if item.join != "left"]
+    return bool(inner) and all(isinstance(table, Users) and has_profile(table.relation) for table in inner)
+
+
+def or_null(operand: Operand, table: Users, at: Position, without_events: bool) -> Operand:
+    """The value of a user who may be missing in the table: NULL then. without_events: he may have none.
+    Raises Refused."""
     relation = table.relation
+    if is_everyone(table):
+        return operand
     if not isinstance(relation, tree.Select) or relation.having is not None:
         raise Refused(
             at, "This value is NULL for users who are not in a query that asks for more than some of their events.",
             "Write JOIN instead of LEFT JOIN, or an aggregate over events with FILTER.",
         )
     where = relation.where
-    if where is None:  # every user with an event is in it
+    if where is None and not without_events:  # every user with an event is in it
         return operand
     one = span(operand)
     if all(_null_without(part, where) for part in (*one.plus, *one.minus)) and (one.plus or one.minus):
@@ -101,11 +111,11 @@ def or_null(operand: Operand, table: Users, at: Position) -> Operand:
     )
 
 
-def _null_without(node: tree.Expr, where: tree.Expr) -> bool:
+def _null_without(node: tree.Expr, where: tree.Expr | None) -> bool:
     """Whether the value is NULL for a user without events for which `where` is true."""
-    wanted = _parts(where)
+    wanted = set() if where is None else _parts(where)
     aggregates = [part for part in own(node) if isinstance(part, tree.Aggregate)]
-    narrowed = all(each.filter is not None and wanted <= _parts(each.filter) for each in aggregates)
+    narrowed = all(wanted <= (set() if each.filter is None else _parts(each.filter)) for each in aggregates)
     value = evaluate(over_all(node, None), NoEvents())
     return narrowed and value.valid is not None and not value.valid.any()
 
