@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from segmentation.compile import tree
 from segmentation.compile.anchors import beside_values
-from segmentation.compile.forms import FALSE, TRUE, conjunction, form, two_valued
+from segmentation.compile.forms import FALSE, TRUE, canonical, conjunction, form, two_valued
 from segmentation.compile.plan import Bag, Distinct, Linear, Plan, Register, Term, Values, walk
 from segmentation.compile.problems import Refused
 from segmentation.compile.split import by_time
@@ -73,7 +73,7 @@ def terms_of(
         parts.append(form(tree.Not(tree.IsNull(arg))))
     terms = []
     for rest, start, end in by_time(conjunction(parts)):
-        terms.append(_term(arg if argument else None, rest, start, end))
+        terms.append(_term(canonical(arg) if argument and arg is not None else None, rest, start, end))
     return terms
 
 
@@ -93,7 +93,8 @@ def distinct_of(where: tree.Expr | None, aggregate: tree.Aggregate) -> Distinct 
 def valued_terms(where: tree.Expr | None, aggregate: tree.Aggregate) -> list[Term]:
     """The rows that the aggregate sees, with its argument; those where it is NULL are left to evaluation."""
     parts = by_time(conjunction([two_valued(part) for part in (where, aggregate.filter) if part is not None]))
-    return sorted((_term(aggregate.arg, rest, start, end) for rest, start, end in parts), key=repr)
+    arg = None if aggregate.arg is None else canonical(aggregate.arg)
+    return sorted((_term(arg, rest, start, end) for rest, start, end in parts), key=repr)
 
 
 def register_terms(where: tree.Expr | None, aggregate: tree.Aggregate) -> tuple[list[Term], bool] | None:

@@ -7,8 +7,11 @@ is "a is not true".
 """
 
 from dataclasses import replace
+from decimal import Decimal
+from typing import Any
 
 from segmentation.compile import tree
+from segmentation.compile.bind_types import is_number, literal_number
 from segmentation.compile.plan import walk
 from segmentation.compile.problems import Refused
 from segmentation.compile.turning import is_turn
@@ -20,7 +23,7 @@ OPPOSITE = {"=": "<>", "<>": "=", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 #: How many atoms a condition may come to; each condition compared with a condition doubles its parts.
 _SIZE_MAX = 20_000
 #: What stands on the right of a comparison with something else.
-_LATER = (tree.Literal, tree.Scalar)
+_LATER = (tree.Scalar, tree.Literal)
 SWAPPED = {"=": "=", "<>": "<>", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
@@ -53,6 +56,8 @@ def form(node: tree.Expr, *, true: bool = True, complement: bool = False) -> tre
         case tree.In() if node.arg.type.kind is Kind.BOOLEAN and _turns(node):
             one_of = tree.Or(tuple(tree.Compare("=", node.arg, value, at=node.at) for value in node.values), at=node.at)
             return form(one_of, true=true, complement=complement)
+        case tree.IsNull(tree.Not(arg)):
+            return form(tree.IsNull(arg, at=node.at), true=true, complement=complement)
         case tree.IsNull() if node.arg.type.kind is Kind.BOOLEAN and _compound(node.arg):
             unknown = [form(node.arg, true=True, complement=True), form(node.arg, true=False, complement=True)]
             known = [form(node.arg, true=True), form(node.arg, true=False)]
@@ -160,21 +165,100 @@ def _joined(
 
 
 def canonical(node: tree.Expr) -> tree.Expr:
-    """Comparisons with the constant, or the value of the user, on the right; one-value IN as equality."""
+    """One spelling for all expressions that say the same, so that equal parts are found to be equal.
+
+    What is exchanged gives the same value for every row, NULL included: the sides of a comparison, the operands of
+    + and *, the order of AND, OR and of a list; NOT is worked into comparisons, and 5.0 is 5 where it is compared.
+    What a FILTER asks becomes two-valued. Relations are not entered.
+    """
+    if isinstance(node, tree.Aggregate):
+        return _aggregate(node)
+    if isinstance(node, tree.Literal | tree.Column | tree.Member):
+        return node
+    result: tree.Expr = _shaped(_inside(node))
+    return result
+
+
+def _inside(node: Any) -> Any:
+    """With all parts in their one spelling."""
+    changed = {}
+    for name in node.__dataclass_fields__:
+        part = getattr(node, name)
+        if isinstance(part, tree.Node):
+            new: Any = canonical(part)  # type: ignore[arg-type]
+        elif isinstance(part, tuple) and part and all(isinstance(each, tree.Node) for each in part):
+            new = tuple(map(canonical, part))
+        else:
+            continue
+        changed[name] = new
+    return replace(node, **changed) if changed else node
+
+
+def _aggregate(node: tree.Aggregate) -> tree.Aggregate:
+    arg = None if node.arg is None else canonical(node.arg)
+    filter = None if node.filter is None else canonical(two_valued(node.filter))
+    return replace(node, arg=arg, filter=None if filter == TRUE else filter)
+
+
+def _shaped(node: tree.Expr) -> tree.Expr:
     match node:
-        case tree.And():
-            return conjunction([canonical(arg) for arg in node.args])
-        case tree.Or():
-            return disjunction([canonical(arg) for arg in node.args])
-        case tree.Not():
-            return tree.Not(canonical(node.arg))
-        case tree.IsTrue():
-            return tree.IsTrue(canonical(node.arg))
-        case tree.Compare() if isinstance(node.left, _LATER) and not isinstance(node.right, _LATER):
-            return tree.Compare(SWAPPED[node.op], node.right, node.left)
-        case tree.In() if len(node.values) == 1:
-            return tree.Compare("=", node.arg, node.values[0])
-        case tree.In():
-            values = {repr(value): value for value in node.values}
-            return tree.In(node.arg, tuple(values[key] for key in sorted(values)))
+        case tree.And(args):
+            return conjunction(list(args))
+        case tree.Or(args):
+            return disjunction(list(args))
+        case tree.Not(tree.Not(arg)):
+            return arg
+        case tree.Not(tree.Compare() as arg):
+            return replace(arg, op=OPPOSITE[arg.op])
+        case tree.Not(tree.And(args)):
+            return disjunction([_shaped(tree.Not(arg, at=arg.at)) for arg in args])
+        case tree.Not(tree.Or(args)):
+            return conjunction([_shaped(tree.Not(arg, at=arg.at)) for arg in args])
+        case tree.IsNull(tree.Not(arg)):
+            return _shaped(replace(node, arg=arg))
+        case tree.IsNull(tree.Compare() as arg):  # NULL where a side is, whatever is asked
+            return replace(node, arg=replace(arg, op="="))
+        case tree.Compare(op, left, right):
+            left, right = _short(left), _short(right)
+            if _rank(left) > _rank(right):
+                op, left, right = SWAPPED[op], right, left
+            if left == right:  # true, or false, or NULL where it is NULL
+                op = "=" if op in ("=", "<=", ">=") else "<>"
+            return _length_of_time(replace(node, op=op, left=left, right=right))
+        case tree.In(arg, values):
+            different = {repr(value): value for value in map(_short_literal, values)}
+            listed = tuple(different[key] for key in sorted(different))
+            if len(listed) == 1:
+                return tree.Compare("=", arg, listed[0], at=node.at)
+            return replace(node, values=listed)
+        case tree.Arithmetic("+" | "*", left, right) if is_number(node.type):
+            return node if _rank(left) <= _rank(right) else replace(node, left=right, right=left)
     return node
+
+
+def _length_of_time(node: tree.Compare) -> tree.Compare:
+    """a - b < 1 day is b - a > -1 day."""
+    match node:
+        case tree.Compare(op, tree.Arithmetic("-", a, b) as left, tree.Literal(int() as micros) as right):
+            if left.type.kind is Kind.INTERVAL:
+                other = replace(left, left=b, right=a)
+                turned = replace(node, op=SWAPPED[op], left=other, right=replace(right, value=-micros))
+                return min(node, turned, key=repr)
+    return node
+
+
+def _rank(side: tree.Expr) -> tuple[int, str]:
+    """Constants are on the right, values of the user beside rows before them."""
+    return next((place for place, kind in enumerate(_LATER, 1) if isinstance(side, kind)), 0), repr(side)
+
+
+def _short(side: tree.Expr) -> tree.Expr:
+    return _short_literal(side) if isinstance(side, tree.Literal) else side
+
+
+def _short_literal(literal: tree.Literal) -> tree.Literal:
+    """5.0 as 5: digits that say nothing are no difference where numbers are compared."""
+    if literal.type.kind is not Kind.NUMERIC or not isinstance(literal.value, Decimal):
+        return literal
+    text = format(literal.value, "f")
+    return literal_number(Decimal(text.rstrip("0").rstrip(".") if "." in text else text), literal.at)

@@ -90,7 +90,7 @@ class _Lowering:
         if select.having is not None and any(isinstance(part, tree.Scalar) for part in own(select.having)):
             return self._beside_all(select.having, select.where)
         outer, self._where, self._everyone = (self._where, self._everyone), select.where, False
-        having = TRUE if select.having is None else two_valued(select.having)
+        having = TRUE if select.having is None else canonical(two_valued(select.having))
         condition = least = self._truth(having)
         if select.where is not None or has_profile(having):
             # A user without rows may be in another relation. One without events is in none but those of profiles.
@@ -102,7 +102,7 @@ class _Lowering:
 
     def _of_users(self, query: tree.Everyone) -> Truth:
         outer, self._where, self._everyone = (self._where, self._everyone), None, True
-        condition = self._truth(TRUE if query.having is None else two_valued(over_all(query.having, None)))
+        condition = self._truth(TRUE if query.having is None else canonical(two_valued(over_all(query.having, None))))
         if self._at_start(condition):
             condition = self.gate(True, [condition, (self._signal(Met(), False), False)])
         self._where, self._everyone = outer
@@ -111,7 +111,7 @@ class _Lowering:
     def _beside_all(self, having: tree.Expr, where: tree.Expr | None) -> Truth:
         """Of a HAVING with values over all events of the user, so that it may hold although no event passes WHERE."""
         outer, self._where, self._everyone = (self._where, self._everyone), None, False
-        condition = self._truth(two_valued(over_all(having, where)))
+        condition = self._truth(canonical(two_valued(over_all(having, where))))
         self._where = where
         population = self._population()
         self._where, self._everyone = outer

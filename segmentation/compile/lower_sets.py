@@ -63,10 +63,12 @@ class Sets:
         return self._select(without_profile(relation), _Budget())
 
     def _select(self, select: tree.Select | tree.Everyone, budget: "_Budget") -> Truth:
-        asked = next(_inside(select), None)
-        if asked is None:
+        members = list(_inside(select))
+        if not members:
             budget.spend(select)
             return self._gates.plain(select) if isinstance(select, tree.Select) else self._gates.everyone(select)
+        # In an order that does not depend on the spelling: that of their truths in the plan.
+        asked = min(members, key=lambda member: _place(self.truth(member.relation)))
         inside, outside = (self._select(_with(select, asked, answer), budget) for answer in (True, False))
         member = self.truth(asked.relation)
         if isinstance(member, bool):
@@ -99,6 +101,10 @@ class _Budget:
                 select.at, "The conditions on rows ask about too many other queries, in too many combinations.",
                 "Combine the queries with UNION, INTERSECT and EXCEPT, or with AND and OR in HAVING.",
             )
+
+
+def _place(truth: Truth) -> tuple[int, bool]:
+    return (-1, truth) if isinstance(truth, bool) else truth
 
 
 def negated(truth: Truth) -> Truth:
