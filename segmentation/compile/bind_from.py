@@ -96,10 +96,15 @@ class Tables:
                 )
 
     def _is_of(self, item: Item, column: exp.Column) -> bool:
+        """Raises Refused for a name that means one thing in the item, and beside the other tables several."""
         try:
             return self.scope.find(column).item is item
         except Refused:
-            return True  # refused where it is bound, in the words of its own
+            try:
+                Scope([item]).find(column)
+            except Refused:
+                return True  # refused where it is bound, in the words of its own
+            raise
 
     def _split(self, conditions: Iterable[exp.Expr]) -> None:
         for condition in conditions:
