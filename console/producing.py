@@ -44,11 +44,14 @@ class Sender:
         placed: Placed | None = None,
         headers: Sequence[tuple[str, bytes | None]] = (),
         too_large: TooLarge | None = None,
+        partition: int | None = None,
+        stamp: int | None = None,
     ) -> None:
         """Queues one message; blocks while the queue is full.
 
         placed(partition, offset) once delivered; the offset is negative where Kafka does not say.
-        too_large(words) instead of an error where Kafka takes no message of this size.
+        too_large(words) instead of an error where Kafka takes no message of this size. partition, stamp (its Kafka
+        timestamp, µs): instead of the key's, and of the present one.
         """
 
         def report(error: KafkaError | None, message: Any) -> None:
@@ -65,9 +68,14 @@ class Sender:
 
         self._raise()
         raw_key = key.encode("utf-8", "surrogatepass") if isinstance(key, str) else key
+        place: dict[str, Any] = {} if partition is None else {"partition": partition}
+        if stamp is not None:
+            place["timestamp"] = stamp // 1_000
         while True:
             try:
-                self._producer.produce(self.topic, value, raw_key, headers=list(headers) or None, on_delivery=report)
+                self._producer.produce(
+                    self.topic, value, raw_key, headers=list(headers) or None, on_delivery=report, **place
+                )
                 break
             except BufferError:
                 self._producer.poll(0.1)

@@ -12,6 +12,7 @@ from typing import Any
 
 from segmentation.errors import TidegateError
 from segmentation.events.origin import Origin
+from segmentation.events.rows import PROFILES
 from storage import arrays, postgres
 from storage.messages import unpack_headers
 from storage.migrate import check_migrated
@@ -54,7 +55,8 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """value: its beginning only, where the caller asked for no more; size: its bytes, None without a value."""
+    """value: its beginning only, where the caller asked for no more; size: its bytes, None without a value.
+    stamp: its Kafka timestamp, µs; None where that is not known."""
 
     origin: Origin
     at: datetime
@@ -64,6 +66,7 @@ class Letter:
     value: bytes | None
     size: int | None
     headers: list[tuple[str, bytes | None]]
+    stamp: int | None
     replayed: Replayed | None
 
 
@@ -96,11 +99,14 @@ _CONDITIONS = {
 _LETTERS = """
     SELECT d.topic, d.partition, d."offset", d.at, d.reason, d.detail, d.key,
            CASE WHEN %(whole)s THEN d.value ELSE substring(d.value FROM 1 FOR %(start)s) END, octet_length(d.value),
-           d.headers, d.replayed_at, d.replayed_topic, d.replayed_partition, d.replayed_offset, again.reason,
+           d.headers, d.stamp, d.replayed_at, d.replayed_topic, d.replayed_partition, d.replayed_offset, again.reason,
            again.detail,
            (SELECT count(*) > 0 AND bool_and(
-                coalesce((s.offsets ->> d.replayed_partition::text)::bigint, 0) > d.replayed_offset)
-            FROM tidegate.shards s)
+                coalesce((s.offsets ->> (d.replayed_partition + e.first)::text)::bigint, 0) > d.replayed_offset)
+            FROM tidegate.shards s, LATERAL (
+                SELECT CASE WHEN d.replayed_topic = coalesce(options ->> 'profiles', 'profiles')
+                            THEN %(profiles)s ELSE 0 END AS first
+                FROM tidegate.engine) e)
     FROM tidegate.dead_letters d LEFT JOIN tidegate.dead_letters again
         ON (again.topic, again.partition, again."offset") = (d.replayed_topic, d.replayed_partition, d.replayed_offset)
 """
@@ -239,7 +245,7 @@ def _parameters(selection: Selection) -> dict[str, Any]:
     topics, partitions, offsets = _arrays(selection.origins or ())
     return {
         "reason": selection.reason, "topic": selection.topic, "since": selection.since, "until": selection.until,
-        "key": selection.key, "topics": topics, "partitions": partitions, "offsets": offsets,
+        "key": selection.key, "profiles": PROFILES, "topics": topics, "partitions": partitions, "offsets": offsets,
     }  # fmt: skip
 
 
@@ -259,9 +265,9 @@ def _arrays(origins: Iterable[Origin]) -> tuple[Any, Any, Any]:
 
 
 def _letter(row: Sequence[Any]) -> Letter:
-    topic, partition, offset, at, reason, detail, key, value, size, headers, *rest = row
+    topic, partition, offset, at, reason, detail, key, value, size, headers, stamp, *rest = row
     origin, unpacked = Origin(topic, partition, offset), unpack_headers(headers)
-    return Letter(origin, at, reason, detail, key, value, size, unpacked, _replayed(*rest))
+    return Letter(origin, at, reason, detail, key, value, size, unpacked, stamp, _replayed(*rest))
 
 
 def _replayed(

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -167,7 +168,8 @@ def replay_command(
     Without arguments: all that were not replayed yet. Each is first decoded with schema.yml as it is now; those
     that would be refused again stay where they are. They go out as they came, key, value and headers, with their
     origin in the header tidegate-origin. Whatever is sent twice counts once, so a replay that was interrupted is
-    simply started again. They count as late events: from now on, in windows that are still open.
+    simply started again. They count as late events: from now on, in windows that are still open. Profiles go to
+    theirs, with the time that they had, unless the user has a later one.
 
     Exit code 0: all of them were sent; 1: some are still refused; 2: error.
 
@@ -179,6 +181,7 @@ def replay_command(
     """
     from console.letters import Judge, options, replay
     from console.producing import Sender
+    from console.superseded import superseded
     from storage.dead_letters import opened
     from storage.definitions_folder import read_schema
 
@@ -192,11 +195,11 @@ def replay_command(
         engine = stored.engine_state()
         if engine.schema is not None and engine.schema != schema.digest:
             _say_that_schemas_differ(settings.definitions, refuse=not (dry_run or force))
-        judge = Judge(settings, schema, engine)
+        judge = Judge(settings, schema, engine, partial(superseded, settings))
         total = sum(stored.counts(selection).values())
-        sender = None if dry_run or not total else Sender(settings, DELIVERY_TIMEOUT_S, options=options())
+        sender_to = cache(lambda topic: Sender(settings, DELIVERY_TIMEOUT_S, topic, options()))
         with progress("replaying", total, total >= PROGRESS_LETTERS) as advance:
-            outcome = replay(settings, stored, selection, judge, _now, sender, force, advance)
+            outcome = replay(settings, stored, selection, judge, _now, None if dry_run else sender_to, force, advance)
     if as_json:
         print_json(_outcome_object(outcome, settings.events_topic, dry_run))
     else:
@@ -268,6 +271,9 @@ REMEDIES = {
         "it then counts what the topic still holds, and the rest can be replayed."
     ),
     "event_time_in_future": "It is judged by the time of sending, so it fits once that time has come.",
-    "other_topic": "Set events_topic to that topic, or send the events to the new one by other means.",
+    "other_topic": (
+        "Set events_topic (or profiles_topic) to that topic, or send the events to the new one by other means."
+    ),
+    "newer_profile": "It was replaced, or the user erased; there is nothing left to do.",
     "too_large_for_kafka": "Raise max.message.bytes of the topic.",
 }
