@@ -4,8 +4,6 @@ Only within a partition are events in order, so a scattered user's may be late, 
 partitioners, or no key: worth telling. It changes nothing that is counted.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +20,7 @@ class Homes:
     def __init__(self) -> None:
         self._home = np.full(1024, _NOWHERE, np.int32)
         self.scattered = 0  # how many
+        self._some: list[int] | None = []  # None: to be looked up again
 
     def seen(self, user: Int64, partition: int) -> None:
         """user int64[n]: of events of this partition."""
@@ -35,20 +34,24 @@ class Homes:
             some = np.unique(user[moved])
             self._home[some] = _SCATTERED
             self.scattered += len(some)
+            self._some = None
 
     def begin_anew(self) -> None:
         """The topic has got more partitions, and keys others."""
         self._home[:] = _NOWHERE
-        self.scattered = 0
+        self.scattered, self._some = 0, []
 
     def erase(self, users: Int64) -> None:
         self._make_room(int(users.max()) + 1 if len(users) else 0)
         self.scattered -= int((self._home[users] == _SCATTERED).sum())
         self._home[users] = _NOWHERE
+        self._some = None
 
     def some(self) -> list[int]:
         """The first few of those that are scattered."""
-        return np.flatnonzero(self._home == _SCATTERED)[:NAMED].tolist() if self.scattered else []
+        if self._some is None:
+            self._some = np.flatnonzero(self._home == _SCATTERED)[:NAMED].tolist() if self.scattered else []
+        return self._some
 
     def adopt(self, other: "Homes", theirs: Int64, ours: Int64) -> None:
         """Users of another shard, int64[n] as they are numbered there and here, whom nothing is known of here."""
@@ -56,6 +59,7 @@ class Homes:
         other._make_room(int(theirs.max()) + 1 if len(theirs) else 0)
         self._home[ours] = other._home[theirs]
         self.scattered += int((other._home[theirs] == _SCATTERED).sum())
+        self._some = None
 
     def dump(self, users: int) -> Int32:
         self._make_room(users)
@@ -63,15 +67,10 @@ class Homes:
 
     def load(self, state: Int32) -> None:
         self._home = np.array(state, np.int32)
-        self.scattered = int((self._home == _SCATTERED).sum())
+        self.scattered, self._some = int((self._home == _SCATTERED).sum()), None
 
     def _make_room(self, users: int) -> None:
         if users > len(self._home):
             grown: NDArray[np.int32] = np.full(2 * users, _NOWHERE, np.int32)
             grown[: len(self._home)] = self._home
             self._home = grown
-
-
-def named(users: Sequence[str], homes: Homes) -> tuple[int, list[str]]:
-    """How many are scattered, and the ids of some."""
-    return homes.scattered, [users[number] for number in homes.some()]

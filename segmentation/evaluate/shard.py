@@ -22,7 +22,7 @@ from segmentation.evaluate.deltas import Deltas
 from segmentation.evaluate.due import Progress, clock_turns, due_changes
 from segmentation.evaluate.environments import Frame
 from segmentation.evaluate.erasure import Erasures, begin_anew, drop_texts, numbered
-from segmentation.evaluate.homes import Homes, named
+from segmentation.evaluate.homes import Homes
 from segmentation.evaluate.index import ARRIVAL, LATE, Index, Touched
 from segmentation.evaluate.network import Firsts, Network
 from segmentation.evaluate.step import Part, Standing, Step, Transitions, transitions_of
@@ -75,7 +75,6 @@ class Shard:
         self._retention = retention_us
         self._waiting: list[Columns] = []  # arrived ahead of the clock
         self._homes = Homes()
-        self._scattered: tuple[int, list[str]] | None = (0, [])  # None: to be asked again
         self.erasures = Erasures()  # others' knowledge may be added, that of a shard made of several, say
         self._anew = self._erased = False  # somebody was erased in this run; since the last dump
 
@@ -93,7 +92,6 @@ class Shard:
                 self._high[partition] = self._partition[partition] = NEVER
                 if partition < PROFILES:
                     self._homes.begin_anew()
-                    self._scattered = None
 
     def run(self, polls: Sequence[Poll]) -> Step:
         """Takes the polls in the given order; rows below the partition's next_offset are skipped."""
@@ -186,7 +184,6 @@ class Shard:
         self._had_event[users] = False
         self._seq[users] = 0
         self._homes.erase(users)
-        self._scattered = None
         np.maximum.at(self._newest, stay["user"], stay["time"])
         self._users.forget(np.setdiff1d(users, stay["user"]).tolist())
         self._anew = self._erased = True
@@ -218,9 +215,7 @@ class Shard:
         if events:
             step.accepted += len(rows)
             step.late += int((watermark > rows.time).sum())
-            before = self._homes.scattered
             self._homes.seen(user, partition)
-            self._scattered = self._scattered if self._homes.scattered == before else None
         columns = self._columnar.columns(rows, user, known, partition)
         self._log.append(columns)
         return {name: columns[name] for name in self._log.dtypes}
@@ -321,9 +316,7 @@ class Shard:
     @property
     def scattered(self) -> tuple[int, list[str]]:
         """How many users have had events in several partitions, and the ids of some."""
-        if self._scattered is None:
-            self._scattered = named(self._users.values, self._homes)
-        return self._scattered
+        return self._homes.scattered, [self._users.values[user] for user in self._homes.some()]
 
     @property
     def erasing(self) -> bool:
@@ -363,7 +356,6 @@ class Shard:
             shard.erasures.load(state["erasures"])
         if "homes" in state:
             shard._homes.load(state["homes"])
-            shard._scattered = None
         return shard
 
     def standing(self) -> Standing:
