@@ -96,6 +96,12 @@ QUERIES = [
     "SELECT {one}.user_id FROM events {one} JOIN (SELECT user_id, min(event_time) AS first FROM events WHERE {kind} "
     "GROUP BY user_id) {two} USING (user_id) JOIN users USING (user_id) WHERE {one}.event_time > {two}.first "
     "AND {own} GROUP BY {one}.user_id",
+    # The clock turns users without events, too
+    "SELECT user_id FROM users WHERE {clock}",
+    "SELECT user_id FROM users WHERE {person} OR {clock}",
+    "SELECT {one}.user_id FROM users {one} WHERE NOT ({clock}) AND {member}",
+    "SELECT user_id FROM events JOIN users USING (user_id) WHERE {own} AND {clock} GROUP BY user_id{having}",
+    "SELECT user_id FROM events JOIN users USING (user_id) GROUP BY user_id HAVING {having_profile} OR {clock}",
 ]
 
 RULES |= {
