@@ -103,4 +103,5 @@ def _event_in(event: dict[str, Any]) -> Event:
         name: None if name not in event else Decimal(event[name]) if type_.kind is Kind.NUMERIC else event[name]
         for name, type_ in COLUMNS.items()
     }
+    values["event_type"] = values["event_type"] or "view"  # every event has one; what it is matters to few cases
     return Event(event["user"], event["id"], START_US + event["at"], values)
