@@ -181,7 +181,8 @@ class Torture:
         count = str(next(n for n in (8, 4, 6)[int(fault.place * 2) :] if n != there))
         if fault.kind == "killed_reshard":
             point = RESHARD_POINTS[self.done[fault.kind] % len(RESHARD_POINTS)]
-            first = command(self.world, ["reshard", count], point and f"{point}:{1 + int(fault.length)}")
+            passing = 1 if point == "dealt" else 1 + int(fault.length)  # which happens once
+            first = command(self.world, ["reshard", count], point and f"{point}:{passing}")
             if point is None:
                 time_passes(fault.moment)
                 first.process.kill()
