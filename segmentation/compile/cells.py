@@ -18,10 +18,11 @@ _CODES_MAX = 4096
 
 
 class Cells:
-    """Collects the cells of a plan; equal ones get one number."""
+    """Collects the cells of a plan; equal ones get one number. new: terms of cells that nobody has looked at yet."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
+        self.new: list[Term] = []
         self._linear: dict[Linear, int] = {}
         self._register: dict[Register, int] = {}
         self._bag: dict[Bag, int] = {}
@@ -31,6 +32,7 @@ class Cells:
         if cell not in self._linear:
             self._linear[cell] = len(self._plan.linears)
             self._plan.linears.append(cell)
+            self.new += [*cell.terms, *(term for each in cell.values for term in each.of.terms)]
         return self._linear[cell]
 
     def combined(self, parts: Sequence[tuple[int, int]]) -> int:
@@ -51,12 +53,14 @@ class Cells:
         if bag not in self._bag:
             self._bag[bag] = len(self._plan.bags)
             self._plan.bags.append(bag)
+            self.new += bag.terms
         return self._bag[bag]
 
     def register(self, register: Register) -> int:
         if register not in self._register:
             self._register[register] = len(self._plan.registers)
             self._plan.registers.append(register)
+            self.new += register.terms
         return self._register[register]
 
 

@@ -48,11 +48,12 @@ def lower(definitions: Sequence[tree.Definition], schema: Schema) -> Plan:
         definition = definitions[numbers[name]]
         try:
             plan.roots[numbers[name]] = lowering.root(definition.query)
+            add_anchors(plan, lowering.cells)
         except Refused as refused:
             problems.append(Problem(definition.file, refused.at, str(refused), refused.remedy))
+            lowering.cells.new.clear()
     if problems:
         raise DefinitionErrors(set(problems))  # the bands of one definition have their problems in common
-    add_anchors(plan, lowering.cells)
     prune(plan)
     index_codes(plan)
     return plan

@@ -8,17 +8,14 @@ from segmentation.types import Kind
 
 
 def add_anchors(plan: Plan, cells: Cells) -> None:
-    """Makes the cells of all values that terms stand beside, and of those that these stand beside in turn."""
-    seen = 0
-    while seen < len(terms := [term for cell in plan.cells for term in cell.terms]):
-        for term in terms:
-            for scalar in scalars_in(term.beside):
-                if scalar not in plan.anchors:
-                    value = over_all(scalar.value, None)
-                    aggregates = dict.fromkeys(part for part in own(value) if isinstance(part, tree.Aggregate))
-                    sources = tuple((each, source_of(each, None, cells)) for each in aggregates)
-                    plan.anchors[scalar] = Anchor(value, sources)
-        seen = len(terms)
+    """Makes the cells of the values that new terms stand beside, and of those that these stand beside in turn."""
+    while cells.new:
+        for scalar in scalars_in(cells.new.pop().beside):
+            if scalar not in plan.anchors:
+                value = over_all(scalar.value, None)
+                aggregates = dict.fromkeys(part for part in own(value) if isinstance(part, tree.Aggregate))
+                sources = tuple((each, source_of(each, None, cells)) for each in aggregates)
+                plan.anchors[scalar] = Anchor(value, sources)
 
 
 def source_of(aggregate: tree.Aggregate, where: tree.Expr | None, cells: Cells) -> Source:
