@@ -13,6 +13,7 @@ from segmentation.compile import bind_calendar, bind_literals, bind_mathematics,
 from segmentation.compile import bind_conditions as conditions
 from segmentation.compile.bind_aggregates import aggregate
 from segmentation.compile.bind_columns import column, missing
+from segmentation.compile.bind_exists import as_comparison
 from segmentation.compile.bind_functions import unsupported, unsupported_operator
 from segmentation.compile.bind_shape import Place, Reported, place_of
 from segmentation.compile.bind_tables import USER, Scope, only_users
@@ -74,7 +75,7 @@ class Binder:
             exp.Case: self._case,
             exp.Subquery: lambda node: self.inner.value(node),
             **bind_calendar.binders(self),
-            exp.Exists: lambda node: tree.Member(self.inner.exists(node.this), at=place_of(node)),
+            exp.Exists: self._exists,
             **dict.fromkeys(_COMPARISONS, self._compare),
             **dict.fromkeys(_ARITHMETIC, self._arithmetic),
         }
@@ -248,6 +249,12 @@ class Binder:
         left, right = self.all((node.this, node.expression))
         where = conditions.Where(self.place.rows, place_of(node), node.meta["op"])
         return conditions.compare(_COMPARISONS[type(node)], left, right, where)
+
+    def _exists(self, node: exp.Exists) -> tree.Expr:
+        compared = as_comparison(node)
+        if compared is None:
+            return tree.Member(self.inner.exists(node.this), at=place_of(node))
+        return tree.IsTrue(self.condition(compared), at=place_of(node))
 
     def _between(self, node: exp.Between) -> tree.Expr:
         what, low, high = self.all((node.this, node.args["low"], node.args["high"]))

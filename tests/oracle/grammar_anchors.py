@@ -113,11 +113,26 @@ RULES: dict[str, list[str]] = {
     ],
     "acount": ["count(*){afilter}", "count(*){afilter}", "count({any}){afilter}"],
     "afilter": [" FILTER (WHERE {arow})"],
+    # Is there an event before this one, after it, or with more of something?
+    "compared": [
+        f"{not_}EXISTS (SELECT 1 {_TIED.replace(' a ', ' x ').replace('a.', 'x.')} AND {{{condition}}} AND {than})"
+        for not_ in ("", "NOT ")
+        for condition in ("kind", "kind", "window", "row")
+        for than in (
+            "x.event_time {order} events.event_time", "events.event_time {order} x.event_time + {near}",
+            "x.event_time {order} events.event_time - {span}", "x.amount {order} events.amount",
+            "events.region {order} region", "quantity * 2 {order} events.amount",
+        )
+    ],
     "arow": [
         *["{kind} AND event_time {order} {amoment}"] * 4,
         "event_time {op} {amoment}",
         "{amoment} {order} event_time",
         "{window} AND event_time {order} {amoment}",
+        "{kind} AND {compared}",
+        "{compared} AND {compared}",
+        "({compared} OR {kind})",
+        "NOT {compared}",
         "({rows} OR event_time {order} {amoment})",
         "({window} OR event_time {order} {amoment})",
         "NOT ({kind} AND event_time {order} {amoment})",
