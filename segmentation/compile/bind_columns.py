@@ -2,12 +2,14 @@
 
 from sqlglot import exp
 
+from segmentation.compile import tree
 from segmentation.compile.bind_shape import Place, bare, place_of
-from segmentation.compile.bind_tables import Found, Item, Scope, Users
+from segmentation.compile.bind_tables import Found, Item, Rows, Scope, Users
 from segmentation.compile.bind_time import Operand
 from segmentation.compile.bind_users import per_user
 from segmentation.compile.bind_values import beside, may_lack_events, or_null
 from segmentation.compile.problems import Position, Refused
+from segmentation.events.schema import FIXED
 
 
 def column(scope: Scope, node: exp.Column, place: Place) -> Operand:
@@ -19,10 +21,24 @@ def column(scope: Scope, node: exp.Column, place: Place) -> Operand:
         if scope.tied and not found.is_user and isinstance(found.item.table, Users):
             return beside(_value(scope.outer or scope, found, found.item.table, at), at)
         raise _outside(found, at)
+    if scope.optional is not None and place in (Place.HAVING, Place.ARGUMENT, Place.FILTER):
+        if found.item is scope.optional:
+            return _of_group(found, place, at)
+        if found.is_user and place.in_aggregate:
+            e = scope.optional.name or "e"
+            raise Refused(
+                at, f"{found.item.name or 'This'}.user_id is there also for a user without events, for whom the LEFT "
+                "JOIN has one row.",
+                f"Write {e}.user_id, which is of the events; count(*) counts that row, too.",
+            )
     values = isinstance(found.item.table, Users) and not found.is_user and not per_user(found.operand)
     if found.item.join == "left" and not values:
         name = f"{found.item.name}.{found.name}" if found.item.name else found.name
         remedy = "Ask only whether it is missing: ... user_id IS NULL. Or write JOIN instead of LEFT JOIN."
+        if isinstance(found.item.table, Rows):
+            remedy = "Put the condition into ON, or write JOIN instead of LEFT JOIN."
+            if scope.optional is None:
+                remedy = f"{remedy[:-1]}, or ask whether there is none: {found.item.name or 'e'}.event_id IS NULL."
         raise Refused(at, f"{name} is NULL for users that the LEFT JOIN does not find.", remedy)
     if found.is_user:
         return found.operand
@@ -30,6 +46,11 @@ def column(scope: Scope, node: exp.Column, place: Place) -> Operand:
         return found.operand
     if isinstance(found.item.table, Users):
         return _of_users(scope, found, found.item.table, place, at)
+    return _of_group(found, place, at)
+
+
+def _of_group(found: Found, place: Place, at: Position) -> Operand:
+    """A column of the events that the groups are of."""
     if place is Place.HAVING:
         name = found.name
         raise Refused(
@@ -41,13 +62,14 @@ def column(scope: Scope, node: exp.Column, place: Place) -> Operand:
 
 
 def missing(scope: Scope, node: exp.Expr) -> Item | None:
-    """The table of a LEFT JOIN, where `node` is its user_id."""
+    """The table of a LEFT JOIN, where `node` is its user_id, or what else each event has."""
     inner = bare(node)
     if not isinstance(inner, exp.Column) or isinstance(inner.this, exp.Star):
         return None
     found = scope.find(inner)
-    asked = found.item.join == "left" and found.is_user and not found.outer and not scope.grouped
-    return found.item if asked else None
+    there = isinstance(found.operand, tree.Column) and found.operand.name in FIXED
+    asked = found.item.join == "left" and (found.is_user or there) and not found.outer and not scope.grouped
+    return found.item if asked and found.item is not scope.optional else None
 
 
 def _of_users(scope: Scope, found: Found, table: Users, place: Place, at: Position) -> Operand:

@@ -7,6 +7,7 @@ conditions on the user.
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from sqlglot import exp
 
@@ -15,6 +16,7 @@ from segmentation.compile import bind_conditions as conditions
 from segmentation.compile import bind_projection as projection
 from segmentation.compile.bind_expr import Binder
 from segmentation.compile.bind_from import Tables, columns_in, parts_of
+from segmentation.compile.bind_outer import with_missing
 from segmentation.compile.bind_shape import USER_ID, Place, Reported, bare, conjuncts, place_of
 from segmentation.compile.bind_tables import USER, Item, Rows, Scope, Table, Users, only_users
 from segmentation.compile.bind_time import Operand, Span
@@ -43,12 +45,13 @@ class SelectBinder:
         for item in self.scope.items:
             if item.on:
                 item.table = self._narrowed(item)
-            if item is not self._rows:
+            if item is not self._rows and item.join != "left":
                 item.table = only_users(item)
         # The user of a query in IN is the one outside, whose user_id is looked for.
         self.scope.tied = outer is not None
         self.scope.grouped = node.args.get("group") is not None
         self.scope.grouped_by = projection.grouped_by(node, self.scope)
+        self.scope.optional = self._optional()
 
     def users(self, node: exp.Expr) -> tree.Relation:
         return self._users(node, self.scope)
@@ -136,7 +139,7 @@ class SelectBinder:
         return found
 
     def _selecting(self) -> Place:
-        if self._rows is None:
+        if self._rows is None and self.scope.optional is None:
             return Place.USERS
         return Place.HAVING if self.scope.grouped else Place.SELECT
 
@@ -175,6 +178,25 @@ class SelectBinder:
         counted = args.get("group") is not None and any(parts_of(selecting, exp.AggFunc))
         return rows[0] if rows and (counted or not values) else None
 
+    def _optional(self) -> Item | None:
+        """The table of events of a LEFT JOIN that aggregates are over, a user without such events being one row."""
+        left = [item for item in self.scope.items if isinstance(item.table, Rows) and item.join == "left"]
+        if self._rows is not None or not left or not self.scope.grouped:
+            return None
+        selecting = (*self.node.expressions, self.node.args.get("having"))
+        named = [self.scope.found(column) for column in columns_in(*selecting)]
+        asked = any(found is not None and any(found.item is item for item in left) for found in named)
+        if not asked and not any(parts_of(selecting, exp.AggFunc)):
+            return None
+        several = next((item for item in self.scope.items if item is not left[0] and _several(item)), None)
+        if several is not None:
+            raise Refused(
+                several.at, f"{several.name or 'This query'} may have many rows per user: each event counts for each.",
+                f"Make one row per user of it: JOIN (SELECT user_id, ... GROUP BY user_id) {several.name or 'b'} "
+                "USING (user_id).",
+            )
+        return left[0]
+
     def _narrowed(self, item: Item) -> Table:
         """A table of a LEFT JOIN with the conditions on it in ON: the rows that are there to be found."""
         scope = Scope([replace(item, join="inner")], self.scope.outer, tied=self.scope.tied)
@@ -197,10 +219,11 @@ class SelectBinder:
         of_user = [node for node in self.tables.conditions if self._rows and self._is_of_user(node)]
         of_rows = [node for node in self.tables.conditions if node not in of_user]
         having = args.get("having")
+        of_groups = Place.USERS if self._rows is None and self.scope.optional is None else Place.HAVING
         for name, nodes, place in (
             ("where", of_rows, Place.WHERE if self._rows else Place.USERS),
             ("of_user", of_user, Place.USERS),
-            ("having", [] if having is None else conjuncts(having.this), Place.HAVING if self._rows else Place.USERS),
+            ("having", [] if having is None else conjuncts(having.this), of_groups),
         ):
             self.scope.grouped = name == "having"
             try:
@@ -231,6 +254,12 @@ class SelectBinder:
     def _assembled(
         self, columns: Mapping[str, Operand], where: tuple[tree.Expr, ...], having: tuple[tree.Expr, ...]
     ) -> Table:
+        if self.scope.optional is not None:
+            table = self.scope.optional.table
+            assert isinstance(table, Rows)
+            having = with_missing(having, table.where)
+            columns = {name: _exchanged(each, lambda part: with_missing(part, table.where))
+                       for name, each in columns.items()}
         if self._rows is None:
             return self._of_users(columns, where + having)
         return self._of_rows(self._rows, columns, where, having, self.node.args.get("group") is not None)
@@ -292,7 +321,7 @@ class SelectBinder:
 
 def _several(item: Item) -> bool:
     """Whether the table may have several rows for a user, although its rows are taken for users."""
-    return isinstance(item.table, Users) and not item.table.single
+    return isinstance(item.table, Rows) or not item.table.single
 
 
 def _filtered(operand: Operand, where: tree.Expr | None) -> Operand:
@@ -308,7 +337,11 @@ def _filtered(operand: Operand, where: tree.Expr | None) -> Operand:
         both = where if node.filter is None else conditions.conjunction((where, node.filter), node.filter.at)
         return replace(node, filter=both)
 
+    return _exchanged(operand, lambda part: mapped(part, narrowed))
+
+
+def _exchanged(operand: Operand, exchange: Callable[[Any], Any]) -> Operand:
     if isinstance(operand, Span):
-        return replace(operand, plus=mapped(operand.plus, narrowed), minus=mapped(operand.minus, narrowed))
-    result: tree.Expr = mapped(operand, narrowed)
+        return replace(operand, plus=exchange(operand.plus), minus=exchange(operand.minus))
+    result: tree.Expr = exchange(operand)
     return result

@@ -80,7 +80,8 @@ class Scope:
     """What names mean inside one SELECT.
 
     merged: user_id is one column of all tables (USING). grouped: by user_id, and by the values of the user
-    in grouped_by. tied: the user of the query outside is the one here.
+    in grouped_by. tied: the user of the query outside is the one here. optional: the events that the groups are
+    of, where a LEFT JOIN may find none.
     """
 
     items: list[Item] = field(default_factory=list)
@@ -89,6 +90,7 @@ class Scope:
     grouped: bool = False
     tied: bool = False
     grouped_by: list[Operand] = field(default_factory=list)
+    optional: Item | None = None
 
     def find(self, node: exp.Column) -> Found:
         """Raises Refused for a name that means nothing, or several things."""
@@ -104,6 +106,15 @@ class Scope:
         if isinstance(found.operand, tree.Column | tree.UserColumn):
             return replace(found, operand=replace(found.operand, at=place_of(node)))
         return found
+
+    def found(self, node: exp.Expr) -> Found | None:
+        """None for what is no column, or is refused where it is bound."""
+        if not isinstance(node, exp.Column) or isinstance(node.this, exp.Star):
+            return None
+        try:
+            return self.find(node)
+        except Refused:
+            return None
 
     def _find(self, node: exp.Column, name: str, qualifiers: list[str]) -> Found | None:
         here = self.items if not qualifiers else [item for item in self.items if [item.name] == qualifiers]

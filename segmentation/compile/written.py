@@ -1,17 +1,21 @@
 """A checked tree written as SQL again, every operation in parentheses: to be read, and DuckDB runs it."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from math import pi
 from typing import Any
 
 from segmentation.compile import tree
+from segmentation.compile.plan import walk_group
 from segmentation.compile.rebuild import has_profile, mapped
-from segmentation.types import Kind
+from segmentation.types import TEXT, Kind
 
 _UNITS = (
     (86_400_000_000, "days"), (3_600_000_000, "hours"), (60_000_000, "minutes"), (1_000_000, "seconds"),
     (1, "microseconds"),
 )  # fmt: skip
+
+_USER = tree.Column("user_id", TEXT)
 
 
 def definition(one: tree.Definition) -> str:
@@ -25,8 +29,7 @@ def relation(query: tree.Relation, between: str = " ") -> str:
     if isinstance(query, tree.Segment):
         return f'SELECT user_id FROM segments."{query.name}"'
     if isinstance(query, tree.Everyone):
-        parts = ["SELECT user_id FROM users"]
-        return between.join([*parts, *([f"WHERE {expression(query.having)}"] if query.having is not None else [])])
+        return between.join(_of_users(query.having))
     parts = ["SELECT user_id FROM events" + (" JOIN users USING (user_id)" if has_profile(query) else "")]
     if query.where is not None:
         parts.append(f"WHERE {expression(query.where)}")
@@ -34,6 +37,27 @@ def relation(query: tree.Relation, between: str = " ") -> str:
     if query.having is not None:
         parts.append(f"HAVING {expression(mapped(query.having, _grouped))}")
     return between.join(parts)
+
+
+def _of_users(having: tree.Expr | None) -> list[str]:
+    if having is None:
+        return ["SELECT user_id FROM users"]
+    if not any(isinstance(part, tree.Aggregate) for part in walk_group(having)):
+        return ["SELECT user_id FROM users", f"WHERE {expression(having)}"]
+    parts = ["SELECT user_id FROM users LEFT JOIN events USING (user_id)", "GROUP BY user_id"]
+    return [*parts, f"HAVING {expression(mapped(mapped(having, _found), _grouped))}"]
+
+
+def _found(node: Any) -> tree.Expr | None:
+    """Without the row of a user who has no events."""
+    if not isinstance(node, tree.Aggregate):
+        return None
+    parts = node.filter.args if isinstance(node.filter, tree.And) else () if node.filter is None else (node.filter,)
+    there = tree.Not(tree.IsNull(tree.Column("event_id", TEXT)))
+    found = node if there in parts else replace(node, filter=tree.And((there, *parts)) if parts else there)
+    of_events = tree.Column("events.user_id", TEXT)
+    result: tree.Expr = mapped(replace(found, at=node.at), lambda part: of_events if part == _USER else None)
+    return result
 
 
 def _grouped(node: Any) -> tree.Expr | None:

@@ -362,6 +362,7 @@ for _part in (grammar_values, grammar_mathematics, grammar_anchors, grammar_cale
 FOCUS = [piece for piece in os.environ.get("TIDEGATE_FOCUS", "").split(",") if piece]
 for _rule, _alternatives in RULES.items():
     RULES[_rule] = _alternatives + 20 * [each for each in _alternatives if any(piece in each for piece in FOCUS)]
+grammar_users.QUERIES += 20 * [each for each in grammar_users.QUERIES if any(piece in each for piece in FOCUS)]
 
 SLOT = re.compile(r"{(\w+)}")
 

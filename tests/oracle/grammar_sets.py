@@ -41,6 +41,7 @@ class Sets:
         """A definition with bands, of which `a` is always one."""
         source = self._text(
             "events{where} GROUP BY user_id", "events{where} GROUP BY user_id HAVING {groups}",
+            "users LEFT JOIN events USING (user_id) GROUP BY user_id",
             "(SELECT user_id, {count} AS n, max(event_time){only} AS seen FROM events GROUP BY user_id) x",
             "(SELECT user_id, {count} AS n, max(event_time){only} AS seen FROM events GROUP BY user_id) x "
             "WHERE user_id IN ({inner})", inner=lambda: self.query(1),

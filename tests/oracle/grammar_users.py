@@ -96,6 +96,30 @@ QUERIES = [
     "SELECT {one}.user_id FROM events {one} JOIN (SELECT user_id, min(event_time) AS first FROM events WHERE {kind} "
     "GROUP BY user_id) {two} USING (user_id) JOIN users USING (user_id) WHERE {one}.event_time > {two}.first "
     "AND {own} GROUP BY {one}.user_id",
+    # Groups of events that may be empty: of users without any the LEFT JOIN makes one row of NULLs
+    *["SELECT user_id FROM users LEFT JOIN events USING (user_id) GROUP BY user_id HAVING {groups}"] * 2,
+    *["SELECT {one}.user_id FROM users {one} LEFT JOIN events {two} ON {two}.user_id = {one}.user_id AND {two}.{kind} "
+      "GROUP BY {one}.user_id HAVING {empty}"] * 2,
+    "SELECT {one}.user_id FROM users {one} LEFT JOIN events {two} ON {one}.user_id = {two}.user_id AND {rows} "
+    "WHERE {person} GROUP BY {one}.user_id HAVING {empty}",
+    "SELECT {one}.user_id FROM users {one} LEFT JOIN events {two} ON {two}.user_id = {one}.user_id AND {two}.{kind} "
+    "AND {window} GROUP BY {one}.user_id HAVING count({two}.event_id) {op} {small} AND {having_profile}",
+    "SELECT {one}.user_id FROM users {one} LEFT JOIN (SELECT * FROM events WHERE {rows}) {two} USING (user_id) "
+    "WHERE {person} GROUP BY {one}.user_id, city_tier, credit, country HAVING {grouped_by_profile}",
+    "SELECT user_id FROM (SELECT {one}.user_id, {count} AS n, {sum} AS s, max(event_time) AS seen FROM users {one} "
+    "LEFT JOIN events {two} ON {two}.user_id = {one}.user_id AND {two}.{kind} GROUP BY {one}.user_id) x "
+    "WHERE n {op} {small} OR s {op} {money} OR seen {order} now() - {span}",
+    "SELECT {one}.user_id FROM (SELECT DISTINCT user_id FROM ({inner}) y) {one} LEFT JOIN events {two} "
+    "ON {two}.user_id = {one}.user_id AND {rows} GROUP BY {one}.user_id HAVING {empty}",
+    "SELECT {one}.user_id FROM (SELECT user_id, {count} AS n FROM events{where} GROUP BY user_id) {one} LEFT JOIN "
+    "events {two} ON {two}.user_id = {one}.user_id AND {two}.{kind} WHERE {one}.n {op} {small} "
+    "GROUP BY {one}.user_id, {one}.n HAVING {empty} OR count({two}.event_id) {op} {one}.n",
+    "SELECT user_id FROM users LEFT JOIN events USING (user_id) GROUP BY user_id HAVING {empty} OR {clock}",
+    "SELECT {one}.user_id FROM users {one} LEFT JOIN events {two} ON {two}.user_id = {one}.user_id AND {rows} "
+    "WHERE {two}.event_id IS NULL OR {person}",
+    "SELECT {one}.user_id FROM users {one} LEFT JOIN events {two} ON {two}.user_id = {one}.user_id AND {two}.{kind} "
+    "AND {two}.event_time {order} (SELECT min(event_time) FROM events x WHERE x.user_id = {two}.user_id) + {near} "
+    "GROUP BY {one}.user_id HAVING {empty}",
     # The clock turns users without events, too
     "SELECT user_id FROM users WHERE {clock}",
     "SELECT user_id FROM users WHERE {person} OR {clock}",
@@ -105,6 +129,20 @@ QUERIES = [
 ]
 
 RULES |= {
+    "empty": [
+        *["count(event_id){filter} {op} {small}"] * 2, "count(event_id) = 0 AND {own_group}", "count(*) {op} {small}",
+        "count(*){filter} {op} {small}", "{groups}", "({groups}) IS NULL", "count({any}){filter} {op} {small}",
+        "count(*) FILTER (WHERE {any} IS NULL) {op} {small}", "count(*) FILTER (WHERE ({row}) IS NOT TRUE) {op} 1",
+        "sum(coalesce({numbers}, 1)) {op} {money}", "{least}(coalesce({numbers}, 1.5)) {op} {money}",
+        "avg(coalesce({numbers}, 2)) {op} {money}", "bool_or({any} IS NULL)", "bool_and({any} IS NOT NULL)",
+        "count(DISTINCT coalesce(region, 'x')) {op} {small}", "count(DISTINCT {any}){filter} {op} {small}",
+        "mode(coalesce(region, 'ca')) = {region}", "bool_or(({row}) IS TRUE)", "every(premium)",
+        "{last}(coalesce({texts}, 'ca'), event_time) = {region}", "count(1) {op} {small}",
+        "count(premium IS NULL){filter} {op} {small}", "count(coalesce(amount, 0)){filter} {op} {small}",
+        "max(event_time){only} {order} now() - {span}", "count(event_id) FILTER (WHERE {beside}) {op} {small}",
+        "({groups} OR {groups})", "{exact} IS NULL", "count(event_id) {op} count(*)",
+    ],
+    "own_group": ["{groups}", "max(event_time) IS NULL", "NOT ({groups})"],
     "person_of": ["city_tier = 1", "country = {region}", "vip", "credit {op} {money}", "city_tier IS NULL"],
     "person_value": ["city_tier", "country", "credit"],
 }

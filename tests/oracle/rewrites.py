@@ -1,7 +1,8 @@
 """The only ways in which a definition that DuckDB judges may differ from its file.
 
 - `now()` becomes the instant asked about;
-- `arg_min`, `arg_max` order by (event_time, event_id), so that ties have one answer;
+- `arg_min`, `arg_max` order by (event_time, event_id), so that ties have one answer, and pass over rows without
+  a time as before;
 - `mode` is worked out of the list of values in that order: the most frequent one, of several the
   one that occurs first;
 - `every` is spelled `bool_and`, as DuckDB spells it;
@@ -62,7 +63,8 @@ def _instant(node: exp.Expr) -> exp.Expr:
 def _tie(node: exp.Expr) -> exp.Expr:
     if isinstance(node, exp.ArgMax | exp.ArgMin):
         assert isinstance(node.expression, exp.Column) and node.expression.name == "event_time", node
-        return type(node)(this=node.this, expression=parse("(event_time, event_id)"))
+        order = parse("CASE WHEN event_time IS NOT NULL THEN (event_time, event_id) END")
+        return type(node)(this=node.this, expression=order)
     return node
 
 
