@@ -49,8 +49,8 @@ def _aggregate(node: tree.Aggregate, found: tree.Expr | None) -> tree.Expr:
     if passes != {True} or (arg is not None and not _fixed(arg)):
         raise Refused(
             node.at, f"Whether this {node.function} takes in the row of a user for whom the LEFT JOIN finds nothing "
-            "depends on that user.",
-            "Put the condition on the user into WHERE, or write count(e.event_id) FILTER (WHERE ...).",
+            "depends on that user, or on the time.",
+            "Put the condition into WHERE, or write count(e.event_id) FILTER (WHERE ...).",
         )
     if node.function == "count":
         # 1 for the row of a user without such events; with one it is 0 or less.

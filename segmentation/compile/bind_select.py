@@ -6,6 +6,7 @@ conditions on the user.
 """
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -201,7 +202,9 @@ class SelectBinder:
         """A table of a LEFT JOIN with the conditions on it in ON: the rows that are there to be found."""
         scope = Scope([replace(item, join="inner")], self.scope.outer, tied=self.scope.tied)
         place = Place.WHERE if isinstance(item.table, Rows) else Place.USERS
-        conditions_ = Binder(scope, self.problems, self).conditions(item.on, place)
+        inside = copy(self)  # for queries in ON: a row that is looked at is there
+        inside.scope = replace(self.scope, items=[scope.items[0] if one is item else one for one in self.scope.items])
+        conditions_ = Binder(scope, self.problems, inside).conditions(item.on, place)
         if isinstance(item.table, Rows):
             own = () if item.table.where is None else (item.table.where,)
             return replace(item.table, where=self._all((*own, *conditions_)))
