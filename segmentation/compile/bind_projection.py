@@ -71,17 +71,28 @@ def grouping(query: exp.Select, scope: Scope) -> list[Refused]:
     if not group.expressions:
         return [Refused(place_of(group), "GROUP BY names no column.", "Write GROUP BY user_id.")]
     problems = []
-    for item in group.expressions:
+    for written, item in zip(group.expressions, _group_items(query)):
         if value_of(item, scope) is None and not _is_user(item, scope):
             reason = f"A definition groups by user_id alone, not by {shown(item.sql('postgres'))}."
-            problems.append(Refused(place_of(item), reason, "Write GROUP BY user_id."))
+            problems.append(Refused(place_of(written), reason, "Write GROUP BY user_id."))
     return problems
+
+
+def _group_items(query: exp.Select) -> list[exp.Expr]:
+    """What is in GROUP BY; a whole number stands for the column of that place in the list."""
+    group, selected = query.args.get("group"), query.expressions
+    found: list[exp.Expr] = []
+    for item in [] if group is None else group.expressions:
+        number = isinstance(item, exp.Literal) and not item.is_string and item.this.isdecimal() and len(item.this) < 9
+        place = int(item.this) if number else 0
+        meant = selected[place - 1] if 0 < place <= len(selected) else item
+        found.append(meant.this if isinstance(meant, exp.Alias) else meant)
+    return found
 
 
 def grouped_by(query: exp.Select, scope: Scope) -> list[Operand]:
     """The values of the user in GROUP BY."""
-    group = query.args.get("group")
-    found = [value_of(item, scope) for item in ([] if group is None else group.expressions)]
+    found = [value_of(item, scope) for item in _group_items(query)]
     return [column for column in found if column is not None]
 
 

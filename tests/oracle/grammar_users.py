@@ -97,7 +97,8 @@ QUERIES = [
     "GROUP BY user_id) {two} USING (user_id) JOIN users USING (user_id) WHERE {one}.event_time > {two}.first "
     "AND {own} GROUP BY {one}.user_id",
     # Groups of events that may be empty: of users without any the LEFT JOIN makes one row of NULLs
-    *["SELECT user_id FROM users LEFT JOIN events USING (user_id) GROUP BY user_id HAVING {groups}"] * 2,
+    "SELECT user_id FROM users LEFT JOIN events USING (user_id) GROUP BY user_id HAVING {groups}",
+    "SELECT user_id FROM users LEFT JOIN events USING (user_id) GROUP BY 1 HAVING {groups}",
     *["SELECT {one}.user_id FROM users {one} LEFT JOIN events {two} ON {two}.user_id = {one}.user_id AND {two}.{kind} "
       "GROUP BY {one}.user_id HAVING {empty}"] * 2,
     "SELECT {one}.user_id FROM users {one} LEFT JOIN events {two} ON {one}.user_id = {two}.user_id AND {rows} "
