@@ -82,7 +82,8 @@ SECTIONS = [
     ),
     Section(
         "Absence",
-        "`= 0`, `NOT IN`, `NOT EXISTS`, `EXCEPT`, `LEFT JOIN ... IS NULL`. Time alone makes such a condition true.",
+        """`= 0`, `NOT IN`, `NOT EXISTS`, `EXCEPT`, `LEFT JOIN ... IS NULL`, `users LEFT JOIN events` with
+        `count(e.event_id) = 0`. Time alone makes such a condition true.""",
         (),
         ("california_without_purchase", "logged_in_but_never_bought", "viewed_but_not_in_a_week", "left_join_nobody",
          "cart_of_yesterday"),
@@ -95,7 +96,8 @@ SECTIONS = [
         then; `count(*)` is 1, as in every database, since the user's own row is there.
         Without a profile they are NULL.""",
         (rows.PROFILES,),
-        ("large_cities", "vips_without_purchase", "spent_more_than_the_credit", "vip_lookers_of_two_weeks"),
+        ("large_cities", "vips_without_purchase", "spent_more_than_the_credit", "vip_lookers_of_two_weeks",
+         "vips_without_a_purchase_in_two_weeks"),
     ),
     Section(
         "Before and after events of one's own",

@@ -65,6 +65,16 @@ def test_time_comes_before_event_id() -> None:
     assert JUDGE.members({"s": sql}, T + 1) == {("u", "s")}
 
 
+def test_rows_without_a_time_are_passed_over() -> None:
+    """As DuckDB's own arg_max does: the row that a LEFT JOIN makes of NULLs."""
+    JUDGE.load([Known(Event("u", "a", T, {"region": "x"}), T)])
+    joined = "SELECT u.user_id FROM users u LEFT JOIN events e ON e.user_id = u.user_id AND e.region = 'y' GROUP BY 1"
+    value = "arg_max(coalesce(e.region, 'none'), e.event_time)"
+    own = f"WITH users AS (SELECT 'u' AS user_id), events AS (SELECT * FROM log) {joined} HAVING {value} IS NULL"
+    assert JUDGE.connection.execute(own).fetchall() == [("u",)]
+    assert JUDGE.members({"s": f"{joined} HAVING {value} IS NULL"}, T) == {("u", "s")}
+
+
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from("abcd"), st.sampled_from([None, "x", "y", "z"])),
                 unique_by=lambda row: row[:2]), st.booleans())  # fmt: skip
 def test_the_mode_is_the_most_frequent_value_and_of_several_the_first(
