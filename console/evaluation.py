@@ -39,8 +39,9 @@ class Log:
 
 @dataclass(slots=True)
 class Evaluation:
-    """members: (user, segment number), ordered by user then segment; log None unless asked for."""
+    """members: (user, segment number), ordered by user then segment; log None unless asked for. shard: of the end."""
 
+    shard: Shard
     members: list[tuple[str, int]]
     log: Log | None
     accepted: int
@@ -79,7 +80,7 @@ def evaluate(
     if with_log:
         steps.append(last.transitions)
     members = sorted((user, segment) for user, segments in shard.members() for segment in segments)
-    return Evaluation(members, netted(steps) if with_log else None, accepted, repeated)
+    return Evaluation(shard, members, netted(steps) if with_log else None, accepted, repeated)
 
 
 def _polls(rows: Rows, order: NDArray[np.int64]) -> Iterator[list[Poll]]:

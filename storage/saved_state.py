@@ -5,6 +5,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from segmentation.compile.plan import Plan
+from segmentation.evaluate.shard import Shard
 from segmentation.state.archive import ChunkRef
 from segmentation.state.dump import unpack
 from segmentation.types import Type
@@ -39,6 +41,17 @@ def read(storage_url: Path, record: CheckpointRecord) -> Saved:
     state = unpack(CheckpointStore(storage_url).load(record))["log"]
     chunks = [ChunkRef(**ref) for ref in (state["chunks"] or {"refs": []})["refs"]]
     return Saved(record, chunks, len(state["rows"]["time"]))
+
+
+def counted(storage_url: Path, record: CheckpointRecord, plan: Plan) -> Shard:
+    """The shard for being asked, not for going on: without its events, and so without their files.
+
+    Raises CheckpointError, and TidegateError for a state that another plan wrote.
+    """
+    state = unpack(CheckpointStore(storage_url).load(record))
+    log = state["log"]
+    state["log"] = {**log, "chunks": None, "rows": {name: column[:0] for name, column in log["rows"].items()}}
+    return Shard.load(state, plan, 0, 0, None, False)
 
 
 def damage(storage_url: Path, saved: Saved, columns: Mapping[str, Type]) -> Iterator[tuple[ChunkRef, str | None]]:

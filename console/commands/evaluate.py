@@ -38,7 +38,8 @@ def command(
 
     Prints CSV: user_id,segment; with --transitions user_id,segment,entered,effective_at in order of time.
     Events count in the order of their own times. Rows that the engine would refuse are named on stderr and
-    left out. A row without event_id gets one from the file and its number. Of profiles, users has at each time
+    left out. Where nobody is in the segments given, stderr says which part of their conditions holds for how many.
+    A row without event_id gets one from the file and its number. Of profiles, users has at each time
     the latest one by profile_time (of one time the later row), and what a row does not have is NULL.
 
     \b
@@ -82,7 +83,16 @@ def command(
     if result.log is not None:
         _print_log(result.log, names, wanted)
     else:
-        _print(("user_id", "segment"), ((user, names[one]) for user, one in result.members if one in wanted))
+        found = [(user, names[one]) for user, one in result.members if one in wanted]
+        _print(("user_id", "segment"), found)
+        if segments and not found:
+            from console.nobody import lines
+            from segmentation.compile.parts import condition
+            from segmentation.evaluate.counting import count
+
+            for number in sorted(wanted):
+                asked = condition(plan, number)
+                click.echo("\n".join(lines(asked, count([result.shard], asked))), err=True)
 
 
 def _wanted(segments: tuple[str, ...], names: list[str], files: dict[str, str]) -> set[int]:

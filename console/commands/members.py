@@ -1,6 +1,7 @@
 """`tidegate members SEGMENT`: asks the gRPC server page by page; one user id a line."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -23,7 +24,8 @@ def command(
 ) -> None:  # fmt: skip
     """The users in SEGMENT, one id a line, ordered by id.
 
-    A user who is a member during the whole listing appears exactly once.
+    A user who is a member during the whole listing appears exactly once. Where there is nobody, stderr says which
+    part of the segment's condition holds for how many users, by the states that the engine saved last.
 
     \b
     Examples:
@@ -34,8 +36,9 @@ def command(
     from grpc_server.generated.tidegate.v1 import membership_pb2
 
     users: list[str] = []
+    address = server_address(server, config)
     count, token_of_page = 0, ""
-    with connect(server_address(server, config), token, tls_ca) as there:
+    with connect(address, token, tls_ca) as there:
         while True:
             size = PAGE if limit is None else min(PAGE, limit - count)
             page = there.ask(
@@ -51,10 +54,33 @@ def command(
             if not token_of_page or (limit is not None and count >= limit):
                 break
     as_of = time_text(page.as_of) if page.HasField("as_of") else None
+    why = None if count else _why_nobody(segment, address, config, as_json)
     if as_json:
         print_json(
             {"segment": segment, "user_ids": users, "complete": not token_of_page, "as_of": as_of,
-             **definition_object(page.definition)}
+             **definition_object(page.definition), **({} if why is None else {"why_nobody": why})}
         )  # fmt: skip
     elif token_of_page:
         click.echo(f"there are more than these {count:,}; leave --limit out for all", err=True)
+
+
+def _why_nobody(segment: str, address: str, config: Path | None, as_json: bool) -> dict[str, Any]:
+    """Says it on stderr, unless for programs."""
+    from console.nobody import NotTold, as_object, lines, of_deployment
+    from console.options import load_settings
+
+    try:
+        if address != server_address(None, config):
+            raise NotTold(
+                f"the states that the parts are counted in are those of the engine behind {address}, and the settings "
+                "here are another one's. Run this where its settings are."
+            )
+        told = of_deployment(load_settings(config), segment)
+    except NotTold as error:
+        if not as_json:
+            click.echo(f"nobody is in {segment}. Which part of its condition holds for whom is not known: {error}",
+                       err=True)  # fmt: skip
+        return {"problem": str(error)}
+    if not as_json:
+        click.echo("\n".join(lines(*told)), err=True)
+    return as_object(*told)

@@ -34,7 +34,7 @@ from segmentation.compile.plan import (
 from segmentation.compile.sameness import same_as
 from segmentation.types import FOREVER, Kind
 
-#: Bytes for a user who has one, measured on long runs; texts are kept once per shard.
+#: Bytes for a user who has one, added up from the fields that are kept for it; texts are kept once per shard.
 _NUMBER, _BEST, _VALUE, _ROW, _KEPT = 8, 24, 72, 200, 50
 
 

@@ -7,7 +7,7 @@ signals. Each segment is one signal or its negation. Every part is canonical and
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from segmentation.compile import tree
@@ -234,6 +234,20 @@ def structure(plan: Plan) -> str:
     if "zone='" in text:  # what was counted depends on the zones' rules
         text += VERSION
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def below(plan: Plan, signals: Iterable[int]) -> list[int]:
+    """The signals and all that they are made of, in dependency order."""
+    found: set[int] = set()
+    todo = list(signals)
+    while todo:
+        number = todo.pop()
+        if number not in found:
+            found.add(number)
+            signal = plan.signals[number]
+            if isinstance(signal, Gate):
+                todo.extend(of for of, _ in signal.inputs)
+    return sorted(found)
 
 
 def fed_by(cell: Linear | Register | Bag) -> list[Term]:

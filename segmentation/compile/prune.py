@@ -5,22 +5,24 @@ from dataclasses import dataclass, replace
 
 from segmentation.compile import tree
 from segmentation.compile.anchors import scalars_in
-from segmentation.compile.plan import Bag, Formula, Gate, LatestSource, Linear, Plan, Reach, Signal, Source, fed_by
+from segmentation.compile.plan import (
+    Bag,
+    Formula,
+    Gate,
+    LatestSource,
+    Linear,
+    Plan,
+    Reach,
+    Signal,
+    Source,
+    below,
+    fed_by,
+)
 
 
 def prune(plan: Plan) -> None:
     """Keeps the signals below the roots and the cells below those, renumbered in their order."""
-    needed: set[int] = set()
-    todo = [root[0] for root in plan.roots if root is not None]
-    while todo:
-        number = todo.pop()
-        if number in needed:
-            continue
-        needed.add(number)
-        signal = plan.signals[number]
-        if isinstance(signal, Gate):
-            todo.extend(of for of, _ in signal.inputs)
-    kept = sorted(needed)
+    kept = below(plan, [root[0] for root in plan.roots if root is not None])
     sources = [source for number in kept if isinstance(f := plan.signals[number], Formula) for _, source in f.sources]
     reached = {signal.cell for number in kept if isinstance(signal := plan.signals[number], Reach)}
     anchors: set[tree.Scalar] = set()
@@ -33,7 +35,7 @@ def prune(plan: Plan) -> None:
             break
         anchors |= more
         sources += [source for scalar in more for _, source in plan.anchors[scalar].sources]
-    signals = _numbers(needed)
+    signals = _numbers(set(kept))
     cells = _Cells(linears, registers, bags)
     plan.anchors = {
         scalar: replace(anchor, sources=tuple((each, cells.source(source)) for each, source in anchor.sources))

@@ -4,7 +4,7 @@ The network holds all running values of a shard's users. `apply` takes what a ba
 passing time adds to the cells and returns which segments were entered and left, at which step.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,6 +23,7 @@ from segmentation.compile.plan import (
     ProfileTerm,
     Reach,
     Term,
+    below,
     fed_by,
 )
 from segmentation.evaluate.bags import Bags
@@ -227,29 +228,30 @@ class Network:
         found = [part.texts(users) for part in (self.registers, self.distincts, self.bags)]
         return np.concatenate(found if self._beside is None else [*found, self._beside.texts(users)])
 
-    def members(self, users: Int64, known: Bool, met: Bool, clock: Mapping[int, Bool]) -> list[Bool]:
-        """Per segment, which of the users are in, computed from the cells and the truths of `clock` alone.
-        known, met: see the signals."""
-        truth: list[Bool] = []
+    def truths(
+        self, wanted: Collection[int], users: Int64, known: Bool, met: Bool, clock: Mapping[int, Bool]
+    ) -> dict[int, Bool]:
+        """By signal, of the wanted ones and those below them: of which of the users it is true, computed from the
+        cells and the truths of `clock` alone. known, met: see the signals."""
+        truth: dict[int, Bool] = {}
         formula = {signal: number for number, signal in enumerate(self.formulas.signals)}
-        for number, signal in enumerate(self.plan.signals):
-            match signal:
+        stored = partial(self._stored, users=users)
+        for number in below(self.plan, wanted):
+            match self.plan.signals[number]:
                 case Known():
-                    truth.append(known)
+                    truth[number] = known
                 case Met():
-                    truth.append(met)
+                    truth[number] = met
                 case Clock():
-                    truth.append(clock[number])
+                    truth[number] = clock[number]
                 case Reach(cell, threshold):
-                    truth.append(np.asarray(self.cells.peek(cell, users) >= threshold, np.bool_))
+                    truth[number] = np.asarray(self.cells.peek(cell, users) >= threshold, np.bool_)
                 case Formula():
-                    stored = partial(self._stored, users=users)
-                    truth.append(self.formulas.truth(formula[number], stored, len(users)))
+                    truth[number] = self.formulas.truth(formula[number], stored, len(users))
                 case Gate(all_, inputs):
                     parts = [~truth[of] if negated else truth[of] for of, negated in inputs]
-                    truth.append(np.logical_and.reduce(parts) if all_ else np.logical_or.reduce(parts))
-        nobody = np.zeros(len(users), np.bool_)
-        return [nobody if root is None else truth[root[0]] ^ root[1] for root in self.plan.roots]
+                    truth[number] = np.logical_and.reduce(parts) if all_ else np.logical_or.reduce(parts)
+        return truth
 
     def _stored(self, item: Any, users: Int64) -> Any:
         aggregate, source = item
@@ -264,6 +266,15 @@ class Network:
         if source.bag >= 0:
             return self.formulas.value_vector(source, *self.bags.peek(source.bag, users))
         return aggregate_vector(aggregate, source, self.cells.peek(source.linear, users), count)
+
+
+def memberships(plan: Plan, truth: Mapping[int, Bool], users: int) -> Bool:
+    """bool[segments, users]: who is in which, by the truths of the segments' signals."""
+    inside = np.zeros((len(plan.roots), users), np.bool_)
+    for segment, root in enumerate(plan.roots):
+        if root is not None:
+            inside[segment] = truth[root[0]] ^ root[1]
+    return inside
 
 
 def start_values(plan: Plan) -> list[bool]:

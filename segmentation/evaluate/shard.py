@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from segmentation.compile.plan import Plan, structure
 from segmentation.edges import since
@@ -24,7 +23,7 @@ from segmentation.evaluate.environments import Frame
 from segmentation.evaluate.erasure import Erasures, begin_anew, drop_texts, numbered
 from segmentation.evaluate.homes import Homes
 from segmentation.evaluate.index import ARRIVAL, LATE, Index, Touched
-from segmentation.evaluate.network import Firsts, Network
+from segmentation.evaluate.network import Firsts, Network, memberships
 from segmentation.evaluate.step import Part, Standing, Step, Transitions, transitions_of
 from segmentation.evaluate.steps import Steps, steps_of
 from segmentation.events.rows import PROFILES, Bool, Int64, Poll, Profiles, Rows
@@ -34,8 +33,7 @@ from segmentation.state.dump import pack, unpack
 from segmentation.state.log import Log
 from segmentation.types import NEVER
 
-Array = NDArray[Any]
-_MEMBERS_CHUNK = 1 << 16
+_USERS_AT_ONCE = 1 << 16
 
 
 class Shard:
@@ -329,11 +327,11 @@ class Shard:
 
     @staticmethod
     def load(
-        data: bytes, plan: Plan, partitions: int, lateness_us: int, dedupe_horizon_us: int | None, live: bool,
-        archive: Archive | None = None, retention_us: int = 0,
+        data: bytes | Mapping[str, Any], plan: Plan, partitions: int, lateness_us: int,
+        dedupe_horizon_us: int | None, live: bool, archive: Archive | None = None, retention_us: int = 0,
     ) -> "Shard":  # fmt: skip
-        """Raises TidegateError for a state that another plan wrote."""
-        state = unpack(data)
+        """data may have been unpacked. Raises TidegateError for a state that another plan wrote."""
+        state = unpack(data) if isinstance(data, bytes) else data
         if state["structure"] != structure(plan):
             raise TidegateError("The saved state belongs to other definitions; start with --rebuild.")
         shard = Shard(plan, partitions, lateness_us, dedupe_horizon_us, live, archive, retention_us)
@@ -364,18 +362,20 @@ class Shard:
 
     # answers
 
+    def truths(self, signals: Collection[int]) -> Iterator[tuple[Int64, dict[int, Bool]]]:
+        """(numbers of users, by signal for which of them it holds) for every known user, many at a time."""
+        for start in range(0, len(self._users), _USERS_AT_ONCE):
+            users = np.arange(start, min(start + _USERS_AT_ONCE, len(self._users)))
+            users = users[self._applied[users] > NEVER]
+            clock = self._clocks.truths(np.maximum(self._applied[users], self._applied_to - 1))
+            yield users, self._network.truths(signals, users, self._had_event[users], users >= 0, clock)
+
     def members(self) -> Iterator[tuple[str, list[int]]]:
         """(user id, numbers of the segments that the user is in) for every known user."""
-        for start in range(0, len(self._users), _MEMBERS_CHUNK):
-            users = np.arange(start, min(start + _MEMBERS_CHUNK, len(self._users)))
-            known = self._applied[users] > NEVER
-            at = np.maximum(self._applied[users], self._applied_to - 1)
-            clock = self._clocks.truths(at)
-            truth = self._network.members(users, self._had_event[users] & known, known, clock)
-            inside = np.array(truth).reshape(len(self.plan.roots), len(users))
+        for users, truth in self.truths([root[0] for root in self.plan.roots if root is not None]):
+            inside = memberships(self.plan, truth, len(users))
             for place, user in enumerate(users.tolist()):
-                if known[place]:
-                    yield self._users.values[user], np.flatnonzero(inside[:, place]).tolist()
+                yield self._users.values[user], np.flatnonzero(inside[:, place]).tolist()
 
     @property
     def user_ids(self) -> Sequence[str | None]:

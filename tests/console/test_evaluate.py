@@ -270,3 +270,19 @@ def test_init_from_what_is_no_events(folder: Path) -> None:
     (folder / "s.ndjson").write_text("not json\n")
     done = tidegate("init", "shop", "--from", "s.ndjson", cwd=folder)
     assert done.code == 2 and not (folder / "shop").exists()
+
+
+def test_where_nobody_is_in_a_segment_its_parts_are_counted(folder: Path) -> None:
+    """The counts are those that DuckDB has for each part (tests/oracle/test_parts.py); stdout stays as it was."""
+    (folder / "e.ndjson").write_bytes(ndjson())
+    having = "SELECT user_id FROM events GROUP BY user_id HAVING"
+    (folder / "defs/rare.sql").write_text(f"SELECT user_id FROM segments.spender INTERSECT {having} count(*) > 99")
+    (folder / "defs/never.sql").write_text(f"{having} count(*) < 0")
+    done = evaluate(folder, "e.ndjson", "--segment", "rare")
+    assert (done.code, done.out) == (0, "user_id,segment\n")
+    said = [line.strip() for line in done.err.splitlines()]
+    assert "0  count(*) >= 100  [without it the others hold for 2]" in said
+    assert "2  in the segment `spender`, which it reads" in said
+    never = evaluate(folder, "e.ndjson", "--segment", "never")
+    assert "Nobody is ever in never: its conditions exclude each other." in never.err
+    assert "Each part" not in evaluate(folder, "e.ndjson", "--segment", "spender").err

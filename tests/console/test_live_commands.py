@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ SCHEMA = 'events:\n  amount: {type: "numeric(18,2)"}\n'
 DEFINITIONS = {
     "vip": "SELECT user_id FROM events GROUP BY user_id HAVING sum(amount) >= 100",
     "here": "SELECT user_id FROM events WHERE event_time > now() - INTERVAL '1 second' GROUP BY user_id",
+    "nobody_yet": "SELECT user_id FROM events GROUP BY user_id HAVING sum(amount) > 50 AND min(amount) < -1000000",
     "buyer": "SELECT user_id FROM events WHERE event_type = 'buy' GROUP BY user_id",
 }
 
@@ -152,6 +154,34 @@ def test_a_first_test_from_the_saved_events(run: Run, stack: Stack) -> None:
     assert "user: member-1" in written.read_text() and "somebody-real" not in written.read_text()
     passed = run("test", "buyer")
     assert (passed.code, passed.out) == (0, "ok    buyer.yml  buyer as it was\n")
+
+
+def test_why_nobody_is_in_a_segment(run: Run, stack: Stack, tmp_path: Path) -> None:
+    """Counted in the next saved states: one user has enough, and nobody has spent so little."""
+    assert send(run, "why", amount=60).code == 0
+
+    def told() -> dict[str, Any]:
+        done = run("members", "nobody_yet", "--json")
+        assert done.code == 0 and json.loads(done.out)["user_ids"] == []
+        return dict(json.loads(done.out)["why_nobody"])
+
+    assert wait_for(lambda: "condition" in told() and told()["users"] > 0, True, seconds=120), told()
+    condition = told()["condition"]
+    assert condition["users"] == 0 and condition["holds_if"] == "all of" and told()["as_of"]
+    rare = next(part for part in condition["parts"] if "amount < -1000000" in part["sql"])
+    assert wait_for(lambda: told()["condition"]["parts"][condition["parts"].index(rare)]["users_without"] >= 1, True,
+                    seconds=120)  # fmt: skip
+    assert rare["users"] == 0
+    spoken = run("members", "nobody_yet")
+    assert (spoken.code, spoken.out) == (0, "") and "none are in it" in spoken.err
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "schema.yml").write_text(SCHEMA)
+    (other / "nobody_yet.sql").write_text(DEFINITIONS["buyer"])
+    changed = run("members", "nobody_yet", env={"TIDEGATE_DEFINITIONS": str(other)})
+    assert changed.code == 0 and "are not those that the engine runs" in changed.err
+    elsewhere = run("members", "nobody_yet", env={"TIDEGATE_STORAGE_URL": str(tmp_path / "empty")})
+    assert elsewhere.code == 0 and "run this where storage_url" in elsewhere.err
 
 
 @pytest.mark.parametrize(
