@@ -210,8 +210,11 @@ def _selected(node: exp.Expr) -> Quotient:
     inner = _quotient(node.this.expressions[0])
 
     def query(text: str) -> str:
+        value = parse(text)
+        if value.find(exp.AggFunc) is None:  # a constant, which without an aggregate would come once for each row
+            return text
         other = node.copy()
-        other.this.set("expressions", [parse(text)])
+        other.this.set("expressions", [value])
         return other.sql("duckdb")
 
     if not inner.divisors:

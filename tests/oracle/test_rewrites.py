@@ -197,3 +197,13 @@ def test_double_stays_double() -> None:
     assert for_judge(kept, COLUMNS) == kept
     assert members("max(score) / 3 > 0.1", [{"score": 0.1 + 0.2}])
     assert not members("max(score) / 3 > 0.1", [{"score": 0.3}])
+
+
+@pytest.mark.parametrize(
+    ("value", "holds"), [("max(amount) / 2", True), ("12.0 / count(*)", False), ("max(amount)", False)]
+)
+def test_constants_in_a_query_as_a_value(value: str, holds: bool) -> None:
+    """A constant divisor or dividend has no aggregate of its own, and yet the query is one value."""
+    query = f"(SELECT {value} FROM events s WHERE s.user_id = events.user_id)"
+    rows = [{"amount": Decimal("2.00")}, {"amount": Decimal("3.00")}]
+    assert members(f"count(*) FILTER (WHERE amount > {query}) = 2", rows) == holds
