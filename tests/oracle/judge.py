@@ -95,7 +95,8 @@ class Judge:
         for other in segments_read(definitions[name]):
             if segment_table(other) not in tables:
                 self._add(other, definitions, tables)
-                tables[segment_table(other)] = self._users(other, definitions[other])
+                users = self._users(other, definitions[other])
+                tables[segment_table(other)] = f"SELECT DISTINCT user_id FROM ({users})"
 
     def _users(self, name: str, sql: str) -> str:
         """Those in the segment; the name says which band, if the query has any."""
