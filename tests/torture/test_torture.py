@@ -14,10 +14,13 @@ from tests.torture.cluster import ROOT
 from tests.torture.plan import POINTS, Options, plan
 
 #: Half an hour, for machines that do much else; on one of two cores with nothing else to do it is some 90 s.
-pytestmark = [
-    pytest.mark.kafka, pytest.mark.postgres, pytest.mark.timeout(1800),
-    pytest.mark.skipif(not {"CI", "TIDEGATE_LONG"} & os.environ.keys(), reason="takes long; TIDEGATE_LONG=1 runs it"),
-]
+pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.timeout(1800)]
+
+
+def on_request(*variables: str) -> pytest.MarkDecorator:
+    asked = any(variable in os.environ for variable in variables)
+    return pytest.mark.skipif(not asked, reason="takes minutes; TIDEGATE_LONG=1 runs it")
+
 
 LAST = re.compile(
     r"^torture: seed (\d+), (\d+) kills, (\d+) transitions, (\d+) missing, (\d+) extra, (\d+) repeated\n\Z", re.M
@@ -48,6 +51,7 @@ def tortured(faults: Mapping[str, int], seed: int, **more: str) -> tuple[int, st
     return done.returncode, said, [int(number) for number in found.groups()[1:]]
 
 
+@on_request("CI", "TIDEGATE_LONG")
 def test_a_short_torture() -> None:
     faults = {
         "kill": 6, **dict.fromkeys(POINTS, 1), "lost_answer": 1, "revive": 1, "crash_database": 1, "drop_database": 1,
@@ -60,6 +64,7 @@ def test_a_short_torture() -> None:
     assert transitions > 3_000, said
 
 
+@on_request("TIDEGATE_LONG")
 @pytest.mark.parametrize(
     ("protection", "faults", "sign"),
     [
