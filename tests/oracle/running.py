@@ -23,7 +23,7 @@ from tests.oracle.streams import polls_of
 SCHEMA = load_schema(SCHEMA_YML)
 
 #: How many scenarios a large property tries; on one core some 15 a second.
-EXAMPLES = int(os.environ.get("TIDEGATE_EXAMPLES", 250 if "CI" in os.environ else 150))
+EXAMPLES = int(os.environ.get("TIDEGATE_EXAMPLES", 160 if "CI" in os.environ else 150))
 
 
 @dataclass
