@@ -31,6 +31,12 @@ _REFUSED: dict[str, tuple[str, str]] = {
     "ARRAY": ("Arrays are not supported.", "Use IN ('a', 'b') with the values in it."),
 }
 
+#: Behind these a name is no alias.
+_BEFORE_NAMES = (
+    "AS", "SELECT", "DISTINCT", "FROM", "JOIN", "WHERE", "ON", "AND", "OR", "NOT", "BY", "HAVING", "IN", "LIKE",
+    "ILIKE", "BETWEEN", "CASE", "WHEN", "THEN", "ELSE", "WITH", "RECURSIVE",
+)  # fmt: skip
+
 _PARAMETERS = (
     TokenType.PARAMETER, TokenType.PLACEHOLDER, TokenType.COLON, TokenType.L_BRACE, TokenType.BLOCK_START,
     TokenType.SESSION_PARAMETER, TokenType.DOLLAR,
@@ -96,6 +102,8 @@ def _wrong_keyword(word: Word, before: Word, after: Word) -> tuple[str, str] | N
         return "ORDER BY is not supported.", f"Remove it. {_NO_ORDER}"
     if upper == "DISTINCT" and after.upper == "ON":
         return "DISTINCT ON is not supported.", "Write GROUP BY user_id."
+    if upper == "AT" and after.upper != "TIME" and before.name and before.upper not in _BEFORE_NAMES:
+        return "AT is a keyword in DuckDB, and no name for a table.", 'Put the name into double quotes: "at".'
     if upper == "ALL" and before.upper == "BY":
         return "GROUP BY ALL is not supported.", "Write GROUP BY user_id."
     if upper == "ALL" and before.upper in ("UNION", "INTERSECT", "EXCEPT"):

