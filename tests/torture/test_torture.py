@@ -82,5 +82,5 @@ def test_without_this_protection_it_is_red(protection: str, faults: Mapping[str,
     code, said, (_, _, *wrong) = tortured(faults, next(filter(sure, count())), OFF=protection)
     assert code == 1, said
     assert sum(wrong) > 0, said
-    # Not that the run had an unhappy end, but that it left wrong results.
-    assert sign in said, said
+    # Not that the run had an unhappy end, but that it left wrong results, or that a second net caught them.
+    assert sign in said or "contradict the stored membership" in said, said
