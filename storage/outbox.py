@@ -123,7 +123,8 @@ class Outbox:
         self._mine = False
 
     def acquire(self) -> bool:
-        """True if this is the relay now: until `release` or the end of the connection."""
+        """True if this is the relay now: until `release` or the end of the connection. Ends the session of a relay
+        that is silent."""
         if not self._mine:
             with postgres.foreign_errors(self._where):
                 row = self._connection.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK]).fetchone()

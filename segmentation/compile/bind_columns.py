@@ -96,5 +96,5 @@ def _outside(found: Found, at: Position) -> Refused:
         return Refused(at, reason, f"Add AND e.user_id = {found.item.name or 'outer'}.user_id to its WHERE.")
     return Refused(
         at, f"The column {found.name} is one of the query outside: rows of events are not compared with each other.",
-        "Compare only user_id with the query outside; in EXISTS also one value, by < <= > or >=.",
+        "Compare only user_id with the query outside; in EXISTS over events also one value, by < <= > or >=.",
     )

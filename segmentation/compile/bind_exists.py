@@ -22,8 +22,8 @@ def as_comparison(node: exp.Exists) -> exp.Expr | None:
     if not isinstance(select, exp.Select) or any(select.args.get(part) for part in _OTHERS):
         return None
     table, where = select.args["from_"].this, select.args.get("where")
-    if where is None or not isinstance(table, exp.Table):
-        return None
+    if where is None or not isinstance(table, exp.Table) or folded(table.this) != "events":
+        return None  # of a table with one row per user its columns are values already
     alias = table.args.get("alias")
     name = folded(alias.this if alias is not None else table.this)
     parts = conjuncts(where.this)
