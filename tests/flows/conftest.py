@@ -167,7 +167,8 @@ def _processes(*program: str) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     def start_one(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, "-m", *program, *arguments],
-            cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            cwd=ROOT, env=environment | {"PYTHONFAULTHANDLER": "1"},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         started.append(process)
         return process
@@ -182,7 +183,11 @@ def ended(process: "subprocess.Popen[str]", code: int = 0, number: signal.Signal
     """What the process has said by its end, for which it gets the signal."""
     if number is not None:
         process.send_signal(number)
-    said, _ = process.communicate(timeout=60)
+    try:
+        said, _ = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)  # it says where it stands
+        pytest.fail(f"has not ended in 60 s:\n{process.communicate()[0]}")
     assert process.returncode == code, said
     return said
 

@@ -42,7 +42,7 @@ class Lives:
         self._world, self._said = world, folder / "relays.log"
         self.draw = random.Random(seed)
         ensure_topics(world.settings())
-        environment = world.environment(relay="transactions")
+        environment = world.environment(relay="transactions") | {"PYTHONFAULTHANDLER": "1"}
         with self._said.open("wb") as log:
             self._parent = subprocess.Popen(
                 [sys.executable, "-m", "tests.flows.relay_lives"], cwd=ROOT, env=environment, stdin=subprocess.PIPE,
@@ -60,7 +60,11 @@ class Lives:
         return pid
 
     def wait(self, pid: int) -> None:
-        until(lambda: state(pid) is None, f"relay {pid} has ended")
+        try:
+            until(lambda: state(pid) is None, f"relay {pid} has ended")
+        except pytest.fail.Exception:
+            os.kill(pid, signal.SIGABRT)  # it says where it stands
+            raise
         self._alive.discard(pid)
 
     def end(self, pid: int, number: signal.Signals = signal.SIGTERM) -> None:
