@@ -10,7 +10,7 @@ Values come from cells, which may in turn have such terms: cells are settled lev
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -213,7 +213,9 @@ def _watch(plan: Plan, index: Index, columnar: Columnar, levels: _Levels, number
     args = [index.args[arg] for arg in np.unique(index.arg[terms]).tolist() if arg >= 0]
     read = {node.name for part in (term.beside, *args) for node in walk(part) if isinstance(node, tree.Column)}
     columns = {"user", "time", "event_id", *(f"{sign}{name}" for name in read for sign in "=?")}
-    if "event_id" not in read and not any(cell.function in BY_TIME for cell in plan.bags):
+    # Other rows may come without theirs, which no saved state can hold: the archive is read without.
+    by_time = [other for bag in plan.bags if bag.function in BY_TIME for other in bag.terms]
+    if "event_id" not in read and not any(term == replace(other, arg=None, coefficient=1) for other in by_time):
         columns.remove("event_id")
     dtypes = {name: dtype for name, dtype in columnar.dtypes().items() if name in columns}
     kept = Kept(dtypes, {name for name in columnar.text_columns() if name in columns})
