@@ -61,7 +61,8 @@ class Lives:
 
     def wait(self, pid: int) -> None:
         try:
-            until(lambda: state(pid) is None, f"relay {pid} has ended")
+            # In a call that Kafka does not answer it ends with the transaction, after TRANSACTION_MS.
+            until(lambda: state(pid) is None, f"relay {pid} has ended", timeout_s=120)
         except pytest.fail.Exception:
             os.kill(pid, signal.SIGABRT)  # it says where it stands
             raise
