@@ -143,7 +143,7 @@ class Engine:
         found = bounds(settings, there_are(settings, stop), stop)
         url = settings.database_url.get_secret_value()
         wait_for_database(url, stop)
-        segments = prepare(url, record, plan.segments)
+        segments = prepare(url, record, plan.segments, folder.texts)
         takeovers = take_over(url, placement.shards_here(), settings.shards)
         if placement.process == 0:
             clean_beyond(settings, settings.shards)

@@ -12,7 +12,7 @@ before, in another topic of profiles say, is erased from the database with that 
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 
 from flows import clock
@@ -83,10 +83,10 @@ def rebuild_all(settings: Settings, stop: threading.Event) -> None:
         columns_of(folder.schema, plan),
     )
     with closing(engine):
-        _rebuild(engine, record)
+        _rebuild(engine, record, folder.texts)
 
 
-def _rebuild(engine: Engine, record: EngineRecord) -> None:
+def _rebuild(engine: Engine, record: EngineRecord, files: Mapping[str, str]) -> None:
     settings, plan, url = engine.settings, engine.plan, engine.url
     partitions, checkpoints = sorted(engine.starts), engine.checkpoints
     shards = []
@@ -100,7 +100,7 @@ def _rebuild(engine: Engine, record: EngineRecord) -> None:
     log.info("reading topic %s from its beginning", settings.events_topic)
     erased_now: Erased = [[] for _ in shards]
     _read(engine, shards, counted_of(url, record.options, settings.shards, partitions), erased_now)
-    with Rebuild(url, record, plan.segments, known) as rebuild:
+    with Rebuild(url, record, plan.segments, known, files) as rebuild:
         # From here on no other engine commits; what one has counted since is read too.
         counted = counted_of(url, record.options, settings.shards, partitions)
         engine.starts = {p: min(shard.next_offset.get(p, 0) for shard in shards) for p in partitions}

@@ -1,5 +1,6 @@
 """The operators' folder: `*.sql` (the file name is the segment's name) and `schema.yml`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +12,23 @@ SCHEMA_FILE = "schema.yml"
 
 @dataclass(frozen=True, slots=True)
 class DefinitionsFolder:
-    """files: path, as a person would type it from here -> text; sorted by path."""
+    """files: path, as a person would type it from here -> text; sorted by path. schema_text: that of schema.yml."""
 
     schema: Schema
     files: dict[str, str]
+    schema_text: str
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """Every file, schema.yml included, by its bare name."""
+        return {Path(path).name: text for path, text in self.files.items()} | {SCHEMA_FILE: self.schema_text}
+
+    @staticmethod
+    def of_texts(texts: Mapping[str, str]) -> "DefinitionsFolder":
+        """The folder that has these `texts`; its paths are the bare names."""
+        schema = load_schema(texts[SCHEMA_FILE], SCHEMA_FILE)
+        files = {name: text for name, text in sorted(texts.items()) if name != SCHEMA_FILE}
+        return DefinitionsFolder(schema, files, texts[SCHEMA_FILE])
 
 
 def read_definitions(folder: Path) -> DefinitionsFolder:
@@ -28,7 +42,7 @@ def read_definitions(folder: Path) -> DefinitionsFolder:
     files = {str(path): _text(path) for path in sorted(folder.glob("*.sql")) if path.is_file()}
     if not files:
         raise TidegateError(f"{folder}: holds no definition. Write one as {folder / 'my_segment.sql'}.")
-    return DefinitionsFolder(schema, files)
+    return DefinitionsFolder(schema, files, _text(folder / SCHEMA_FILE))
 
 
 def read_schema(folder: Path) -> Schema:

@@ -18,7 +18,7 @@ from segmentation.compile.tree import Definition
 from segmentation.errors import TidegateError
 from segmentation.evaluate.step import Part
 from segmentation.types import NEVER
-from storage import postgres
+from storage import deployments, postgres
 from storage.commits import CheckpointRecord, StoredSegment
 from storage.postgres import Connection
 from storage.silent import locked
@@ -130,10 +130,13 @@ def check_definitions(stored: EngineRecord, wanted: EngineRecord) -> None:
         raise DefinitionsChanged(differences)
 
 
-def prepare(url: str, record: EngineRecord, definitions: Sequence[Definition]) -> list[StoredSegment]:
+def prepare(
+    url: str, record: EngineRecord, definitions: Sequence[Definition], files: Mapping[str, str] | None = None
+) -> list[StoredSegment]:
     """Compares with what is stored, or stores it where nothing is; registers the segments.
 
-    Raises DefinitionsChanged. `definitions` are the plan's, in its order; so is the result.
+    Raises DefinitionsChanged. `definitions` are the plan's, in its order; so is the result. files: what they were
+    compiled from (storage.deployments); the first of a database becomes its version 1.
     """
     where = postgres.address(url)
     with (
@@ -148,6 +151,8 @@ def prepare(url: str, record: EngineRecord, definitions: Sequence[Definition]) -
             create_shards(connection, record.shards)
         else:
             check_definitions(stored, record)
+        if files is not None and deployments.read_deployed(connection) is None:
+            deployments.adopt(connection, files)
         return register(connection, definitions)
 
 

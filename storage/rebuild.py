@@ -25,7 +25,7 @@ import numpy as np
 
 from segmentation.compile.tree import Definition
 from segmentation.errors import TidegateError
-from storage import arrays, engine_state, erasing, messages, postgres, writer
+from storage import arrays, deployments, engine_state, erasing, messages, postgres, writer
 from storage.commits import CheckpointRecord, Commit, StoredSegment
 from storage.engine_state import EngineRecord
 from storage.placing import place_users
@@ -115,15 +115,18 @@ class TakenOver(TidegateError):
 
 class Rebuild:
     """See the module. `segments`: the new definitions as stored, in the plan's order. tokens: those that the
-    shards had when the rebuild began to write files, each with the next one (engine_state.tokens)."""
+    shards had when the rebuild began to write files, each with the next one (engine_state.tokens). files: what the
+    definitions were compiled from, which is deployed from now on."""
 
     segments: list[StoredSegment]
 
     def __init__(
-        self, url: str, record: EngineRecord, definitions: Sequence[Definition], tokens: Mapping[int, int]
-    ) -> None:
+        self, url: str, record: EngineRecord, definitions: Sequence[Definition], tokens: Mapping[int, int],
+        files: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         self._url, self._where = url, postgres.address(url)
         self._record, self._definitions, self._tokens = record, definitions, dict(tokens)
+        self._files = files
         self._stack = ExitStack()
         self._steps: dict[int, int] = {}
         self._unfinished = set(range(record.shards))
@@ -155,6 +158,8 @@ class Rebuild:
                 raise TakenOver("An engine was started while its membership was rebuilt. Nothing was changed; end it.")
             self._steps = {shard: step + 1 for shard, step, _ in rows}
             self.segments = engine_state.register(connection, self._definitions)
+            if self._files is not None:
+                deployments.adopt(connection, self._files)
             connection.execute(_STAGING.encode())
             self._stack = stack.pop_all()
         return self

@@ -22,13 +22,14 @@ GRANT SELECT ON ALL TABLES IN SCHEMA tidegate TO tidegate_engine;
 GRANT INSERT, UPDATE, DELETE ON tidegate.engine, tidegate.definitions, tidegate.members, tidegate.member_counts,
     tidegate.users, tidegate.outbox, tidegate.relay, tidegate.shards, tidegate.steps TO tidegate_engine;
 GRANT INSERT ON tidegate.definition_versions TO tidegate_engine;
+GRANT INSERT, UPDATE ON tidegate.deployments TO tidegate_engine;
 GRANT INSERT, DELETE ON tidegate.transitions, tidegate.dead_letters TO tidegate_engine;
 GRANT INSERT, UPDATE ON tidegate.erasures TO tidegate_engine;
 GRANT UPDATE (replayed_at, replayed_topic, replayed_partition, replayed_offset) ON tidegate.dead_letters
     TO tidegate_engine;
 
 GRANT SELECT ON tidegate.engine, tidegate.definitions, tidegate.members, tidegate.member_counts, tidegate.users,
-    tidegate.transitions, tidegate.shards, tidegate.schema_migrations TO tidegate_reader;
+    tidegate.transitions, tidegate.shards, tidegate.deployments, tidegate.schema_migrations TO tidegate_reader;
 
 GRANT SELECT ON public.segments, public.segment_members, public.segment_transitions
     TO tidegate_engine, tidegate_reader;

@@ -1,0 +1,162 @@
+"""Versions of the definitions folder: what is deployed, what was, and what is being built.
+
+The database's newest complete version is what the engine answers by; the folder on its disk only says what the
+very first one is. A version is written by `add` and taken up by the engine, which builds it beside the one
+before and then makes it complete in the transaction that switches (storage.switch).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any, TypeVar
+
+from psycopg.types.json import Json
+
+from segmentation.errors import TidegateError
+from storage import postgres
+from storage.definitions_folder import SCHEMA_FILE, DefinitionsFolder
+from storage.postgres import Connection
+
+T = TypeVar("T")
+
+#: Who deployed what an engine found in its folder.
+ENGINE = "engine"
+BUILDING, COMPLETE, WITHDRAWN = "building", "complete", "withdrawn"
+
+
+class DeploymentError(TidegateError):
+    """There is no such version, or another one is being built."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """files: bare name -> text, schema.yml included. by: who made it; at: when, in UTC. state: building, complete or
+    withdrawn; reason: why it was withdrawn. rebuilt: segments to be computed anew though their meaning is the same.
+    progress: (rows done, rows to do) while it is built; ready: only the switch is left. switched_at: when it
+    became what is answered by; outcome: how many entered and left each segment then."""
+
+    version: int
+    files: dict[str, str]
+    digest: str
+    by: str
+    at: datetime
+    state: str
+    reason: str | None = None
+    rebuilt: tuple[str, ...] = ()
+    allow_incomplete: bool = False
+    progress: tuple[int, int] | None = None
+    ready: bool = False
+    switched_at: datetime | None = None
+    outcome: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> DefinitionsFolder:
+        """Ready to be compiled; its paths are the files' bare names."""
+        return DefinitionsFolder.of_texts(self.files)
+
+
+def digest_of(files: Mapping[str, str]) -> str:
+    """Of every letter: what differs in spelling only has another one."""
+    state = blake2b(digest_size=16)
+    for name, text in sorted(files.items()):
+        for part in (name.encode(), text.encode()):
+            state.update(len(part).to_bytes(8, "little") + part)
+    return state.hexdigest()
+
+
+def deployed(url: str) -> Deployment | None:
+    """The version that is answered by; None before an engine's first start. DatabaseError."""
+    return _read(url, read_deployed)
+
+
+def building(url: str) -> Deployment | None:
+    """The version that is to be taken up, if there is one. DatabaseError."""
+    return _read(url, read_building)
+
+
+def versions(url: str) -> list[Deployment]:
+    """All of them, the first one first. DatabaseError."""
+    return _read(url, lambda connection: _select(connection, "true"))
+
+
+def version(url: str, number: int) -> Deployment:
+    """DeploymentError where there is no such version; DatabaseError."""
+    found = _read(url, lambda connection: _select(connection, "version = %s", [number]))
+    if not found:
+        raise DeploymentError(f"There is no version {number}. `tidegate apply --versions` lists those that are.")
+    return found[0]
+
+
+def read_deployed(connection: Connection) -> Deployment | None:
+    latest = "version = (SELECT max(version) FROM tidegate.deployments WHERE state = 'complete')"
+    return next(iter(_select(connection, latest)), None)
+
+
+def read_building(connection: Connection) -> Deployment | None:
+    return next(iter(_select(connection, "state = 'building'")), None)
+
+
+def add(
+    connection: Connection, files: Mapping[str, str], by: str, state: str, *, rebuilt: Sequence[str] = (),
+    allow_incomplete: bool = False,
+) -> int:  # fmt: skip
+    """A new version in `state`; its number. For whoever holds storage.engine_state.lock.
+
+    DeploymentError where it is to be built while another one is."""
+    assert SCHEMA_FILE in files, "schema.yml belongs to a version"
+    other = read_building(connection)
+    if state == BUILDING and other is not None:
+        raise DeploymentError(
+            f"Version {other.version}, applied by {other.by}, is being built. Wait for it, or take it back with "
+            "`tidegate apply --withdraw`."
+        )
+    row = connection.execute(
+        """
+        INSERT INTO tidegate.deployments
+            (version, files, digest, made_by, state, rebuilt, allow_incomplete, switched_at)
+        SELECT coalesce(max(version), 0) + 1, %s, %s, %s, %s, %s, %s, CASE WHEN %s = 'complete' THEN now() END
+        FROM tidegate.deployments
+        RETURNING version
+        """,
+        [Json(dict(files)), digest_of(files), by, state, list(rebuilt), allow_incomplete, state],
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def adopt(connection: Connection, files: Mapping[str, str]) -> None:
+    """What an engine answers by from now on: a new version, by the engine, unless it is the deployed one already."""
+    now = read_deployed(connection)
+    if now is None or now.digest != digest_of(files):
+        add(connection, files, ENGINE, COMPLETE)
+
+
+_COLUMNS = """version, files, digest, made_by, made_at, state, reason, rebuilt, allow_incomplete, progress, ready,
+    switched_at, outcome"""
+
+
+def _select(connection: Connection, condition: str, parameters: Sequence[Any] = ()) -> list[Deployment]:
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM tidegate.deployments WHERE {condition} ORDER BY version".encode(), parameters
+    ).fetchall()
+    return [_deployment(*row) for row in rows]
+
+
+def _deployment(*row: Any) -> Deployment:
+    *first, rebuilt, allow_incomplete, progress, ready, switched_at, outcome = row
+    number, files, digest, by, at, state, reason = first
+    return Deployment(
+        number, files, digest, by, at, state, reason, tuple(rebuilt), allow_incomplete,
+        None if progress is None else (progress["done"], progress["total"]), ready, switched_at,
+        {name: (entered, left) for name, (entered, left) in (outcome or {}).items()},
+    )
+
+
+def _read(url: str, question: Callable[[Connection], T]) -> T:
+    with (
+        closing(postgres.connect(url, application="tidegate", autocommit=True)) as connection,
+        postgres.foreign_errors(postgres.address(url)),
+    ):
+        return question(connection)
