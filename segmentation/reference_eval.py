@@ -32,6 +32,7 @@ from segmentation.compile.tree import (
     Like,
     Literal,
     Lower,
+    Member,
     Not,
     Now,
     Or,
@@ -43,6 +44,7 @@ from segmentation.compile.tree import (
     SetOp,
     Shift,
     Trunc,
+    UserColumn,
 )
 from segmentation.mathematics import calculated
 from segmentation.reference_time import worked_out
@@ -94,8 +96,27 @@ def _is_in(relation: Relation, events: Sequence[Event], t: int) -> bool:
 def _settled(condition: Expr | None, events: Sequence[Event], t: int) -> Expr | None:
     """With what is the same for all rows of the user written in: other relations' answers, his profile, and values
     over all of his events."""
+    if _holds_of_each_row(condition):
+        return condition
     asked = decided(condition, lambda asked: _is_in(asked.relation, events, t))
     return _beside(filled(asked, latest(events)), [each for each in events if not isinstance(each, Version)], t)
+
+
+#: By identity of a condition, which is kept: is there nothing in it that is the same for all rows?
+_PLAIN: dict[int, tuple[Expr, bool]] = {}
+
+
+def _holds_of_each_row(condition: Expr | None) -> bool:
+    """Whether nothing of `_settled` is in it: most conditions, and it is asked at every instant."""
+    if condition is None:
+        return True
+    if id(condition) not in _PLAIN:
+        if len(_PLAIN) >= 10_000:
+            _PLAIN.clear()
+        found: list[Any] = []
+        mapped(condition, lambda part: found.append(part) if isinstance(part, Member | UserColumn | Scalar) else None)
+        _PLAIN[id(condition)] = (condition, not found)
+    return _PLAIN[id(condition)][1]
 
 
 def _beside(node: Expr | None, events: Sequence[Event], t: int) -> Expr | None:

@@ -22,6 +22,7 @@ FIXED: dict[str, Type] = {"user_id": TEXT, "event_id": TEXT, "event_time": TIMES
 def connect() -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     connection.execute("SET timezone = 'UTC'")
+    connection.execute("SET threads = 1")
     connection.execute("SET ieee_floating_point_ops = false")
     connection.execute("SET error_on_division_by_zero = false")
     connection.execute(GREAT_CIRCLE_DISTANCE)

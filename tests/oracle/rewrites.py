@@ -16,6 +16,7 @@ Each is tested by itself on small tables in test_rewrites.py.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import sqlglot
 from sqlglot import exp
@@ -103,6 +104,7 @@ def segment_table(name: str) -> str:
     return f"segment {name}"
 
 
+@cache
 def segments_read(sql: str) -> list[str]:
     """The names of the segments that a definition reads as tables."""
     return [table.name for table in parse(sql).find_all(exp.Table) if table.db == "segments"]
