@@ -7,7 +7,7 @@ clock says so, and another with FALSE at all other times.
 from typing import Protocol
 
 from segmentation.compile import tree
-from segmentation.compile.forms import OPPOSITE, TRUE, form
+from segmentation.compile.forms import OPPOSITE, TRUE, canonical, form
 from segmentation.compile.lower_sets import Truth, negated
 from segmentation.compile.plan import walk
 from segmentation.compile.problems import Refused
@@ -45,7 +45,7 @@ def by_clock(query: tree.Select | tree.Everyone, gates: Gates, asked: int = 0) -
 
 
 def _asked(node: tree.Expr | None) -> tree.Expr | None:
-    """A condition on the clock, the smallest around its now(), wherever it stands."""
+    """A condition on the clock, the smallest around its now(), wherever it stands; the same in all spellings."""
     asked: list[tree.Expr] = []
 
     def look(part: object) -> None:
@@ -53,7 +53,7 @@ def _asked(node: tree.Expr | None) -> tree.Expr | None:
             asked.append(part)
 
     mapped(node, look)
-    return asked[0] if asked else None
+    return min(asked, key=lambda part: repr(_base(part)[0])) if asked else None
 
 
 def _smallest(node: tree.Expr) -> bool:
@@ -62,7 +62,8 @@ def _smallest(node: tree.Expr) -> bool:
 
 
 def _base(condition: tree.Expr) -> tuple[tree.Expr, bool]:
-    """One of a comparison and its opposite, for both, and whether it is the condition itself."""
+    """One for all spellings, of a comparison and its opposite too, and whether it says what the condition does."""
+    condition = canonical(condition)
     if isinstance(condition, tree.Compare) and condition.op in ("<", "<=", "<>"):
         return tree.Compare(OPPOSITE[condition.op], condition.left, condition.right, at=condition.at), False
     return condition, True
