@@ -41,18 +41,7 @@ def bind_all(files: Mapping[str, str], schema: Schema) -> list[tree.Definition]:
 
 def bind_each(files: Mapping[str, str], schema: Schema) -> tuple[list[tree.Definition], list[Problem]]:
     """Like `bind_all`: the definitions that have no problem, and the problems of the others."""
-    problems: list[Problem] = []
-    drafts: dict[str, Draft] = {}
-    for file in sorted(files):
-        path = PurePath(file)
-        if path.suffix.lower() != ".sql":
-            continue
-        name = path.stem.lower()
-        if name in drafts:
-            reason = f"{drafts[name].file} has the same name, {name}."
-            problems.append(Problem(file, Position(), reason, "Rename one of the two files."))
-            continue
-        drafts[name] = read(path.stem, file, files[file], only_enabled=True)
+    drafts, problems = read_each(files)
     enabled = {name: draft for name, draft in drafts.items() if draft.header.enabled}
     segments = Segments(enabled, drafts.keys() - enabled.keys())
     reads = {name: draft.reads() for name, draft in enabled.items()}
@@ -68,6 +57,23 @@ def bind_each(files: Mapping[str, str], schema: Schema) -> tuple[list[tree.Defin
     for draft in drafts.values():
         problems.extend(_problems(draft))
     return [segments.bound[name] for name in sorted(segments.bound)], sorted(problems)
+
+
+def read_each(files: Mapping[str, str]) -> tuple[dict[str, Draft], list[Problem]]:
+    """By name in lower case, each definition up to its parsed query, with problems of its own; and two of one name."""
+    problems: list[Problem] = []
+    drafts: dict[str, Draft] = {}
+    for file in sorted(files):
+        path = PurePath(file)
+        if path.suffix.lower() != ".sql":
+            continue
+        name = path.stem.lower()
+        if name in drafts:
+            reason = f"{drafts[name].file} has the same name, {name}."
+            problems.append(Problem(file, Position(), reason, "Rename one of the two files."))
+            continue
+        drafts[name] = read(path.stem, file, files[file], only_enabled=True)
+    return drafts, problems
 
 
 def _definitions(draft: Draft, schema: Schema, segments: Segments) -> list[tree.Definition]:

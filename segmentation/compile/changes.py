@@ -9,10 +9,9 @@ same members: then the comparison of members says that nobody enters and nobody 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from pathlib import PurePath
 
-from segmentation.compile.bind import bind_all, bind_each
-from segmentation.compile.bind_file import Draft, read
+from segmentation.compile.bind import bind_all, bind_each, read_each
+from segmentation.compile.bind_file import Draft
 from segmentation.compile.depends import dependencies
 from segmentation.compile.lower import lower
 from segmentation.compile.schema_changes import SchemaChange, schema_changes
@@ -109,11 +108,7 @@ class _Set:
     def __init__(self, side: Side) -> None:
         self.side = side
         self.definitions = bind_all(side.files, side.schema)
-        self.drafts: dict[str, Draft] = {}
-        for file, text in side.files.items():
-            if PurePath(file).suffix.lower() == ".sql":
-                draft = read(PurePath(file).stem, file, text, only_enabled=True)
-                self.drafts[draft.name] = draft
+        self.drafts, _ = read_each(side.files)
         self.reads = {name: set(draft.reads()) for name, draft in self.drafts.items() if draft.header.enabled}
 
     def enabled(self, name: str) -> bool:
