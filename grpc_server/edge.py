@@ -21,7 +21,8 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -32,12 +33,16 @@ from psycopg import errors as pg
 from grpc_server.auth import SCOPES, Tokens
 from grpc_server.errors import Refusal, internal, late, unavailable
 from grpc_server.metrics import Metrics
+from grpc_server.watch import Stalled
 from storage.postgres import DatabaseError
 
 log = logging.getLogger(__name__)
 
 #: For callers that set no deadline.
 LONGEST_CALL_S = 30.0
+
+#: A watcher that takes no response for so long does not read.
+LONGEST_WRITE_S = 30.0
 
 _RETRY_MS = 1_000
 _OVERLOADED_RETRY_MS = 100
@@ -46,6 +51,7 @@ _OVERLOADED = "More calls than the database answers in time. Try again, or start
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Handler = Callable[[Any, Context], Awaitable[Any]]
+Stream = Callable[[Any, Context], AsyncGenerator[Any, None]]
 
 
 class Edge(grpc.aio.ServerInterceptor):
@@ -69,6 +75,12 @@ class Edge(grpc.aio.ServerInterceptor):
         wrapped = self._wrapped.get(method)
         if wrapped is None:
             handler = await continuation(handler_call_details)
+            if handler is not None and handler.unary_stream is not None and method in SCOPES:
+                stream = _guarded_stream(cast(Stream, handler.unary_stream), self._metrics.ended(method), method)
+                self._wrapped[method] = wrapped = grpc.unary_stream_rpc_method_handler(
+                    stream, handler.request_deserializer, handler.response_serializer
+                )
+                return wrapped
             if handler is None or handler.unary_unary is None:
                 return handler  # unknown methods, and the streams of health and reflection
             # Health asks no database; a probe that is turned away would have a busy server killed.
@@ -118,6 +130,39 @@ def _guarded(handler: Handler, ended: Callable[[str, float], None], calls: _Call
             ended(code, time.perf_counter() - start)
 
     return call
+
+
+def _guarded_stream(handler: Stream, ended: Callable[[str, float], None], method: str) -> Handler:
+    """Streams last: they have no deadline but the caller's, and their number is the service's to limit."""
+
+    async def call(request: Any, context: Context) -> None:
+        start = time.perf_counter()
+        code = "CANCELLED"
+        try:
+            async with aclosing(handler(request, context)) as messages:
+                await _send_all(messages, context)
+            code = "OK"
+        except asyncio.CancelledError:
+            if (left := context.time_remaining()) is not None and left <= 0:
+                code = "DEADLINE_EXCEEDED"
+            raise
+        except Exception as error:
+            refusal = refusal_of(error, method)
+            code = refusal.code.name
+            await context.abort(refusal.code, refusal.message, refusal.trailing_metadata())
+        finally:
+            ended(code, time.perf_counter() - start)
+
+    return call
+
+
+async def _send_all(messages: AsyncGenerator[Any, None], context: Context) -> None:
+    async for message in messages:
+        try:
+            async with asyncio.timeout(LONGEST_WRITE_S):
+                await context.write(message)
+        except TimeoutError:
+            await messages.athrow(Stalled())
 
 
 def refusal_of(error: Exception, method: str) -> Refusal:

@@ -5,6 +5,8 @@ Refusal                  code, reason (google.rpc.ErrorInfo, domain "tidegate"),
  ├ disabled              FAILED_PRECONDITION
  ├ invalid               INVALID_ARGUMENT, with google.rpc.BadRequest naming the field
  ├ unavailable           UNAVAILABLE, with google.rpc.RetryInfo
+ ├ exhausted             RESOURCE_EXHAUSTED, the same
+ ├ position_gone         OUT_OF_RANGE
  ├ late                  DEADLINE_EXCEEDED
  ├ unauthenticated       UNAUTHENTICATED
  ├ forbidden             PERMISSION_DENIED
@@ -89,10 +91,16 @@ def invalid(reason: str, field: str, description: str) -> Refusal:
     )  # fmt: skip
 
 
-def unavailable(reason: str, message: str, retry_ms: int) -> Refusal:
-    delay = Duration()
-    delay.FromMilliseconds(retry_ms)
-    return Refusal(grpc.StatusCode.UNAVAILABLE, reason, message, details=[RetryInfo(retry_delay=delay)])
+def unavailable(reason: str, message: str, retry_ms: int, metadata: Mapping[str, str] | None = None) -> Refusal:
+    return Refusal(grpc.StatusCode.UNAVAILABLE, reason, message, metadata, [_retry(retry_ms)])
+
+
+def exhausted(reason: str, message: str, retry_ms: int, metadata: Mapping[str, str] | None = None) -> Refusal:
+    return Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, reason, message, metadata, [_retry(retry_ms)])
+
+
+def position_gone(message: str) -> Refusal:
+    return Refusal(grpc.StatusCode.OUT_OF_RANGE, "POSITION_GONE", message, {"field": "position"})
 
 
 def late() -> Refusal:
@@ -117,6 +125,12 @@ def internal() -> Refusal:
     return Refusal(
         grpc.StatusCode.INTERNAL, "INTERNAL", "The server failed to answer. Its log says why; please report it."
     )
+
+
+def _retry(after_ms: int) -> RetryInfo:
+    delay = Duration()
+    delay.FromMilliseconds(after_ms)
+    return RetryInfo(retry_delay=delay)
 
 
 def _cut(text: str) -> str:

@@ -1,5 +1,6 @@
-"""MembershipService: who is in which segment. One statement of the database per call."""
+"""MembershipService: who is in which segment. One statement of the database per call, WatchTransitions excepted."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -7,8 +8,10 @@ import grpc
 from grpc_server import pages, requests
 from grpc_server.answers import member_definition, timestamp
 from grpc_server.errors import unknown_segment
+from grpc_server.feed import Feed
 from grpc_server.generated.tidegate.v1 import membership_pb2 as pb
 from grpc_server.generated.tidegate.v1 import membership_pb2_grpc as rpc
+from grpc_server.watch import Watcher
 from storage.queries import UnknownSegment
 from storage.reader import MembershipReader
 from storage.segment_names import segment_names
@@ -17,8 +20,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class MembershipService(rpc.MembershipServiceServicer):
-    def __init__(self, reader: MembershipReader) -> None:
-        self._reader = reader
+    def __init__(self, reader: MembershipReader, feed: Feed) -> None:
+        self._reader, self._feed = reader, feed
 
     async def CheckMembership(self, request: pb.CheckMembershipRequest, context: Context) -> pb.CheckMembershipResponse:
         user, segment = requests.user_id(request.user_id), requests.segment(request.segment)
@@ -87,6 +90,11 @@ class MembershipService(rpc.MembershipServiceServicer):
             next_page_token=pages.token(listing, page.next_after) if page.next_after is not None else "",
             definition=member_definition(segment, page.version, page.state),
         )  # fmt: skip
+
+    def WatchTransitions(
+        self, request: pb.WatchTransitionsRequest, context: Context
+    ) -> AsyncIterator[pb.WatchTransitionsResponse]:
+        return Watcher(self._feed, self._reader, request).responses()
 
     async def _names(self) -> list[str]:
         return await self._reader.fetch(segment_names())

@@ -8,6 +8,7 @@ from grpc_server.errors import Refusal, invalid, unknown_segment
 USER_ID_BYTES_MAX = 512
 SEGMENT_CHARS_MAX = 255
 PAIRS_MAX = 1_000
+WATCHED_MAX = 1_000
 PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX = 100, 1_000
 
 
@@ -38,6 +39,11 @@ def page_size(value: int) -> int:
 def pairs_count(count: int) -> None:
     if count > PAIRS_MAX:
         raise invalid("BATCH_TOO_LARGE", "pairs", f"At most {PAIRS_MAX} pairs in one call, not {count}. Split them.")
+
+
+def watched(count: int, field: str) -> None:
+    if count > WATCHED_MAX:
+        raise invalid("TOO_MANY_WATCHED", field, f"At most {WATCHED_MAX} in one call, not {count}. Split them.")
 
 
 def bad_page_token() -> Refusal:

@@ -23,6 +23,7 @@ from grpc_reflection.v1alpha import reflection
 from grpc_server import database, listen
 from grpc_server.auth import Tokens
 from grpc_server.edge import Edge
+from grpc_server.feed import Feed
 from grpc_server.generated.tidegate.v1 import membership_pb2, membership_pb2_grpc, segments_pb2, segments_pb2_grpc
 from grpc_server.membership import MembershipService
 from grpc_server.metrics import Metrics
@@ -65,10 +66,16 @@ class RunningServer:
     _server: grpc.aio.Server = field(repr=False)
     _health: health.aio.HealthServicer = field(repr=False)
     _watch: database.Watch = field(repr=False)
-    _watching: asyncio.Task[None] = field(repr=False)
+    _feed: Feed = field(repr=False)
+    _tasks: list[asyncio.Task[None]] = field(repr=False)
     _calls: Pool = field(repr=False)
     _metrics: tuple[WSGIServer, Thread] | None = field(repr=False)
     _stopped: bool = field(default=False, repr=False)
+
+    @property
+    def watchers(self) -> int:
+        """Streams of WatchTransitions that are open."""
+        return self._feed.followers
 
     async def ready(self, timeout: float = 30.0) -> None:
         """Until the database answers; raises TimeoutError."""
@@ -76,18 +83,20 @@ class RunningServer:
             await self._watch.up.wait()
 
     async def stop(self, grace: float = GRACE_S, drain: float = 0.0) -> None:
-        """Says NOT_SERVING, serves `drain` seconds more, takes no further calls, waits up to `grace` seconds for those
-        in flight, and lets go of everything.
+        """Says NOT_SERVING, ends the streams of watchers, serves `drain` seconds more, takes no further calls, waits up
+        to `grace` seconds for those in flight, and lets go of everything.
         """
         if self._stopped:
             return
         self._stopped = True
         await self._health.enter_graceful_shutdown()
+        self._feed.end()
         await asyncio.sleep(drain)
         await self._server.stop(grace)
-        self._watching.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._watching
+        for task in self._tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
         await self._calls.close(timeout=1.0)
         if self._metrics is not None:
             server, thread = self._metrics
@@ -106,7 +115,8 @@ async def start(settings: Settings) -> RunningServer:
     server = grpc.aio.server(interceptors=[edge], options=_OPTIONS)
     status = health.aio.HealthServicer()
     reader = MembershipReader(calls, address(url))
-    membership_pb2_grpc.add_MembershipServiceServicer_to_server(MembershipService(reader), server)
+    feed = Feed(reader)
+    membership_pb2_grpc.add_MembershipServiceServicer_to_server(MembershipService(reader, feed), server)
     segments_pb2_grpc.add_SegmentServiceServicer_to_server(SegmentService(reader), server)
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
     if settings.grpc_reflection:
@@ -132,8 +142,9 @@ async def start(settings: Settings) -> RunningServer:
     await calls.open(wait=False)
     await server.start()
     running = RunningServer(
-        f"{host}:{port}", port, serving and serving[0].server_port, server, status, watch,
-        asyncio.create_task(watch.run(), name="database watch"), calls, serving,
+        f"{host}:{port}", port, serving and serving[0].server_port, server, status, watch, feed,
+        [asyncio.create_task(watch.run(), name="database watch"), asyncio.create_task(feed.run(), name="feed")],
+        calls, serving,
     )  # fmt: skip
     log.info(
         "gRPC on %s (%s, %s)%s", running.address, "TLS" if settings.grpc_tls_cert else "no TLS",

@@ -68,8 +68,10 @@ _TELL = """
     SELECT shard, 'erased', key FROM unnest(%s::int[], %s::bytea[]) AS f(shard, key)
 """
 _REMEMBER = """
-    INSERT INTO tidegate.erasures AS e (digest, until) SELECT * FROM unnest(%s::bytea[], %s::bigint[])
-    ON CONFLICT (digest) DO UPDATE SET until = greatest(e.until, excluded.until)
+    INSERT INTO tidegate.erasures AS e (digest, until, shard, position)
+    SELECT * FROM unnest(%s::bytea[], %s::bigint[], %s::int[], %s::bigint[])
+    ON CONFLICT (digest) DO UPDATE
+    SET until = greatest(e.until, excluded.until), shard = excluded.shard, position = excluded.position
 """
 
 
@@ -91,11 +93,12 @@ def take_turns(connection: Connection, commits: Sequence[Commit]) -> None:
         connection.execute(f"SELECT pg_advisory_xact_lock_shared({_TURN})".encode())
 
 
-def erase(connection: Connection, commit: Commit, field: str = "user_id") -> None:
+def erase(connection: Connection, commit: Commit, position: int, field: str = "user_id") -> int:
     """Before the commit's own rows are written: those may be of a new user under the same id. field: the name
-    under which events have the user's id."""
+    under which events have the user's id. position: the last that the shard has given; returns what it is now,
+    for each erased user has one."""
     if not commit.erased:
-        return
+        return position
     until: dict[str, int] = {}
     for user_id, at in commit.erased:
         until[user_id] = max(at, until.get(user_id, at))
@@ -120,8 +123,11 @@ def erase(connection: Connection, commit: Commit, field: str = "user_id") -> Non
         )
     connection.execute(_TELL, [shards, keys])
     connection.execute(
-        _REMEMBER, [arrays.byte_strings([digest_of(user_id) for user_id in ids]), arrays.bigints(times)]
+        _REMEMBER,
+        [arrays.byte_strings([digest_of(user_id) for user_id in ids]), arrays.bigints(times), shards,
+         arrays.bigints(range(position + 1, position + 1 + len(ids)))],
     )
+    return position + len(ids)
 
 
 def quoted_ids(user_id: str) -> set[bytes]:

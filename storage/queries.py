@@ -6,7 +6,7 @@ instant an answer is complete: the later of the watermark of the user's shard an
 last transition; of a user never seen, and of lists, the least watermark; None before any event.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -29,7 +29,7 @@ class UnknownSegment(TidegateError):
 @dataclass(frozen=True, slots=True)
 class Query(Generic[T]):
     sql: str
-    parameters: Sequence[Any]
+    parameters: Sequence[Any] | Mapping[str, Any]
     build: Callable[[list[Row]], T]
 
 
@@ -148,7 +148,7 @@ def check(pairs: Sequence[tuple[str, str]]) -> Query[list[Answer]]:
         if unknown:
             raise UnknownSegment(sorted(unknown))
         return [
-            Answer(user, segment, since is not None, since, known, _instant(as_of), version, state)
+            Answer(user, segment, since is not None, since, known, instant(as_of), version, state)
             for (user, segment), (version, state, since, known, as_of) in zip(pairs, rows)
         ]
 
@@ -168,7 +168,7 @@ def user_segments(user_id: str) -> Query[UserSegments]:
     def build(rows: list[Row]) -> UserSegments:
         known, as_of = rows[0][:2]
         found = [Membership(*row[2:]) for row in rows if row[2] is not None]
-        return UserSegments(user_id, known, _instant(as_of), found)
+        return UserSegments(user_id, known, instant(as_of), found)
 
     return Query(sql, [user_id], build)
 
@@ -195,7 +195,7 @@ def members(segment: str, after: str | None, limit: int) -> Query[MemberPage]:
         found = [Member(user_id, since) for *_, user_id, since in rows if user_id is not None]
         page = found[:limit]
         return MemberPage(
-            segment, version, state, _instant(as_of), page, page[-1].user_id if len(found) > limit else None
+            segment, version, state, instant(as_of), page, page[-1].user_id if len(found) > limit else None
         )
 
     return Query(sql, [segment, after or "", limit + 1], build)
@@ -221,9 +221,9 @@ def segment(name: str) -> Query[Segment]:
 
 
 def _segment(row: Row) -> Segment:
-    values = [*row[:-1], _instant(row[-1])]
+    values = [*row[:-1], instant(row[-1])]
     return Segment(*values)
 
 
-def _instant(micros: int | None) -> int | None:
+def instant(micros: int | None) -> int | None:
     return None if micros is None or micros <= NEVER else micros

@@ -179,7 +179,9 @@ class Rebuild:
 
     def erase(self, shard: int, erased: Sequence[tuple[str, int]], user_field: str) -> None:
         """Before the shard's differences: (user id, T µs) of those whose erasure is not stored yet."""
-        erasing.erase(self._connection, Commit(shard, self._steps[shard], [], 0, erased=erased), user_field)
+        commit = Commit(shard, self._steps[shard], [], 0, erased=erased)
+        position = erasing.erase(self._connection, commit, self._position(shard), user_field)
+        self._connection.execute("UPDATE tidegate.shards SET position = %s WHERE shard = %s", [position, shard])
         self._connection.execute("SET LOCAL enable_hashjoin = on")
 
     def apply_differences(
@@ -191,9 +193,8 @@ class Rebuild:
         """
         connection = self._connection
         known = self._stage(membership)
-        row = connection.execute("SELECT position FROM tidegate.shards WHERE shard = %s", [shard]).fetchone()
-        assert row is not None
-        values = {"shard": shard, "at": arrays.timestamps(np.array([effective_at], np.int64)), "position": row[0]}
+        at = arrays.timestamps(np.array([effective_at], np.int64))
+        values = {"shard": shard, "at": at, "position": self._position(shard)}
         for statement in (_NEW, _KNOWN, _UNKNOWN, _FLIPS, "ANALYZE flips", _SENT, "ANALYZE sent", *_APPLY):
             connection.execute(statement.encode(), values if "%(" in statement else None)
         users = self._send(shard)
@@ -206,6 +207,11 @@ class Rebuild:
         connection.execute("TRUNCATE new_users, new_members, flips, sent")
         entered, left = row or (0, 0)
         return Differences(users, entered, left, known)
+
+    def _position(self, shard: int) -> int:
+        row = self._connection.execute("SELECT position FROM tidegate.shards WHERE shard = %s", [shard]).fetchone()
+        assert row is not None
+        return int(row[0])
 
     def sequence_numbers(self, shard: int) -> dict[str, int]:
         return sequence_numbers(self._connection, shard)

@@ -194,7 +194,8 @@ class ShardWriter:
             sent_messages = flipped = 0
             deleted: _Expected = []
             for group in erasing.groups(new):
-                erasing.erase(connection, group[0], self._user_field)
+                first = group[0]
+                positions[first.shard] = erasing.erase(connection, first, positions[first.shard], self._user_field)
                 sent, flips = rows.messages_and_flips(group, positions, self._segments)
                 deleted += _members(connection, flips, rows.pairs_of(flips))
                 _log(connection, sent, flips, rows.users_of(group))

@@ -29,7 +29,8 @@ GRANT UPDATE (replayed_at, replayed_topic, replayed_partition, replayed_offset) 
     TO tidegate_engine;
 
 GRANT SELECT ON tidegate.engine, tidegate.definitions, tidegate.members, tidegate.member_counts, tidegate.users,
-    tidegate.transitions, tidegate.shards, tidegate.deployments, tidegate.schema_migrations TO tidegate_reader;
+    tidegate.transitions, tidegate.shards, tidegate.deployments, tidegate.schema_migrations, tidegate.erasures,
+    tidegate.log TO tidegate_reader;
 
 GRANT SELECT ON public.segments, public.segment_members, public.segment_transitions
     TO tidegate_engine, tidegate_reader;

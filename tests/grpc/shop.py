@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from segmentation.compile.tree import Definition, Select
 from storage.engine_state import EngineRecord, prepare, take_over
 from storage.writer import ShardWriter
-from tests.storage.world import START, World
+from tests.storage.world import START, World, forget
 
 LAPSED = """SELECT user_id
 FROM events
@@ -45,6 +45,10 @@ class Shop:
 
     def move(self, moves: Sequence[tuple[str, Sequence[int]]], advance: int = 0) -> None:
         self._writer.write([self.world.step(0, [(user, numbers, advance, True) for user, numbers in moves])])
+
+    def erase(self, user: str) -> None:
+        forget(self.world, user)
+        self._writer.write([self.world.step(0, [], erased=[(user, START)])])
 
     def fill(self) -> None:
         self.move([("ann", [BIG, LAPSED_CALIFORNIANS]), ("bob", [])], advance=7)

@@ -18,7 +18,7 @@ from storage.postgres import Connection
 from tests.fix_postgres import empty
 from tests.flows.conftest import until
 from tests.storage.test_writer import NAMES, moves
-from tests.storage.world import START, USERS, World, expected, open_writer, stored, waiting
+from tests.storage.world import START, USERS, World, expected, forget, open_writer, stored, waiting
 
 pytestmark = pytest.mark.postgres
 
@@ -26,13 +26,6 @@ steps = st.lists(
     st.lists(st.tuples(st.integers(0, 2), moves, st.lists(st.sampled_from(USERS), max_size=3)), min_size=1, max_size=4),
     min_size=1, max_size=4,
 )  # fmt: skip
-
-
-def forget(world: World, user: str) -> None:
-    world.inside = {key: value for key, value in world.inside.items() if key[0] != user}
-    world.seq.pop(user, None)
-    world.last.pop(user, None)
-    world.log = [flip for flip in world.log if flip.user != user]
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -146,7 +139,7 @@ def test_a_refused_message_waits_for_an_erasure_that_is_under_way(database_url: 
     world, late = World(NAMES, 2), letter(1, b"anna", b"?", stamp=4)
     with open_writer(database_url, NAMES, 2) as out, closing(postgres.connect(database_url)) as other:
         erasing.take_turns(other, [world.step(1, [], erased=[("anna", 5)])])
-        erasing.erase(other, world.step(1, [], erased=[("anna", 5)]))
+        erasing.erase(other, world.step(1, [], erased=[("anna", 5)]), 0)
         thread = threading.Thread(target=out.write, args=([world.step(0, [], dead_letters=[late])],))
         thread.start()
         waits = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"

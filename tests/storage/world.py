@@ -138,6 +138,13 @@ def expected(world: World) -> dict[str, Any]:
     }
 
 
+def forget(world: World, user: str) -> None:
+    world.inside = {key: value for key, value in world.inside.items() if key[0] != user}
+    world.seq.pop(user, None)
+    world.last.pop(user, None)
+    world.log = [flip for flip in world.log if flip.user != user]
+
+
 def open_writer(url: str, names: Sequence[str], shards: int, **rest: Any) -> ShardWriter:
     segments: list[StoredSegment] = prepare(url, record(names, shards), definitions(names))
     tokens = {shard: taken.token for shard, taken in take_over(url, range(shards)).items()}

@@ -39,9 +39,14 @@ class MembershipServiceStub:
     NOT_FOUND            UNKNOWN_SEGMENT   metadata: segment, and did_you_mean if a name is close
     FAILED_PRECONDITION  SEGMENT_DISABLED  metadata: segment
     INVALID_ARGUMENT     EMPTY_USER_ID, USER_ID_TOO_LONG, INVALID_USER_ID, EMPTY_SEGMENT,
-    BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN
+    BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN, INVALID_POSITION,
+    TOO_MANY_WATCHED
     together with google.rpc.BadRequest, which names the field
     UNAVAILABLE          DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
+    SERVER_ENDING     metadata: position; of WatchTransitions
+    OUT_OF_RANGE         POSITION_GONE     of WatchTransitions
+    RESOURCE_EXHAUSTED   WATCHER_TOO_SLOW  metadata: position; of WatchTransitions
+    TOO_MANY_WATCHERS of WatchTransitions
     DEADLINE_EXCEEDED    DEADLINE_EXCEEDED
     UNAUTHENTICATED      MISSING_TOKEN, UNKNOWN_TOKEN
     PERMISSION_DENIED    SCOPE_MISSING     metadata: scope
@@ -75,6 +80,11 @@ class MembershipServiceStub:
                 request_serializer=tidegate_dot_v1_dot_membership__pb2.ListMembersRequest.SerializeToString,
                 response_deserializer=tidegate_dot_v1_dot_membership__pb2.ListMembersResponse.FromString,
                 _registered_method=True)
+        self.WatchTransitions = channel.unary_stream(
+                '/tidegate.v1.MembershipService/WatchTransitions',
+                request_serializer=tidegate_dot_v1_dot_membership__pb2.WatchTransitionsRequest.SerializeToString,
+                response_deserializer=tidegate_dot_v1_dot_membership__pb2.WatchTransitionsResponse.FromString,
+                _registered_method=True)
 
 
 class MembershipServiceServicer:
@@ -91,9 +101,14 @@ class MembershipServiceServicer:
     NOT_FOUND            UNKNOWN_SEGMENT   metadata: segment, and did_you_mean if a name is close
     FAILED_PRECONDITION  SEGMENT_DISABLED  metadata: segment
     INVALID_ARGUMENT     EMPTY_USER_ID, USER_ID_TOO_LONG, INVALID_USER_ID, EMPTY_SEGMENT,
-    BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN
+    BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN, INVALID_POSITION,
+    TOO_MANY_WATCHED
     together with google.rpc.BadRequest, which names the field
     UNAVAILABLE          DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
+    SERVER_ENDING     metadata: position; of WatchTransitions
+    OUT_OF_RANGE         POSITION_GONE     of WatchTransitions
+    RESOURCE_EXHAUSTED   WATCHER_TOO_SLOW  metadata: position; of WatchTransitions
+    TOO_MANY_WATCHERS of WatchTransitions
     DEADLINE_EXCEEDED    DEADLINE_EXCEEDED
     UNAUTHENTICATED      MISSING_TOKEN, UNKNOWN_TOKEN
     PERMISSION_DENIED    SCOPE_MISSING     metadata: scope
@@ -134,6 +149,22 @@ class MembershipServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchTransitions(self, request, context):
+        """Tells every entry and exit as it is committed: from now on, or from a position on.
+
+        Every response carries a position. Whoever goes on from it (on any server, after any break) gets
+        what comes after that response: nothing twice, nothing left out. One user's events come in order.
+
+        The first response comes at once, and one without events at least every 5 seconds, so that those who
+        watch little can go on from a recent position too. The stream ends only with an error: UNAVAILABLE
+        (SERVER_ENDING) when the server ends, RESOURCE_EXHAUSTED (WATCHER_TOO_SLOW) for a watcher that reads
+        too slowly; go on from the last position then. OUT_OF_RANGE (POSITION_GONE) says that the log does
+        not reach back to the position, or was set back behind it: watch from now, then list the members.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MembershipServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -157,6 +188,11 @@ def add_MembershipServiceServicer_to_server(servicer, server):
                     request_deserializer=tidegate_dot_v1_dot_membership__pb2.ListMembersRequest.FromString,
                     response_serializer=tidegate_dot_v1_dot_membership__pb2.ListMembersResponse.SerializeToString,
             ),
+            'WatchTransitions': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchTransitions,
+                    request_deserializer=tidegate_dot_v1_dot_membership__pb2.WatchTransitionsRequest.FromString,
+                    response_serializer=tidegate_dot_v1_dot_membership__pb2.WatchTransitionsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'tidegate.v1.MembershipService', rpc_method_handlers)
@@ -179,9 +215,14 @@ class MembershipService:
     NOT_FOUND            UNKNOWN_SEGMENT   metadata: segment, and did_you_mean if a name is close
     FAILED_PRECONDITION  SEGMENT_DISABLED  metadata: segment
     INVALID_ARGUMENT     EMPTY_USER_ID, USER_ID_TOO_LONG, INVALID_USER_ID, EMPTY_SEGMENT,
-    BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN
+    BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN, INVALID_POSITION,
+    TOO_MANY_WATCHED
     together with google.rpc.BadRequest, which names the field
     UNAVAILABLE          DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
+    SERVER_ENDING     metadata: position; of WatchTransitions
+    OUT_OF_RANGE         POSITION_GONE     of WatchTransitions
+    RESOURCE_EXHAUSTED   WATCHER_TOO_SLOW  metadata: position; of WatchTransitions
+    TOO_MANY_WATCHERS of WatchTransitions
     DEADLINE_EXCEEDED    DEADLINE_EXCEEDED
     UNAUTHENTICATED      MISSING_TOKEN, UNKNOWN_TOKEN
     PERMISSION_DENIED    SCOPE_MISSING     metadata: scope
@@ -287,6 +328,33 @@ class MembershipService:
             '/tidegate.v1.MembershipService/ListMembers',
             tidegate_dot_v1_dot_membership__pb2.ListMembersRequest.SerializeToString,
             tidegate_dot_v1_dot_membership__pb2.ListMembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchTransitions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tidegate.v1.MembershipService/WatchTransitions',
+            tidegate_dot_v1_dot_membership__pb2.WatchTransitionsRequest.SerializeToString,
+            tidegate_dot_v1_dot_membership__pb2.WatchTransitionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,9 +40,14 @@ class MembershipServiceStub:
       NOT_FOUND            UNKNOWN_SEGMENT   metadata: segment, and did_you_mean if a name is close
       FAILED_PRECONDITION  SEGMENT_DISABLED  metadata: segment
       INVALID_ARGUMENT     EMPTY_USER_ID, USER_ID_TOO_LONG, INVALID_USER_ID, EMPTY_SEGMENT,
-                           BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN
+                           BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN, INVALID_POSITION,
+                           TOO_MANY_WATCHED
                            together with google.rpc.BadRequest, which names the field
       UNAVAILABLE          DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
+                           SERVER_ENDING     metadata: position; of WatchTransitions
+      OUT_OF_RANGE         POSITION_GONE     of WatchTransitions
+      RESOURCE_EXHAUSTED   WATCHER_TOO_SLOW  metadata: position; of WatchTransitions
+                           TOO_MANY_WATCHERS of WatchTransitions
       DEADLINE_EXCEEDED    DEADLINE_EXCEEDED
       UNAUTHENTICATED      MISSING_TOKEN, UNKNOWN_TOKEN
       PERMISSION_DENIED    SCOPE_MISSING     metadata: scope
@@ -69,6 +74,18 @@ class MembershipServiceStub:
     A user who is a member during the whole listing appears exactly once; one who enters or leaves
     meanwhile appears at most once.
     """
+    WatchTransitions: _grpc.UnaryStreamMultiCallable[_membership_pb2.WatchTransitionsRequest, _membership_pb2.WatchTransitionsResponse]
+    """Tells every entry and exit as it is committed: from now on, or from a position on.
+
+    Every response carries a position. Whoever goes on from it (on any server, after any break) gets
+    what comes after that response: nothing twice, nothing left out. One user's events come in order.
+
+    The first response comes at once, and one without events at least every 5 seconds, so that those who
+    watch little can go on from a recent position too. The stream ends only with an error: UNAVAILABLE
+    (SERVER_ENDING) when the server ends, RESOURCE_EXHAUSTED (WATCHER_TOO_SLOW) for a watcher that reads
+    too slowly; go on from the last position then. OUT_OF_RANGE (POSITION_GONE) says that the log does
+    not reach back to the position, or was set back behind it: watch from now, then list the members.
+    """
 
 @_typing.type_check_only
 class MembershipServiceAsyncStub(MembershipServiceStub):
@@ -85,9 +102,14 @@ class MembershipServiceAsyncStub(MembershipServiceStub):
       NOT_FOUND            UNKNOWN_SEGMENT   metadata: segment, and did_you_mean if a name is close
       FAILED_PRECONDITION  SEGMENT_DISABLED  metadata: segment
       INVALID_ARGUMENT     EMPTY_USER_ID, USER_ID_TOO_LONG, INVALID_USER_ID, EMPTY_SEGMENT,
-                           BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN
+                           BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN, INVALID_POSITION,
+                           TOO_MANY_WATCHED
                            together with google.rpc.BadRequest, which names the field
       UNAVAILABLE          DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
+                           SERVER_ENDING     metadata: position; of WatchTransitions
+      OUT_OF_RANGE         POSITION_GONE     of WatchTransitions
+      RESOURCE_EXHAUSTED   WATCHER_TOO_SLOW  metadata: position; of WatchTransitions
+                           TOO_MANY_WATCHERS of WatchTransitions
       DEADLINE_EXCEEDED    DEADLINE_EXCEEDED
       UNAUTHENTICATED      MISSING_TOKEN, UNKNOWN_TOKEN
       PERMISSION_DENIED    SCOPE_MISSING     metadata: scope
@@ -111,6 +133,18 @@ class MembershipServiceAsyncStub(MembershipServiceStub):
     A user who is a member during the whole listing appears exactly once; one who enters or leaves
     meanwhile appears at most once.
     """
+    WatchTransitions: _aio.UnaryStreamMultiCallable[_membership_pb2.WatchTransitionsRequest, _membership_pb2.WatchTransitionsResponse]  # type: ignore[assignment]
+    """Tells every entry and exit as it is committed: from now on, or from a position on.
+
+    Every response carries a position. Whoever goes on from it (on any server, after any break) gets
+    what comes after that response: nothing twice, nothing left out. One user's events come in order.
+
+    The first response comes at once, and one without events at least every 5 seconds, so that those who
+    watch little can go on from a recent position too. The stream ends only with an error: UNAVAILABLE
+    (SERVER_ENDING) when the server ends, RESOURCE_EXHAUSTED (WATCHER_TOO_SLOW) for a watcher that reads
+    too slowly; go on from the last position then. OUT_OF_RANGE (POSITION_GONE) says that the log does
+    not reach back to the position, or was set back behind it: watch from now, then list the members.
+    """
 
 class MembershipServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers whether users are in segments.
@@ -126,9 +160,14 @@ class MembershipServiceServicer(metaclass=_abc_1.ABCMeta):
       NOT_FOUND            UNKNOWN_SEGMENT   metadata: segment, and did_you_mean if a name is close
       FAILED_PRECONDITION  SEGMENT_DISABLED  metadata: segment
       INVALID_ARGUMENT     EMPTY_USER_ID, USER_ID_TOO_LONG, INVALID_USER_ID, EMPTY_SEGMENT,
-                           BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN
+                           BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN, INVALID_POSITION,
+                           TOO_MANY_WATCHED
                            together with google.rpc.BadRequest, which names the field
       UNAVAILABLE          DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
+                           SERVER_ENDING     metadata: position; of WatchTransitions
+      OUT_OF_RANGE         POSITION_GONE     of WatchTransitions
+      RESOURCE_EXHAUSTED   WATCHER_TOO_SLOW  metadata: position; of WatchTransitions
+                           TOO_MANY_WATCHERS of WatchTransitions
       DEADLINE_EXCEEDED    DEADLINE_EXCEEDED
       UNAUTHENTICATED      MISSING_TOKEN, UNKNOWN_TOKEN
       PERMISSION_DENIED    SCOPE_MISSING     metadata: scope
@@ -173,6 +212,24 @@ class MembershipServiceServicer(metaclass=_abc_1.ABCMeta):
 
         A user who is a member during the whole listing appears exactly once; one who enters or leaves
         meanwhile appears at most once.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchTransitions(
+        self,
+        request: _membership_pb2.WatchTransitionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_membership_pb2.WatchTransitionsResponse], _abc.AsyncIterator[_membership_pb2.WatchTransitionsResponse]]:
+        """Tells every entry and exit as it is committed: from now on, or from a position on.
+
+        Every response carries a position. Whoever goes on from it (on any server, after any break) gets
+        what comes after that response: nothing twice, nothing left out. One user's events come in order.
+
+        The first response comes at once, and one without events at least every 5 seconds, so that those who
+        watch little can go on from a recent position too. The stream ends only with an error: UNAVAILABLE
+        (SERVER_ENDING) when the server ends, RESOURCE_EXHAUSTED (WATCHER_TOO_SLOW) for a watcher that reads
+        too slowly; go on from the last position then. OUT_OF_RANGE (POSITION_GONE) says that the log does
+        not reach back to the position, or was set back behind it: watch from now, then list the members.
         """
 
 def add_MembershipServiceServicer_to_server(servicer: MembershipServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

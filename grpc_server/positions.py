@@ -1,0 +1,57 @@
+"""Positions of WatchTransitions as callers see them: opaque texts that name their log, checked when they come back.
+
+The first character is the version of the format: a server that meets a newer one says so, instead of misreading it.
+The name of the log is in it because another database's numbers look the same: a position of a test system must not
+quietly skip what a production system has.
+"""
+
+import base64
+import binascii
+from hashlib import blake2b
+
+from grpc_server.errors import Refusal, invalid, position_gone
+from storage.transitions import Position
+
+_VERSION = "1"
+_CHECKSUM_BYTES = 8
+_CHARS_MAX = 65_536  # 1024 shards have 20,000 or so
+
+
+def token(log: str, position: Position) -> str:
+    numbers = ",".join(f"{shard}:{number}" for shard, number in sorted(position.numbers.items()))
+    payload = f"{log}|{numbers}".encode()
+    return _VERSION + base64.urlsafe_b64encode(_checksum(payload) + payload).decode().rstrip("=")
+
+
+def parse(given: str) -> tuple[str, Position]:
+    """(log, position) of a text that `token` made. Raises Refusal INVALID_POSITION."""
+    if len(given) > _CHARS_MAX or not given.startswith(_VERSION):
+        raise _bad()
+    text = given[1:]
+    try:
+        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raise _bad() from None
+    payload = data[_CHECKSUM_BYTES:]
+    if data[:_CHECKSUM_BYTES] != _checksum(payload):
+        raise _bad()
+    log, _, numbers = payload.decode().partition("|")
+    pairs = (pair.partition(":") for pair in numbers.split(",") if pair)
+    return log, Position({int(shard): int(number) for shard, _, number in pairs})
+
+
+def require_same(log: str, of_position: str) -> None:
+    """Raises Refusal POSITION_GONE."""
+    if log != of_position:
+        raise position_gone("This position is of another database's log. Read the members anew, and watch from now.")
+
+
+def _checksum(payload: bytes) -> bytes:
+    return blake2b(payload, digest_size=_CHECKSUM_BYTES, key=b"position").digest()
+
+
+def _bad() -> Refusal:
+    return invalid(
+        "INVALID_POSITION", "position",
+        "This is not a position that WatchTransitions gave. Send one back unchanged, or none to watch from now.",
+    )  # fmt: skip

@@ -1,0 +1,222 @@
+"""The log of transitions as watchers read it: in pages, from a position, without loss or repetition.
+
+A position is one number per shard. A shard's fenced writer gives the numbers in the order in which it commits,
+holding the shard's row until the commit, so whatever is visible of a shard up to a number stays complete up to it.
+Rows of all shards together are read in the order of their numbers. That is one user's own order too: the shards of
+another layout (reshard, rebuild) begin above every number there was. For the same reason a shard that a position does
+not know stands at its least number: what that shard had before the position's layout is below, what it gets after it
+is above.
+
+An erasure takes a number like a transition. The erased user's earlier transitions are gone from the log.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from segmentation.errors import TidegateError
+from storage.arrays import micros_sql
+from storage.queries import Query, Row, instant
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """numbers: shard -> the last number that was read."""
+
+    numbers: Mapping[int, int]
+
+    def of(self, shard: int) -> int:
+        found = self.numbers.get(shard)
+        return self.least if found is None else found
+
+    @property
+    def least(self) -> int:
+        return min(self.numbers.values(), default=0)
+
+    def covers(self, other: "Position") -> bool:
+        """Everything up to `other` has been read here."""
+        return self.least >= other.least and all(self.of(shard) >= number for shard, number in other.numbers.items())
+
+    def joined(self, other: "Position") -> "Position":
+        """Everything read here or there."""
+        if other.covers(self):
+            return other
+        if self.covers(other):
+            return self
+        return Position({s: max(self.of(s), other.of(s)) for s in self.numbers.keys() | other.numbers.keys()})
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """version: of the segment's definition."""
+
+    segment: str
+    version: int
+    entered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """All flips of one user in one step. effective_at: µs. cause: event, time, definition."""
+
+    shard: int
+    number: int
+    user_id: str
+    seq: int
+    effective_at: int
+    cause: str
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """digest: BLAKE2b-128 of the erased user's id, which is kept nowhere."""
+
+    shard: int
+    number: int
+    digest: bytes
+
+
+Entry = Transition | Erasure
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Entries in order of their numbers. after: the position behind them, and behind all there is if not `more`.
+
+    end: the shards' own numbers and watermarks (µs), all of the one snapshot. log: names the log.
+    """
+
+    log: str
+    entries: list[Entry]
+    after: Position
+    more: bool
+    end: Position
+    watermarks: Mapping[int, int]
+
+    @property
+    def as_of(self) -> int | None:
+        """The least watermark; None before any event."""
+        return instant(min(self.watermarks.values(), default=None))
+
+
+class AheadOfLog(TidegateError):
+    """A position that this log has not reached: it was set back, by a restored copy say, or it is another one's."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This position lies ahead of the log, which was set back since. Read the members anew, and watch from now."
+        )
+
+
+_ENDS = """
+    SELECT coalesce((SELECT identity::text FROM tidegate.log), ''),
+           coalesce(json_object_agg(shard, json_build_array(position, watermark)), '{}') FROM tidegate.shards
+"""
+#: One probe of the index per shard that there ever was, instead of a scan.
+_SHARDS_OF = """
+    {name} (shard) AS (
+        (SELECT min(shard) FROM {table} WHERE position IS NOT NULL)
+        UNION ALL
+        SELECT (SELECT min(t.shard) FROM {table} t WHERE t.shard > s.shard AND t.position IS NOT NULL)
+        FROM {name} s WHERE s.shard IS NOT NULL
+    )
+"""
+_AFTER = f"""
+    WITH RECURSIVE {_SHARDS_OF.format(name="moved", table="tidegate.transitions")},
+    {_SHARDS_OF.format(name="forgot", table="tidegate.erasures")},
+    given AS (SELECT * FROM unnest(%(shards)s::int[], %(numbers)s::bigint[]) AS g(shard, position)),
+    entries AS (
+        SELECT e.* FROM moved m LEFT JOIN given g USING (shard) CROSS JOIN LATERAL (
+            SELECT shard, position, user_id, seq, segment_id, version, entered, effective_at, cause, NULL::bytea
+            FROM tidegate.transitions t
+            WHERE t.shard = m.shard AND t.position > coalesce(g.position, %(least)s)
+            ORDER BY t.position FETCH FIRST %(limit)s ROWS WITH TIES
+        ) e WHERE m.shard IS NOT NULL
+        UNION ALL
+        SELECT e.* FROM forgot f LEFT JOIN given g USING (shard) CROSS JOIN LATERAL (
+            SELECT shard, position, NULL, NULL::bigint, NULL::int, NULL::int, NULL::bool, NULL::timestamptz, NULL,
+                   digest
+            FROM tidegate.erasures t
+            WHERE t.shard = f.shard AND t.position > coalesce(g.position, %(least)s)
+            ORDER BY t.position LIMIT %(limit)s
+        ) e WHERE f.shard IS NOT NULL
+    ),
+    ends (log, shards) AS ({_ENDS})
+    SELECT ends.log, ends.shards, e.shard, e.position, e.user_id, e.seq, d.name, e.version, e.entered,
+           {micros_sql("e.effective_at")}, e.cause, e.digest
+    FROM ends LEFT JOIN entries e (shard, position, user_id, seq, segment_id, version, entered, effective_at, cause,
+                                   digest) ON true
+    LEFT JOIN tidegate.definitions d ON d.id = e.segment_id
+    ORDER BY e.position, e.shard, d.name
+"""
+
+
+def end() -> Query[Page]:
+    """An empty page behind everything there is."""
+
+    def build(rows: list[Row]) -> Page:
+        log, position, watermarks = _ends(rows)
+        return Page(log, [], position, False, position, watermarks)
+
+    return Query(_ENDS, [], build)
+
+
+def after(position: Position, flips: int) -> Query[Page]:
+    """What comes after `position`: about `flips` flips. Building raises AheadOfLog."""
+    limit = max(1, flips // max(1, len(position.numbers)))
+    numbers = position.numbers
+
+    def build(rows: list[Row]) -> Page:
+        log, reached, watermarks = _ends(rows)
+        require_reached(position, reached)
+        found = [row[2:] for row in rows if row[2] is not None]
+        last, more = _complete(found, limit)
+        if not more:
+            return Page(log, _entries(found), reached, False, reached, watermarks)
+        entries = _entries([row for row in found if row[1] <= last])
+        # A shard has no entry between its own end and `last`, so far; it may get some.
+        known = numbers.keys() | reached.numbers.keys()
+        behind = {s: max(position.of(s), min(last, reached.numbers.get(s, last))) for s in known}
+        return Page(log, entries, Position(behind), True, reached, watermarks)
+
+    values = {"shards": list(numbers), "numbers": list(numbers.values()), "least": position.least, "limit": limit}
+    return Query(_AFTER, values, build)
+
+
+def require_reached(position: Position, end: Position) -> None:
+    """Raises AheadOfLog where the log, which ends at `end`, has not come as far as `position`."""
+    highest = max(end.numbers.values(), default=0)
+    if any(number > end.numbers.get(shard, highest) for shard, number in position.numbers.items()):
+        raise AheadOfLog()
+
+
+def _complete(found: Sequence[Row], limit: int) -> tuple[int, bool]:
+    """Up to which number the rows of all shards are there, and whether there may be some beyond it."""
+    rows: dict[tuple[int, bool], list[int]] = {}
+    for row in found:
+        rows.setdefault((row[0], row[-1] is None), []).append(row[1])
+    full = [max(numbers) for numbers in rows.values() if len(numbers) >= limit]
+    return min(full, default=0), bool(full)
+
+
+def _entries(rows: Sequence[Row]) -> list[Entry]:
+    entries: list[Entry] = []
+    for (number, shard), group in groupby(rows, key=lambda row: (row[1], row[0])):
+        flips = list(group)
+        _, _, user, seq, _, _, _, at, cause, digest = flips[0]
+        if digest is not None:
+            entries.append(Erasure(shard, number, bytes(digest)))
+        else:
+            changes = tuple(Change(name, version, entered) for _, _, _, _, name, version, entered, *_ in flips)
+            entries.append(Transition(shard, number, user, seq, at, cause, changes))
+    return entries
+
+
+def _ends(rows: Sequence[Row]) -> tuple[str, Position, dict[int, int]]:
+    log, shards = rows[0][:2]
+    return (
+        log,
+        Position({int(shard): position for shard, (position, _) in shards.items()}),
+        {int(shard): watermark for shard, (_, watermark) in shards.items()},
+    )
