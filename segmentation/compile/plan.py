@@ -198,6 +198,8 @@ class Plan:
     code_columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
     columns: dict[str, Type] = field(default_factory=dict)
     anchors: dict[tree.Scalar, Anchor] = field(default_factory=dict)
+    #: What `structure` has found: saved states ask for it again and again, and a plan does not change once it is made.
+    made_structure: str = field(default="", repr=False, compare=False)
 
     @property
     def names(self) -> list[str]:
@@ -226,6 +228,12 @@ class Plan:
 
 def structure(plan: Plan) -> str:
     """A digest of the numbering of cells, signals and segments: what a saved state depends on."""
+    if not plan.made_structure:
+        plan.made_structure = _structure(plan)
+    return plan.made_structure
+
+
+def _structure(plan: Plan) -> str:
     cells = (plan.linears, plan.registers, plan.bags)
     parts: tuple[object, ...] = (plan.names, plan.roots, *cells, plan.signals, plan.code_columns, plan.columns)
     if plan.anchors:
