@@ -30,6 +30,7 @@ COMMANDS = {
     "send": "Send one event, and with --wait see what became of it.",
     "check": "Is this user in this segment?",
     "members": "The users of a segment.",
+    "explain": "Why is this user in this segment or not, since when, and until when?",
     "status": "What is wrong, then segments, shards and refused events.",
     "reservoir": "The files of older events: list them, verify them.",
     "dead-letter": "Events that were refused: why, and sending them again.",

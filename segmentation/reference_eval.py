@@ -321,3 +321,7 @@ def _in(expr: In, value: Result, among: Sequence[Result]) -> bool | None:
         if other is not None and (float(value) == float(other) if double else value == other):
             return True
     return None if None in among else False
+
+
+#: For whoever looks at the parts of a condition: `segmentation.explain`.
+is_in, settled, passes, row_value, group_value, place = _is_in, _settled, _passes, _row, _group, _place

@@ -1,0 +1,72 @@
+"""`tidegate explain USER SEGMENT`: why the user is in the segment or not, since when, and until when."""
+
+from pathlib import Path
+
+import click
+
+from console.loading import load_events, mapping_flags, report_refused
+from console.options import json_flag, settings_flags
+from console.output import print_json
+from console.times import INSTANT
+from segmentation.errors import TidegateError
+
+
+@click.command("explain")
+@click.argument("user")
+@click.argument("segment")
+@click.option("--at", type=INSTANT, metavar="TIME", help="The instant to explain.  [default: as far as is known]")
+@click.option("--events", type=click.Path(path_type=Path), metavar="FILE",
+              help="From this file instead of the deployment: NDJSON, CSV or Parquet; each also gzipped.")  # fmt: skip
+@click.option("--profiles", type=click.Path(path_type=Path), metavar="FILE",
+              help="With --events: user_id, profile_time and the columns of users.")  # fmt: skip
+@click.option("--show", type=click.IntRange(1, 1_000), default=5, show_default=True, metavar="N",
+              help="At most N events named for each part of the condition.")  # fmt: skip
+@mapping_flags
+@settings_flags("definitions", "database_url")
+@json_flag
+def command(
+    user: str, segment: str, at: int | None, events: Path | None, profiles: Path | None, show: int,
+    mapping: dict[str, str], timezone: str | None, strict: bool, definitions: Path | None, database_url: str | None,
+    config: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Why USER is in SEGMENT or not at TIME, since when, and when that changes if nothing arrives.
+
+    The condition as a tree: of each part whether it holds, the value it comes to beside the one that is wanted, its
+    SQL, and the events that made it so. Exit code 1 where nothing is known of the user.
+
+    \b
+    Examples:
+      tidegate explain ann lapsed_customers --definitions segment_defs --events events.ndjson.gz
+      tidegate explain ann lapsed_customers --definitions segment_defs --events events.csv \\
+        --profiles users.csv --at 2026-01-31T00:00:00Z
+    """
+    from console.explanation import as_object, lines
+    from console.history import definition_of, of_files
+    from console.options import load_settings
+    from segmentation.compile.bind import bind_all
+    from segmentation.explain.explaining import explain
+    from storage.definitions_folder import read_definitions
+
+    if events is None:
+        raise TidegateError("give the events: --events FILE.")
+    content = read_definitions(load_settings(config, definitions=definitions, database_url=database_url).definitions)
+    asked = definition_of(bind_all(content.files, content.schema), segment, content.files)
+    loaded = load_events(events, content.schema, mapping, timezone, with_messages=False)
+    report_refused(loaded.refused, events, strict)
+    known = None
+    if profiles is not None:
+        from console.profile_rows import load_profiles
+
+        known, refused = load_profiles(profiles, content.schema, timezone)
+        report_refused(refused, profiles, strict)
+    history = of_files(loaded.rows, known, content.schema, user, at)
+    told = explain(asked, content.schema, user, history.arrivals, history.at, show)
+    if as_json:
+        print_json(as_object(told))
+    elif told.known:
+        click.echo("\n".join(lines(told)))
+    else:
+        later = " It becomes known later: ask for a later --at." if told.later else ""
+        click.echo(f"nothing is known of the user {user!r} by then: no event, no profile.{later}", err=True)
+    if not told.known:
+        raise SystemExit(1)

@@ -1,0 +1,70 @@
+"""What is said of one user is what the engine's log says of him, for random definitions and streams.
+
+The log is that of a run over the whole stream up to an instant, and then of passing time without any arrival.
+"""
+
+import os
+
+from hypothesis import event as note
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segmentation.explain.arrivals import Arrival
+from segmentation.explain.explaining import explain
+from segmentation.reference import Flip, Reference
+from tests.oracle.erasures import with_profiles
+from tests.oracle.running import SCHEMA, Bits, Tally, bound, engine, finish, planned, reference_of
+from tests.oracle.strategies import Scenario, scenarios
+
+EXAMPLES = int(os.environ.get("TIDEGATE_EXAMPLES", 60))
+
+
+def test_explanations_are_what_the_log_says() -> None:
+    tally = Tally()
+
+    @settings(max_examples=EXAMPLES)
+    @given(scenarios(definitions=3) | with_profiles(scenarios(definitions=3, of_users=True)), st.data())
+    def property_(scenario: Scenario, data: st.DataObject) -> None:
+        definitions = planned(bound(scenario, tally), tally).segments
+        reference = reference_of(scenario, definitions)
+        finish(reference, scenario)
+        whole = engine(scenario, planned(definitions, tally), 1, Bits(0))
+        tally.add(whole.log)
+        ends = sorted({flip.effective_at + after for flip in reference.log for after in (-1, 0)})
+        at = data.draw(st.sampled_from([*ends, scenario.end]))
+        for user_id in sorted({known.event.user_id for known in reference.known()} | {"nobody"}):
+            _hold(scenario, reference, whole.log, user_id, at)
+
+    property_()
+    tally.check()
+
+
+def _hold(scenario: Scenario, reference: Reference, log: list[Flip], user_id: str, at: int) -> None:
+    arrivals = [Arrival(k.event, k.known_at) for k in reference.known() if k.event.user_id == user_id]
+    quiet = min((arrival.known_at for arrival in arrivals if arrival.known_at > at), default=scenario.end + 1)
+    for definition in reference.definitions:
+        told = explain(definition, SCHEMA, user_id, arrivals, at)
+        mine = _netted([flip for flip in log if (flip.user_id, flip.segment) == (user_id, definition.name)])
+        before = [flip for flip in mine if flip[0] <= at]
+        assert told.member == (before[-1][1] if before else False), (definition.sql, told)
+        assert told.since == (before[-1][0] if before else None), (definition.sql, told)
+        # The log goes on with what arrives: until then it is that of time alone.
+        later = [flip[0] for flip in mine if at < flip[0] < quiet]
+        if later:
+            note("a later flip")
+            assert told.next_flip == later[0], (definition.sql, told)
+            assert told.turns, (definition.sql, told)
+        else:
+            assert told.next_flip is None or told.next_flip >= quiet, (definition.sql, told)
+        assert told.condition.holds is True if told.member else told.condition.holds is not True
+        assert told.known == any(arrival.known_at <= at for arrival in arrivals)
+
+
+def _netted(log: list[Flip]) -> list[tuple[int, bool]]:
+    found: list[tuple[int, bool]] = []
+    for flip in log:
+        if found and found[-1][0] == flip.effective_at:
+            found.pop()
+        else:
+            found.append((flip.effective_at, flip.entered))
+    return found
