@@ -13,7 +13,7 @@ from tests.oracle.erasures import with_erasures, with_profiles
 from tests.oracle.running import EXAMPLES, Bits, Outcome, Tally, bound, engine, finish, planned, reference_of
 from tests.oracle.strategies import EXTREMES, Scenario, scenarios
 
-pytestmark = pytest.mark.timeout(1_800)
+pytestmark = pytest.mark.timeout(1_800 + 10 * EXAMPLES)
 
 CUTS = st.integers(0, 2**48 - 1)
 #: Cuts to the very end of streams with many reads.
@@ -29,11 +29,11 @@ def test_long_streams() -> None:
 
 
 def test_users_are_erased() -> None:
-    _hold_for(with_erasures(scenarios(events=24) | scenarios(events=16, of_users=True)), EXAMPLES // 2, MANY_CUTS)
+    _hold_for(with_erasures(scenarios(events=24) | scenarios(events=16, of_users=True)), EXAMPLES // 4, MANY_CUTS)
 
 
 def test_profiles() -> None:
-    _hold_for(with_profiles(scenarios(of_users=True)), EXAMPLES // 2, MANY_CUTS)
+    _hold_for(with_profiles(scenarios(of_users=True)), EXAMPLES // 3, MANY_CUTS)
 
 
 def test_extreme_values() -> None:

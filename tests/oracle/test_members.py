@@ -12,24 +12,24 @@ from tests.oracle import cases
 from tests.oracle.erasures import with_erasures, with_profiles
 from tests.oracle.grammar import COLUMNS, START_US, USER_COLUMNS
 from tests.oracle.judge import Judge
-from tests.oracle.running import EXAMPLES, Tally, bound, finish, reference_of
+from tests.oracle.running import JUDGED, Tally, bound, finish, reference_of
 from tests.oracle.strategies import Scenario, scenarios
 
-pytestmark = pytest.mark.timeout(1_800)
+pytestmark = pytest.mark.timeout(1_800 + JUDGED)
 
 JUDGE = Judge(COLUMNS, USER_COLUMNS)
 
 
 def test_members_at_random_instants() -> None:
-    _hold_for(scenarios(), EXAMPLES)
+    _hold_for(scenarios(), JUDGED)
 
 
 def test_members_with_profiles() -> None:
-    _hold_for(with_profiles(scenarios(of_users=True)), EXAMPLES // 2)
+    _hold_for(with_profiles(scenarios(of_users=True)), JUDGED // 3)
 
 
 def test_members_with_erasures() -> None:
-    _hold_for(with_erasures(scenarios(of_users=True)), EXAMPLES // 4)
+    _hold_for(with_erasures(scenarios(of_users=True)), JUDGED // 6)
 
 
 def _hold_for(some: st.SearchStrategy[Scenario], examples: int) -> None:
