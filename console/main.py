@@ -32,6 +32,7 @@ COMMANDS = {
     "members": "The users of a segment.",
     "explain": "Why is this user in this segment or not, since when, and until when?",
     "status": "What is wrong, then segments, shards and refused events.",
+    "audit": "Evaluate users again with DuckDB, and compare with what is stored.",
     "reservoir": "The files of older events: list them, verify them.",
     "dead-letter": "Events that were refused: why, and sending them again.",
 }

@@ -64,6 +64,16 @@ publish_seconds = Histogram(
 published = Counter("tidegate_messages_sent", "Messages sent to Kafka", ["kind"], registry=REGISTRY)
 held = Gauge("tidegate_messages_held", "Messages that Kafka refuses; they wait in the outbox", registry=REGISTRY)
 
+audit_answers = Counter("tidegate_audit_answers", "Answers that DuckDB was asked again, by outcome", ["outcome"],
+                        registry=REGISTRY)  # fmt: skip
+audit_rate = Gauge("tidegate_audit_mismatch_rate", "Share of wrong answers in the last round of the audit",
+                   registry=REGISTRY)  # fmt: skip
+audit_open = Gauge("tidegate_audit_mismatches_open", "Answers that were found wrong and are not mended",
+                   registry=REGISTRY)  # fmt: skip
+audit_seconds = Counter("tidegate_audit_cpu_seconds", "Processor time of the audit", registry=REGISTRY)
+audit_last = Gauge("tidegate_audit_last_timestamp_seconds", "When the last round of the audit was done",
+                   registry=REGISTRY)  # fmt: skip
+
 
 class _EventToCommit(Collector):
     """Histogram of seconds from a message's Kafka timestamp to the commit of its consequences."""

@@ -12,6 +12,7 @@ from datetime import timedelta
 from bytewax.run import cli_main
 
 from flows import kafka, metrics, relay
+from flows.auditing import audit_forever
 from flows.backlog import watch_outbox
 from flows.dataflow import build
 from flows.engine import Engine, Goal
@@ -194,6 +195,7 @@ def _around(engine: Engine) -> Iterator[None]:
         if not engine.goal.until_end:
             # Not waited for: it changes nothing.
             threading.Thread(target=watch_partitions, args=(engine, end), name="partitions", daemon=True).start()
+            threading.Thread(target=audit_forever, args=(engine.settings, end), name="audit", daemon=True).start()
     if engine.placement.processes > 1:
         watch = Renewal(engine)
         beside.append(threading.Thread(target=follow, args=(engine.url, engine.pace, watch, end), name="progress"))

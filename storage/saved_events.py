@@ -73,13 +73,14 @@ def _in_state(state: Mapping[str, Any], columns: Mapping[str, Type], every: int)
             "event_time": int(rows["time"][row]),
         }  # fmt: skip
         for name, type_ in columns.items():
-            value = _value(rows, name, row, type_, texts)
+            value = value_in_state(rows, name, row, type_, texts)
             if value is not None:
                 event[name] = value
         yield event
 
 
-def _value(rows: Mapping[str, Any], name: str, row: int, type_: Type, texts: list[str | None]) -> Any:
+def value_in_state(rows: Mapping[str, Any], name: str, row: int, type_: Type, texts: list[str | None]) -> Any:
+    """Of a row that a state file holds, as a plain value; None for NULL."""
     column = rows.get(f"={name}")
     if column is None:  # declared after this state was saved
         return None

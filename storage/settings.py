@@ -43,6 +43,9 @@ class Settings(BaseSettings):
     poll_rows: int = Field(20_000, ge=1, le=1_000_000, description="most messages of one poll")
     checkpoint_every: float = Field(30, gt=0, description="seconds between state checkpoints")
 
+    audit_every: float = Field(60, ge=0, description="seconds between two rounds of the audit; 0: none")
+    audit_users: int = Field(100, ge=1, description="users that one round of the audit evaluates again")
+
     grpc_listen: str = "127.0.0.1:50051"
     grpc_tls_cert: Path | None = None
     grpc_tls_key: Path | None = None

@@ -8,6 +8,7 @@ from datetime import datetime
 from psycopg import IsolationLevel
 
 from storage import postgres
+from storage.audit.findings import AuditStatus, read_audit
 from storage.migrate import check_migrated
 
 #: How far back "recently" refused events count, seconds.
@@ -63,6 +64,7 @@ class Status:
     segments: Sequence[SegmentStatus]
     shards: Sequence[ShardStatus]
     refused: Sequence[RefusedStatus]
+    audit: AuditStatus | None
 
 
 def read_status(url: str) -> Status:
@@ -119,4 +121,5 @@ def read_status(url: str) -> Status:
                 for shard, watermark, step, updated_s, offsets in shards
             ],
             [RefusedStatus(*row) for row in refused],
+            read_audit(connection),
         )

@@ -1,5 +1,6 @@
 """`tidegate status`: what is wrong first, in words; then segments, shards and refused events."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,7 @@ def problems(status: "Status") -> list[str]:
     found = []
     if status.clock is None:
         return ["No engine has ever run on this database. Start one with `tidegate run`."]
+    found += _of_audit(status)
     if status.clock == "live":
         behind = [shard for shard in status.shards if status.now - shard.watermark > BEHIND_S * 1_000_000]
         # The engine writes at least every few seconds while it runs, also when no event arrives.
@@ -84,6 +86,24 @@ def problems(status: "Status") -> list[str]:
     return found
 
 
+def _of_audit(status: "Status") -> list[str]:
+    audit = status.audit
+    if audit is None:
+        return []
+    found = []
+    if audit.open:
+        one = audit.some[0]
+        stored, judged = ("in" if one.stored else "not in"), ("in" if one.judged else "not in")
+        found.append(
+            f"{audit.open:,} answers are WRONG, the audit says. The first: user {one.user_id} is stored as {stored} "
+            f"{one.segment}, and DuckDB says {judged}, as of {rfc3339(one.as_of)}. `tidegate test` with "
+            f"{one.file} (below storage_url) reproduces it; `tidegate run --rebuild` mends what is stored."
+        )
+    if audit.failure:
+        found.append(f"The audit could not be done: {audit.failure}")
+    return found
+
+
 def _shards(shards: list[Any]) -> str:
     numbers = ", ".join(str(shard.shard) for shard in shards)
     return f"shard{'s' if len(shards) > 1 else ''} {numbers}"
@@ -102,6 +122,11 @@ def _print(status: "Status", wrong: list[str]) -> None:
         click.echo(
             f"Events of {status.scattered:,} users came in more than one partition ({', '.join(status.scattered_names)}"
             f"{more}): they may overtake each other. Do all producers use the key user_id and Java's partitioner?\n"
+        )
+    if status.audit is not None and status.audit.rounds:
+        click.echo(
+            f"Audit: {status.audit.answers:,} answers compared with DuckDB so far, {status.audit.mismatches:,} wrong, "
+            f"{status.audit.skipped:,} not comparable for want of history.\n"
         )
     if status.segments:
         table(
@@ -154,6 +179,13 @@ def _object(status: "Status", wrong: list[str]) -> dict[str, Any]:
              "offsets": {partition_name(part): offset for part, offset in one.offsets.items()}}
             for one in status.shards
         ],
+        "audit": None if status.audit is None else {
+            "rounds": status.audit.rounds, "users": status.audit.users, "answers": status.audit.answers,
+            "skipped": status.audit.skipped, "mismatches": status.audit.mismatches, "open": status.audit.open,
+            "mismatch_rate": status.audit.mismatches / status.audit.answers if status.audit.answers else 0.0,
+            "unjudged": list(status.audit.unjudged), "last": status.audit.last_at, "failure": status.audit.failure,
+            "some": [asdict(one) | {"as_of": rfc3339(one.as_of)} for one in status.audit.some],
+        },
         "refused": [
             {"reason": one.reason, "total": one.total, "last_hour": one.recent, "latest": one.last}
             for one in status.refused

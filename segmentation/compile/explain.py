@@ -30,6 +30,7 @@ from segmentation.compile.plan import (
     Sources,
     Term,
     Values,
+    below,
 )
 from segmentation.compile.sameness import same_as
 from segmentation.types import FOREVER, Kind
@@ -120,6 +121,17 @@ def _cells(plan: Plan, root: tuple[int, bool] | None) -> list[Cell]:
             found.update(dict.fromkeys(more))
             waiting += more
     return list(found)
+
+
+def looks_back_for_ever(plan: Plan) -> set[str]:
+    """The segments whose truth may depend on events of any age, or on who was ever seen."""
+    return {
+        name for name, root in zip(plan.names, plan.roots)
+        if root is not None and (
+            any(term.end == FOREVER for cell in _cells(plan, root) for term in cell.terms)
+            or any(isinstance(plan.signals[number], Known | Met) for number in below(plan, [root[0]]))
+        )
+    }  # fmt: skip
 
 
 def _of_sources(plan: Plan, sources: Sources) -> Iterator[Cell]:

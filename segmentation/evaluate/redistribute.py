@@ -128,6 +128,7 @@ def _adopt(new: Shard, others: Sequence[tuple[Shard, Int64, Int64]]) -> None:
         new._newest[ours], new._applied[ours] = other._newest[theirs], other._applied[theirs]
         new._seq[ours], new._had_event[ours] = other._seq[theirs], other._had_event[theirs]
         new._homes.adopt(other._homes, theirs, ours)
+        new._log.lost.adopt(other._log.lost, theirs, ours)
         here = np.full(len(numbers), -1, np.int64)
         here[theirs] = ours
         new._network.adopt(other._network, here, texts)

@@ -182,10 +182,14 @@ class Chunks:
         """Users of whom rows up to a time (µs) are not to be seen in this chunk."""
         return dict(self._erased) if ref.file in self._dirty else {}
 
-    def drop_before(self, time: int) -> None:
+    def drop_before(self, time: int) -> Int64:
+        """Forgets chunks of which every row is older; the users who had rows in them, int64[n]."""
+        users = [np.zeros(0, np.int64)]
         if len(self._last) and int(self._last.min()) < time:
+            users += [np.unique(self._chunk(ref).key >> ROW_BITS) for ref in self.refs if ref.last < time]
             self.refs = [ref for ref in self.refs if ref.last >= time]
             self._changed()
+        return np.concatenate(users)
 
     def erase(self, users: Int64, until: Int64) -> list[Columns]:
         """Hides the rows of users (int64[n], ascending, distinct) with time <= until[n] for good.

@@ -16,6 +16,7 @@ from segmentation.events.rows import Int64
 from segmentation.state.archive import Pending, of_erased
 from segmentation.state.chunks import Chunks
 from segmentation.state.chunks import Columns as Columns
+from segmentation.state.lost import Lost
 from segmentation.state.order import stable_order
 from segmentation.types import NEVER
 
@@ -82,6 +83,7 @@ class Log:
         self.chunks = chunks
         self._writing: list[tuple[Columns, Pending]] = []
         self._cut_at = NEVER  # rows before it that arrive now are late for their chunk
+        self.lost = Lost()
 
     def append(self, rows: Columns) -> None:
         """Takes rows in any order of time, with all columns."""
@@ -158,14 +160,17 @@ class Log:
 
     def drop_before(self, time: int) -> None:
         """Forgets rows older than `time`: late ones and chunks when it is worth it."""
-        self._body.drop(int(np.searchsorted(self._body.time(), time, "left")))
+        if gone := int(np.searchsorted(self._body.time(), time, "left")):
+            self.lost.add(self._body.slice(0, gone)["user"])
+            self._body.drop(gone)
         for i, run in enumerate(self._runs):
             gone = int(np.searchsorted(run["time"], time, "left"))
             if 2 * gone > len(run["time"]):
+                self.lost.add(run["user"][:gone])
                 self._runs[i] = {name: column[gone:].copy() for name, column in run.items()}
         self._runs = [run for run in self._runs if len(run["time"])]
         if self.chunks is not None:
-            self.chunks.drop_before(time)
+            self.lost.add(self.chunks.drop_before(time))
             self._collect(self.chunks)
 
     def erase(self, users: Int64, until: Int64) -> Columns:
@@ -174,6 +179,7 @@ class Log:
         Returns the rows of these users that stay, the columns that are asked for, in any order; event ids
         included, also where chunks are otherwise read without."""
         stay: list[Columns] = [] if self.chunks is None else self.chunks.erase(users, until)
+        self.lost.erase(users)
 
         def left(rows: Columns) -> Columns:
             theirs, gone = of_erased(rows["user"], rows["time"], users, until)
@@ -274,7 +280,7 @@ class Log:
         if self.chunks is not None:
             self._collect(self.chunks)
         return {
-            "rows": _joined(self.in_memory(), self._all), "cut_at": self._cut_at,
+            "rows": _joined(self.in_memory(), self._all), "cut_at": self._cut_at, "lost": self.lost.dump(),
             "chunks": None if self.chunks is None else self.chunks.dump(),
         }
 
@@ -284,6 +290,7 @@ class Log:
             assert self.chunks is not None, "the saved state has chunks: give the shard its archive"
             self.chunks.load(state["chunks"])
         self._cut_at = state["cut_at"]
+        self.lost.load(state.get("lost"))  # not in those of the version before
         rows = state["rows"]
         late = rows["time"] < self._cut_at
         if late.any():

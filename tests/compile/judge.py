@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import duckdb
 
-from tests.oracle.distance import GREAT_CIRCLE_DISTANCE
+from storage.audit.distance import GREAT_CIRCLE_DISTANCE
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 _NOW = re.compile(r"\bnow\s*\(\s*\)|\bcurrent_timestamp\b", re.IGNORECASE)

@@ -14,8 +14,8 @@ from pathlib import Path
 from zlib import crc32
 
 from segmentation.types import TEXT, Type, numeric
+from storage.audit.rewrites import NOW, for_judge
 from tests.oracle.judge import EPOCH, connect
-from tests.oracle.rewrites import NOW, for_judge
 
 _NEAR = Path(__file__).resolve().parents[3] / "shared" / "data" / "ecom" / "ecom.csv.gz"
 FOUND = Path(os.environ.get("TIDEGATE_ECOM", _NEAR))

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from segmentation.reference import Event, Known
 from segmentation.types import BIGINT, DOUBLE, TEXT, numeric
+from storage.audit.rewrites import NOW, for_judge
 from tests.oracle.judge import Judge, connect, instant
-from tests.oracle.rewrites import NOW, for_judge
 
 COLUMNS = {"region": TEXT, "amount": numeric(12, 2), "quantity": BIGINT, "score": DOUBLE}
 JUDGE = Judge(COLUMNS)

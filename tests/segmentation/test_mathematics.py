@@ -15,7 +15,7 @@ from segmentation.evaluate import mathematics
 from segmentation.evaluate.vectors import Array, Vector, integers
 from segmentation.mathematics import calculated, great_circle_distance
 from segmentation.types import Kind
-from tests.oracle.distance import GREAT_CIRCLE_DISTANCE
+from storage.audit.distance import GREAT_CIRCLE_DISTANCE
 from tests.oracle.judge import connect
 
 N = 50_000
