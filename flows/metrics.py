@@ -68,7 +68,7 @@ audit_answers = Counter("tidegate_audit_answers", "Answers that DuckDB was asked
                         registry=REGISTRY)  # fmt: skip
 audit_rate = Gauge("tidegate_audit_mismatch_rate", "Share of wrong answers in the last round of the audit",
                    registry=REGISTRY)  # fmt: skip
-audit_open = Gauge("tidegate_audit_mismatches_open", "Answers that were found wrong and are not mended",
+audit_open = Gauge("tidegate_audit_mismatches", "Answers that the last round of the audit found wrong",
                    registry=REGISTRY)  # fmt: skip
 audit_seconds = Counter("tidegate_audit_cpu_seconds", "Processor time of the audit", registry=REGISTRY)
 audit_last = Gauge("tidegate_audit_last_timestamp_seconds", "When the last round of the audit was done",

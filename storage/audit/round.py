@@ -14,12 +14,13 @@ from pathlib import Path
 from random import Random
 
 import duckdb
+from sqlglot.errors import SqlglotError
 
 from segmentation.compile import compile_files
 from segmentation.compile.explain import looks_back_for_ever
 from segmentation.compile.plan import Plan, structure
-from segmentation.events.schema import Schema
 from segmentation.errors import TidegateError
+from segmentation.events.schema import Schema
 from storage import deployments, postgres
 from storage.audit import findings, reproduction
 from storage.audit.findings import Mismatch
@@ -123,7 +124,7 @@ class Definitions:
     def _asked(self, judging: Judging, names: Sequence[str], instant: int) -> tuple[set[tuple[str, str]], set[str]]:
         try:
             return judging.members(self.texts, instant, {name: self.texts[name] for name in names}), set()
-        except (duckdb.Error, AssertionError) as error:
+        except (duckdb.Error, SqlglotError, AssertionError) as error:
             if len(names) == 1:
                 log.warning("the audit cannot ask DuckDB about %s: %s", names[0], str(error).split("\n")[0])
                 self.outcome.unjudged.append(names[0])
