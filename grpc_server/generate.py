@@ -1,9 +1,9 @@
-"""Makes `grpc_server/generated/` from `proto/`: `python -m grpc_server.generate`.
+"""Makes `grpc_server/generated/` and the client package's own from `proto/`: `python -m grpc_server.generate`.
 
 protoc's Python plug-ins name modules after the .proto files (`tidegate.v1.…`), which would have to
-lie on the import path as a package of their own. Here they lie below `grpc_server.generated`, so
-the imports among them are rewritten to say so. The descriptors keep their own names: what
-reflection and other languages see is `tidegate/v1/*.proto`.
+lie on the import path as a package of their own. Here they lie below `grpc_server.generated` (and
+`tidegate_client.generated`), so the imports among them are rewritten to say so. The descriptors keep
+their own names: what reflection and other languages see is `tidegate/v1/*.proto`.
 
 Needs grpcio-tools and mypy-protobuf (the `dev` extra). The outcome is committed; a test compares.
 """
@@ -20,14 +20,17 @@ from segmentation.errors import TidegateError
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTO = ROOT / "proto"
-GENERATED = ROOT / "grpc_server" / "generated"
-PACKAGE = "grpc_server.generated"
+#: Package -> its folder.
+GENERATED = {
+    "grpc_server.generated": ROOT / "grpc_server" / "generated",
+    "tidegate_client.generated": ROOT / "clients" / "python" / "tidegate_client" / "generated",
+}
 
 _IMPORT = re.compile(r"^(from|import) (tidegate\b)", re.MULTILINE)
 
 
-def generate(target: Path) -> None:
-    """Replaces `target` by the code generated from all .proto files."""
+def generate(target: Path, package: str) -> None:
+    """Replaces `target` by the code generated from all .proto files, to be imported as `package`."""
     from grpc_tools import protoc  # type: ignore[import-untyped]
 
     protos = sorted(str(path.relative_to(PROTO)) for path in PROTO.rglob("*.proto"))
@@ -48,7 +51,7 @@ def generate(target: Path) -> None:
                 place.mkdir(exist_ok=True)
                 (place / "__init__.py").touch()
             else:
-                place.write_text(_IMPORT.sub(rf"\1 {PACKAGE}.\2", path.read_text()))
+                place.write_text(_IMPORT.sub(rf"\1 {package}.\2", path.read_text()))
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -63,5 +66,6 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    generate(GENERATED)
-    print(f"{len(contents(GENERATED))} files in {GENERATED}")
+    for package, folder in GENERATED.items():
+        generate(folder, package)
+        print(f"{len(contents(folder))} files in {folder}")

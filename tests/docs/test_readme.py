@@ -66,6 +66,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
             **ours,
             # The database's own psql, where the machine has none.
             "PATH": os.pathsep.join([str(BIN), os.environ["PATH"], str(postgres.psql.parent)]),
+            "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "clients" / "python"))),
             "TIDEGATE_KAFKA": broker.bootstrap,
             "TIDEGATE_DATABASE_URL": postgres.url,
             "TIDEGATE_GRPC_LISTEN": f"127.0.0.1:{grpc_port}",

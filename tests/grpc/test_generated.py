@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import pytest
+
 from grpc_server.generate import GENERATED, PROTO, contents, generate
 
 
-def test_generated_code_is_up_to_date(tmp_path: Path) -> None:
-    generate(tmp_path / "generated")
-    assert contents(tmp_path / "generated") == contents(GENERATED), "run `python -m grpc_server.generate`"
+@pytest.mark.parametrize("package", GENERATED)
+def test_generated_code_is_up_to_date(tmp_path: Path, package: str) -> None:
+    generate(tmp_path / "generated", package)
+    assert contents(tmp_path / "generated") == contents(GENERATED[package]), "run `python -m grpc_server.generate`"
 
 
 def test_descriptors_keep_the_names_that_other_languages_see() -> None:
