@@ -31,6 +31,7 @@ COMMANDS = {
     "check": "Is this user in this segment?",
     "members": "The users of a segment.",
     "explain": "Why is this user in this segment or not, since when, and until when?",
+    "forecast": "Who enters and who leaves a segment by time alone, and when?",
     "status": "What is wrong, then segments, shards and refused events.",
     "audit": "Evaluate users again with DuckDB, and compare with what is stored.",
     "reservoir": "The files of older events: list them, verify them.",

@@ -1,5 +1,6 @@
 """Times as people type them on the command line."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import click
@@ -27,7 +28,25 @@ class Instant(click.ParamType[int]):
         return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
 
 
+class Length(click.ParamType[int]):
+    """`90s`, `30min`, `24h`, `7d`, `2w` -> µs, more than 0."""
+
+    name = "length"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        found = _LENGTH.fullmatch(str(value).strip())
+        if found is None or not (length := round(float(found[1]) * _SECONDS[found[2]] * 1_000_000)):
+            self.fail(f"{value!r} is not a length of time such as 90s, 30min, 24h, 7d or 2w.", param, ctx)
+        return length
+
+
+_LENGTH = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*(s|min|m|h|d|w)")
+_SECONDS = {"s": 1, "min": 60, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+
 INSTANT = Instant()
+LENGTH = Length()
 
 
 def as_text(at_us: int) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from console.loading import load_events, mapping_flags, report_refused
+from console.loading import mapping_flags
 from console.options import json_flag, settings_flags
 from console.output import print_json
 from console.times import INSTANT
@@ -41,7 +41,7 @@ def command(
         --profiles users.csv --at 2026-01-31T00:00:00Z
     """
     from console.explanation import as_object, lines
-    from console.history import definition_of, of_files
+    from console.history import definition_of, of_files, read_files
     from console.options import load_settings
     from segmentation.compile.bind import bind_all
     from segmentation.explain.explaining import explain
@@ -51,15 +51,8 @@ def command(
         raise TidegateError("give the events: --events FILE.")
     content = read_definitions(load_settings(config, definitions=definitions, database_url=database_url).definitions)
     asked = definition_of(bind_all(content.files, content.schema), segment, content.files)
-    loaded = load_events(events, content.schema, mapping, timezone, with_messages=False)
-    report_refused(loaded.refused, events, strict)
-    known = None
-    if profiles is not None:
-        from console.profile_rows import load_profiles
-
-        known, refused = load_profiles(profiles, content.schema, timezone)
-        report_refused(refused, profiles, strict)
-    history = of_files(loaded.rows, known, content.schema, user, at)
+    files = read_files(events, profiles, content.schema, mapping, timezone, strict)
+    history = of_files(files, content.schema, user, at)
     told = explain(asked, content.schema, user, history.arrivals, history.at, show)
     if as_json:
         print_json(as_object(told))

@@ -4,19 +4,25 @@ The log is that of a run over the whole stream up to an instant, and then of pas
 """
 
 import os
+from collections.abc import Iterator
 
 from hypothesis import event as note
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segmentation.compile.plan import Plan
+from segmentation.evaluate.shard import Shard
 from segmentation.explain.arrivals import Arrival
 from segmentation.explain.explaining import explain
+from segmentation.explain.forecasting import forecast
 from segmentation.reference import Flip, Reference
 from tests.oracle.erasures import with_profiles
+from tests.oracle.grammar import COLUMNS
 from tests.oracle.running import SCHEMA, Bits, Tally, bound, engine, finish, planned, reference_of
-from tests.oracle.strategies import Scenario, scenarios
+from tests.oracle.strategies import PARTITIONS, Scenario, scenarios
+from tests.oracle.streams import polls_of
 
-EXAMPLES = int(os.environ.get("TIDEGATE_EXAMPLES", 60))
+EXAMPLES = int(os.environ.get("TIDEGATE_EXAMPLES", 40))
 
 
 def test_explanations_are_what_the_log_says() -> None:
@@ -37,6 +43,7 @@ def test_explanations_are_what_the_log_says() -> None:
 
     property_()
     tally.check()
+    assert tally.flipping * 4 >= tally.examples, "too few of the examples flip somebody"
 
 
 def _hold(scenario: Scenario, reference: Reference, log: list[Flip], user_id: str, at: int) -> None:
@@ -58,6 +65,50 @@ def _hold(scenario: Scenario, reference: Reference, log: list[Flip], user_id: st
             assert told.next_flip is None or told.next_flip >= quiet, (definition.sql, told)
         assert told.condition.holds is True if told.member else told.condition.holds is not True
         assert told.known == any(arrival.known_at <= at for arrival in arrivals)
+
+
+def test_a_forecast_is_the_log_of_passing_time() -> None:
+    tally = Tally()
+
+    @settings(max_examples=EXAMPLES)
+    @given(scenarios(definitions=4) | with_profiles(scenarios(definitions=4, of_users=True)))
+    def property_(scenario: Scenario) -> None:
+        definitions = planned(bound(scenario, tally), tally).segments
+        plan = planned(definitions, tally)
+        reference = reference_of(scenario, definitions)
+        members, before = reference.members(), len(reference.log)
+        reference.finish(scenario.end)
+        later = reference.log[before:]
+        tally.add(reference.log)
+        for segment, definition in enumerate(plan.segments):
+            told = forecast(_shards(scenario, plan), segment, scenario.end, 1_000)
+            expected = sorted(
+                (at, user_id, entered)
+                for user_id in {flip.user_id for flip in later}
+                for at, entered in _netted([f for f in later if (f.user_id, f.segment) == (user_id, definition.name)])
+            )
+            assert [(one.at, one.user_id, one.enters) for one in told.first] == expected, definition.sql
+            assert (told.entries, told.exits) == (
+                sum(entered for *_, entered in expected), sum(not entered for *_, entered in expected)
+            )  # fmt: skip
+            assert told.members == sum(name == definition.name for _, name in members)
+            if expected:
+                note("a flip by time")
+                few = forecast(_shards(scenario, plan), segment, scenario.end, 1)
+                assert (few.first, few.entries + few.exits) == (told.first[:1], len(expected))
+
+    property_()
+    tally.check()
+    assert tally.flipping * 4 >= tally.examples, "too few of the examples flip somebody"
+
+
+def _shards(scenario: Scenario, plan: Plan) -> Iterator[Shard]:
+    """Two shards after the whole stream."""
+    for polls in polls_of(scenario.reads, COLUMNS, 2):
+        shard = Shard(plan, PARTITIONS, scenario.lateness_us, scenario.dedupe_horizon_us, scenario.live)
+        shard.add_partitions(PARTITIONS, scenario.profiles)
+        shard.run(polls)
+        yield shard
 
 
 def _netted(log: list[Flip]) -> list[tuple[int, bool]]:
