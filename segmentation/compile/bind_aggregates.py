@@ -8,7 +8,7 @@ from segmentation.compile import tree
 from segmentation.compile.anchors import scalars_in
 from segmentation.compile.bind_shape import Place, Reported, place_of
 from segmentation.compile.bind_types import DIGITS_MAX, WORDS
-from segmentation.compile.bind_users import aggregated, unmixed
+from segmentation.compile.bind_users import aggregated, beside_events
 from segmentation.compile.parse_expressions import arguments_of, function_of
 from segmentation.compile.plan import walk
 from segmentation.compile.problems import Position, Refused
@@ -64,8 +64,7 @@ def aggregate(binder: "Binder", call: exp.Expr, filtered: exp.Filter | None) -> 
     if filtered is not None:
         try:
             binder.place = Place.FILTER
-            condition = binder.condition(filtered.expression.this)
-            unmixed(condition)
+            condition = beside_events(binder.condition(filtered.expression.this))
         except Reported:
             failed = True
         except Refused as refused:

@@ -19,7 +19,8 @@ def column(scope: Scope, node: exp.Column, place: Place) -> Operand:
         if found.is_user and scope.tied and found.item.join != "left":
             return found.operand
         if scope.tied and not found.is_user and isinstance(found.item.table, Users):
-            return beside(_value(scope.outer or scope, found, found.item.table, at), at)
+            value = _value(scope.outer or scope, found, found.item.table, at)
+            return value if per_user(value) else beside(value, at)
         raise _outside(found, at)
     if scope.optional is not None and place in (Place.HAVING, Place.ARGUMENT, Place.FILTER):
         if found.item is scope.optional:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from sqlglot import exp
 
 from segmentation.compile.bind_shape import USER_ID, Reported, bare, conjuncts, folded, place_of
-from segmentation.compile.bind_tables import USER, Item, Scope, Table
+from segmentation.compile.bind_tables import USER, Item, Rows, Scope, Table, Users
 from segmentation.compile.bind_users import is_everyone
 from segmentation.compile.problems import Refused
 
@@ -87,7 +87,7 @@ class Tables:
             if tie is not None and number in tie and _OUTSIDE not in tie:
                 self._present(tie, number)
                 self._unite(*tie)
-            elif all(self._is_of(item, column) for column in columns_in(condition)):
+            elif all(self._is_of(item, column) or self._is_value(item, column) for column in columns_in(condition)):
                 item.on.append(condition)
             else:
                 raise Refused(
@@ -105,6 +105,13 @@ class Tables:
             except Refused:
                 return True  # refused where it is bound, in the words of its own
             raise
+
+    def _is_value(self, item: Item, column: exp.Column) -> bool:
+        """Whether it is, beside the events of a LEFT JOIN, a value of the user whom the tables before have."""
+        found = self.scope.found(column)
+        if found is None or found.outer or found.is_user or not isinstance(item.table, Rows):
+            return False
+        return isinstance(found.item.table, Users) and found.item.join != "left"
 
     def _split(self, conditions: Iterable[exp.Expr]) -> None:
         for condition in conditions:

@@ -21,7 +21,7 @@ from segmentation.compile.bind_outer import with_missing
 from segmentation.compile.bind_shape import USER_ID, Place, Reported, bare, conjuncts, place_of
 from segmentation.compile.bind_tables import USER, Item, Rows, Scope, Table, Users, only_users
 from segmentation.compile.bind_time import Operand, Span
-from segmentation.compile.bind_users import is_everyone, per_user, unmixed
+from segmentation.compile.bind_users import beside_events, is_everyone, per_user
 from segmentation.compile.problems import Position, Refused
 from segmentation.compile.rebuild import has_profile, mapped
 
@@ -200,11 +200,14 @@ class SelectBinder:
 
     def _narrowed(self, item: Item) -> Table:
         """A table of a LEFT JOIN with the conditions on it in ON: the rows that are there to be found."""
-        scope = Scope([replace(item, join="inner")], self.scope.outer, tied=self.scope.tied)
-        place = Place.WHERE if isinstance(item.table, Rows) else Place.USERS
-        inside = copy(self)  # for queries in ON: a row that is looked at is there
-        inside.scope = replace(self.scope, items=[scope.items[0] if one is item else one for one in self.scope.items])
-        conditions_ = Binder(scope, self.problems, inside).conditions(item.on, place)
+        there = replace(item, join="inner")  # a row that is looked at is there
+        inside = copy(self)  # for queries in ON
+        inside.scope = replace(self.scope, items=[there if one is item else one for one in self.scope.items])
+        if isinstance(item.table, Rows):
+            scope, place = replace(inside.scope, tied=self.scope.tied), Place.WHERE
+        else:
+            scope, place = Scope([there], self.scope.outer, tied=self.scope.tied), Place.USERS
+        conditions_ = self._beside(Binder(scope, self.problems, inside).conditions(item.on, place), place)
         if isinstance(item.table, Rows):
             own = () if item.table.where is None else (item.table.where,)
             return replace(item.table, where=self._all((*own, *conditions_)))
@@ -230,8 +233,7 @@ class SelectBinder:
         ):
             self.scope.grouped = name == "having"
             try:
-                parts[name] = self._binder.conditions(nodes, place)
-                self._check(parts[name], place)
+                parts[name] = self._beside(self._binder.conditions(nodes, place), place)
             except Reported:
                 failed = True
         if failed:
@@ -246,13 +248,12 @@ class SelectBinder:
         values = values or not all(each is None or per_user(each) for each in found)
         return None not in found and values and not any(parts_of((node,), exp.In))
 
-    def _check(self, found: tuple[tree.Expr, ...], place: Place) -> None:
-        for each in found:
-            try:
-                unmixed(each, rows=place.rows)
-            except Refused as refused:
-                self.problems.append(refused)
-                raise Reported from None
+    def _beside(self, found: tuple[tree.Expr, ...], place: Place) -> tuple[tree.Expr, ...]:
+        try:
+            return tuple(beside_events(each, place.rows) for each in found)
+        except Refused as refused:
+            self.problems.append(refused)
+            raise Reported from None
 
     def _assembled(
         self, columns: Mapping[str, Operand], where: tuple[tree.Expr, ...], having: tuple[tree.Expr, ...]

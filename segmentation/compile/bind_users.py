@@ -1,11 +1,12 @@
 """The table `users`: one row per user who is known, with the columns of his latest profile.
 
 Its columns are one value per user, so they may stand anywhere: beside the columns of an event, under
-an aggregate, in HAVING. What they may not is be calculated or compared with a column of an event: then each event
-would have to be looked at again whenever the profile changes.
+an aggregate, in HAVING. Where one is calculated or compared with a column of an event, it is a value of the user
+beside his events (tree.Scalar): they are looked at again whenever the profile changes.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from segmentation.compile import tree
 from segmentation.compile.bind_shape import USER_ID
@@ -13,9 +14,9 @@ from segmentation.compile.bind_tables import USER, Users
 from segmentation.compile.bind_time import Operand, Span
 from segmentation.compile.plan import children, walk, walk_group
 from segmentation.compile.problems import Position, Refused
-from segmentation.compile.rebuild import of_profile
+from segmentation.compile.rebuild import mapped, of_profile
 from segmentation.events.schema import EventColumn
-from segmentation.types import BIGINT, Kind
+from segmentation.types import BIGINT, BOOLEAN, Kind
 
 _SAME = ("min", "max", "arg_min", "arg_max", "mode", "bool_or", "bool_and")
 
@@ -35,31 +36,32 @@ def per_user(operand: Operand) -> bool:
     return not isinstance(operand, Span) and of_profile(operand)
 
 
-def unmixed(node: tree.Expr, rows: bool = True) -> None:
-    """Raises Refused where a condition compares or computes with columns of both tables, or with user_id and another
-    column of users."""
-    parts = list(walk_group(node))
-    column = next((part for part in parts if isinstance(part, tree.UserColumn)), None)
-    event = next((part for part in parts if isinstance(part, tree.Column)), None)
-    value = next((part for part in parts if rows and isinstance(part, tree.Scalar)), None)
-    if column is not None and value is not None and not _of_truths(node):
-        raise Refused(
-            column.at, f"{column.name} is of the user's profile, and is put together with a value over his events "
-            "beside other events.",
-            "Make it a condition of its own in WHERE, or in HAVING.",
-        )
-    if column is None or (event is None and value is None):
-        return
-    if event is not None and not _of_truths(node) and event.name == USER_ID:
-        raise Refused(column.at, f"user_id is compared with {column.name}.", "Compare each with a constant.")
-    if event is not None and not _of_truths(node):
-        raise Refused(
-            column.at, f"{column.name} is of the user's profile, and is put together with {event.name}, which each "
-            "event has its own of.",
-            f"Compare it with a constant, or in HAVING with an aggregate: sum(amount) > max(u.{column.name}).",
-        )
-    for part in children(node):
-        unmixed(part, rows)
+def beside_events(node: tree.Expr, rows: bool = True) -> tree.Expr:
+    """A condition, on events (`rows`) or on groups: where columns of both tables are compared or computed with, those
+    of the profile as values of the user beside his events. Raises Refused for user_id and another column of users."""
+
+    def exchange(part: Any) -> tree.Expr | None:
+        parts = list(walk_group(part))
+        column = next((each for each in parts if isinstance(each, tree.UserColumn)), None)
+        own = next((each for each in parts if isinstance(each, tree.Column)), None)
+        if column is None or not (own or (rows and any(isinstance(each, tree.Scalar) for each in parts))):
+            return part  # type: ignore[no-any-return]
+        if _of_truths(part):
+            return None
+        if own is not None and own.name == USER_ID:
+            raise Refused(column.at, f"user_id is compared with {column.name}.", "Compare each with a constant.")
+        beside: tree.Expr = mapped(part, as_value)
+        return beside
+
+    result: tree.Expr = mapped(node, exchange)
+    return result
+
+
+def as_value(node: Any) -> tree.Expr | None:
+    """A column of the profile, as it stands beside the columns of an event."""
+    if isinstance(node, tree.Scalar | tree.Aggregate):
+        return node
+    return tree.Scalar(node, node.type, at=node.at) if isinstance(node, tree.UserColumn) else None
 
 
 def _of_truths(node: tree.Expr) -> bool:
@@ -78,8 +80,14 @@ def aggregated(
     if column is None:
         return None
     if any(isinstance(part, tree.Column | tree.Age) for part in walk(arg)):
-        unmixed(tree.IsNull(arg))
-        raise Refused(column.at, f"{column.name} is of the user's profile.", "Put the condition on it into FILTER.")
+        if (function != "count" or distinct) and function not in ("bool_or", "bool_and"):
+            raise Refused(
+                column.at, f"{column.name} is of the user's profile, and {function} has it in its argument: when it "
+                "changes, every row does.",
+                f"Aggregate first and compare then: max(amount) > 2 * max(u.{column.name}).",
+            )
+        type_ = BIGINT if function == "count" else BOOLEAN
+        return tree.Aggregate(function, mapped(arg, as_value), condition, type_, at=at)
     if function == "count" and not distinct:
         there = tree.Not(tree.IsNull(arg, at=at), at=at)
         both = there if condition is None else tree.And((condition, there), at=at)

@@ -21,13 +21,7 @@ from segmentation.types import BIGINT, Kind
 
 
 def beside(operand: Operand, at: Position) -> Operand:
-    """A value of the user, as it stands beside rows. Raises Refused."""
-    for part in (*operand.plus, *operand.minus) if isinstance(operand, Span) else (operand,):
-        if has_profile(part):
-            raise Refused(
-                at, "This value is made of the user's profile too, and stands beside events.",
-                "Compare the columns of users by themselves, in WHERE or HAVING.",
-            )
+    """A value of the user, as it stands beside rows."""
     if not isinstance(operand, Span):
         return operand if isinstance(operand, tree.Literal) else tree.Scalar(operand, operand.type, at=at)
     plus, minus = (

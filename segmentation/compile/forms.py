@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from segmentation.compile import tree
+from segmentation.compile.bind_shape import USER_ID
 from segmentation.compile.bind_types import is_number, literal_number
 from segmentation.compile.plan import walk
 from segmentation.compile.problems import Refused
@@ -223,6 +224,8 @@ def _shaped(node: tree.Expr) -> tree.Expr:
             if _rank(left) > _rank(right):
                 op, left, right = SWAPPED[op], right, left
             if left == right:  # true, or false, or NULL where it is NULL
+                if isinstance(left, tree.Column) and left.name == USER_ID:
+                    return TRUE if op in ("=", "<=", ">=") else FALSE
                 op = "=" if op in ("=", "<=", ">=") else "<>"
             return _length_of_time(replace(node, op=op, left=left, right=right))
         case tree.In(arg, values):

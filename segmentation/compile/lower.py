@@ -17,13 +17,7 @@ from segmentation.compile.forms import SWAPPED, TRUE, canonical, form, two_value
 from segmentation.compile.linear import Sum, linear
 from segmentation.compile.lower_clock import by_clock
 from segmentation.compile.lower_sets import Sets, Truth, negated
-from segmentation.compile.lower_users import (
-    of_user_id,
-    truth_of,
-    user_terms,
-    value_of,
-    whoever,
-)
+from segmentation.compile.lower_users import of_user_id, truth_of, user_terms, value_of, whoever, with_latest
 from segmentation.compile.plan import Clock, Formula, Gate, Known, Met, Plan, Reach, Signal, Source, walk, walk_group
 from segmentation.compile.problems import DefinitionErrors, Problem, Refused
 from segmentation.compile.prune import prune
@@ -363,11 +357,11 @@ class _Lowering:
         """Any other condition: evaluated whenever one of its cells changes."""
         node = canonical(node)
         sources: dict[tree.Aggregate, Source] = {}
-        columns: dict[tree.UserColumn, tree.Expr] = {}
+        columns: dict[tree.UserColumn, tree.Aggregate] = {}
         for part in walk_group(node):
             if isinstance(part, tree.UserColumn) and part not in columns:
-                latest, sources[latest] = value_of(part, self.cells)
-                columns[part] = latest
+                columns[part], source = value_of(part, self.cells)
+                sources[columns[part]] = source
             if isinstance(part, tree.Now):
                 raise Refused(
                     part.at, "now() stands in an expression whose instants of change are not known beforehand.",
@@ -377,9 +371,7 @@ class _Lowering:
                 sources[part] = source_of(part, self._where, self.cells)
         if not sources:
             return _constant_truth(node)
-        if columns:
-            node = mapped(node, lambda part: columns.get(part) if isinstance(part, tree.UserColumn) else None)
-        return self._evaluated(node, tuple(sources.items())), False
+        return self._evaluated(with_latest(node, columns), tuple(sources.items())), False
 
     def _evaluated(self, node: tree.Expr, sources: tuple[tuple[tree.Aggregate, Source], ...]) -> int:
         return self._signal(Formula(node, sources), _constant_truth(node))

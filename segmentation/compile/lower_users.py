@@ -5,6 +5,8 @@ membership in the query of the users for whom it is true; of a user it is a regi
 a column's value is compared with aggregates, its value is one register, and whether that is NULL another.
 """
 
+from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -36,17 +38,19 @@ def without_profile(query: tree.Select | tree.Everyone) -> tree.Select | tree.Ev
     having = mapped(query.having, _filtered)
     if isinstance(query, tree.Everyone):
         return tree.Everyone(having, at=query.at)
-    where = query.where
-    if where is not None and has_profile(where):
-        where = _asked(two_valued(where))
-    return tree.Select(where, having, at=query.at)
+    return tree.Select(None if query.where is None else _of_rows(query.where), having, at=query.at)
+
+
+def _of_rows(condition: tree.Expr) -> tree.Expr:
+    """With values of the user beside rows, of which aggregates have such conditions too."""
+    return _asked(two_valued(mapped(condition, _filtered))) if has_profile(condition) else condition
 
 
 def _filtered(node: Any) -> tree.Expr | None:
-    if not isinstance(node, tree.Aggregate) or node.filter is None or not has_profile(node.filter):
+    if not isinstance(node, tree.Aggregate) or not has_profile(node):
         return None
-    filter_ = _asked(two_valued(node.filter))
-    return tree.Aggregate(node.function, node.arg, filter_, node.type, node.distinct, at=node.at)
+    filter_ = None if node.filter is None else _of_rows(node.filter)
+    return replace(node, arg=mapped(node.arg, _filtered), filter=filter_)
 
 
 def _asked(node: tree.Expr) -> tree.Expr:
@@ -92,6 +96,18 @@ def value_of(column: tree.UserColumn, cells: Cells) -> tuple[tree.Aggregate, Sou
     filled = _latest(tree.Coalesce((column, _nothing(column.type)), column.type), column.type)
     null = _latest(tree.IsNull(column), BOOLEAN)
     return latest, LatestSource(register=_register(filled, cells), null=_register(null, cells))
+
+
+def with_latest(node: tree.Expr, columns: Mapping[tree.UserColumn, tree.Aggregate]) -> tree.Expr:
+    """A group expression with what `value_of` gives in place of columns of users; aggregates stay as they are."""
+
+    def latest(part: Any) -> tree.Expr | None:
+        if isinstance(part, tree.Aggregate):
+            return part
+        return columns[part] if isinstance(part, tree.UserColumn) else None
+
+    result: tree.Expr = mapped(node, latest)
+    return result
 
 
 def user_terms(condition: tree.Expr) -> list[Term]:

@@ -3,6 +3,7 @@
 from segmentation.compile import tree
 from segmentation.compile.anchors import over_all, own, scalars_in
 from segmentation.compile.cells import Cells, register_terms, terms_of, valued_terms
+from segmentation.compile.lower_users import value_of, with_latest
 from segmentation.compile.plan import Anchor, Bag, Distinct, Plan, Register, Source, Values
 from segmentation.types import Kind
 
@@ -12,10 +13,20 @@ def add_anchors(plan: Plan, cells: Cells) -> None:
     while cells.new:
         for scalar in scalars_in(cells.new.pop().beside):
             if scalar not in plan.anchors:
-                value = over_all(scalar.value, None)
-                aggregates = dict.fromkeys(part for part in own(value) if isinstance(part, tree.Aggregate))
-                sources = tuple((each, source_of(each, None, cells)) for each in aggregates)
-                plan.anchors[scalar] = Anchor(value, sources)
+                plan.anchors[scalar] = _anchor(over_all(scalar.value, None), cells)
+
+
+def _anchor(value: tree.Expr, cells: Cells) -> Anchor:
+    sources: dict[tree.Aggregate, Source] = {}
+    columns: dict[tree.UserColumn, tree.Aggregate] = {}
+    for part in own(value):
+        if isinstance(part, tree.UserColumn) and part not in columns:
+            columns[part], source = value_of(part, cells)
+            sources[columns[part]] = source
+        elif isinstance(part, tree.Aggregate) and part not in sources:
+            sources[part] = source_of(part, None, cells)
+
+    return Anchor(with_latest(value, columns), tuple(sources.items()))
 
 
 def source_of(aggregate: tree.Aggregate, where: tree.Expr | None, cells: Cells) -> Source:

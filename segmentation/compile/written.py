@@ -6,8 +6,9 @@ from math import pi
 from typing import Any
 
 from segmentation.compile import tree
+from segmentation.compile.anchors import own
 from segmentation.compile.plan import walk_group
-from segmentation.compile.rebuild import has_profile, mapped
+from segmentation.compile.rebuild import has_profile, mapped, of_profile
 from segmentation.types import TEXT, Kind
 
 _UNITS = (
@@ -69,6 +70,14 @@ def _grouped(node: Any) -> tree.Expr | None:
     return tree.Aggregate("bool_or" if node.type.kind is Kind.BOOLEAN else "max", node, None, node.type)
 
 
+def _value(node: tree.Expr) -> str:
+    if of_profile(node):
+        return expression(node)
+    users = " JOIN users USING (user_id)" if any(isinstance(part, tree.UserColumn) for part in own(node)) else ""
+    value = expression(mapped(node, _grouped))
+    return f"(SELECT {value} FROM events s{users} WHERE (s.user_id = events.user_id))"
+
+
 def expression(node: tree.Expr) -> str:
     match node:
         case tree.Literal():
@@ -104,7 +113,7 @@ def expression(node: tree.Expr) -> str:
             word = "ILIKE" if node.insensitive else "LIKE"
             return f"({expression(node.arg)} {word} {text(node.pattern)}{escape})"
         case tree.Scalar():
-            return f"(SELECT {expression(node.value)} FROM events s WHERE (s.user_id = events.user_id))"
+            return _value(node.value)
         case tree.In():
             return f"({expression(node.arg)} IN ({', '.join(map(expression, node.values))}))"
         case tree.And():

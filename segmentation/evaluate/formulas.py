@@ -51,6 +51,8 @@ class Changes:
         """The steps after which one of its cells may have another value."""
         cells = [(self.linear.key, source.linear), (self.linear.key, source.present)]
         cells += [(self.registers.key, source.register), (self.picked.key, source.bag)]
+        if isinstance(source, LatestSource):
+            cells.append((self.registers.key, source.null))
         found = []
         for key, cell in cells:
             a, b = np.searchsorted(key, (cell * len(self.steps), (cell + 1) * len(self.steps))).tolist()

@@ -93,11 +93,12 @@ SECTIONS = [
         """`FROM users` has everybody who has had an event or has a profile; `JOIN users USING (user_id)` puts the
         columns of the latest profile beside events. They are declared under `users:` in `schema.yml`. `users u
         LEFT JOIN events e ON ... GROUP BY u.user_id` has groups of events that may be empty: `count(e.event_id)` is 0
-        then; `count(*)` is 1, as in every database, since the user's own row is there.
+        then; `count(*)` is 1, as in every database, since the user's own row is there. Columns of both are compared in
+        one condition, too; when the profile changes, all of the user's events are judged anew.
         Without a profile they are NULL.""",
         (rows.PROFILES,),
-        ("large_cities", "vips_without_purchase", "spent_more_than_the_credit", "vip_lookers_of_two_weeks",
-         "vips_without_a_purchase_in_two_weeks"),
+        ("large_cities", "vips_without_purchase", "spent_more_than_the_credit", "orders_above_the_credit",
+         "vip_lookers_of_two_weeks", "vips_without_a_purchase_in_two_weeks"),
     ),
     Section(
         "Before and after events of one's own",

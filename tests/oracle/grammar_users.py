@@ -1,5 +1,7 @@
 """The grammar's queries of users and of events joined with them; `grammar_sets` draws from them."""
 
+from tests.oracle import grammar_mixed
+
 #: Conditions on a profile, and conditions that put one beside the columns of an event.
 RULES: dict[str, list[str]] = {
     "person": [
@@ -20,6 +22,7 @@ RULES: dict[str, list[str]] = {
         *["{person} AND {kind}", "{rows} AND {person}", "({person} OR {kind})"] * 2, "NOT ({person} AND {rows})",
         "vip = premium", "premium <> (city_tier = 1)", "coalesce(vip, premium)", "(vip AND premium) IS NULL",
         "({own} OR {row}) IS NOT TRUE", "coalesce(premium, vip) = ({rows})", "vip IN (true, NULL) AND {rows}",
+        *["{mixed}", "{mixed} AND {kind}"] * 3,
     ],
     "having_profile": [
         "max(city_tier) {op} 1", "max(country) = {region} AND {groups}", "(min(credit) {op} {money} OR {groups})",
@@ -146,4 +149,5 @@ RULES |= {
     "own_group": ["{groups}", "max(event_time) IS NULL", "NOT ({groups})"],
     "person_of": ["city_tier = 1", "country = {region}", "vip", "credit {op} {money}", "city_tier IS NULL"],
     "person_value": ["city_tier", "country", "credit"],
-}
+} | grammar_mixed.RULES
+QUERIES += grammar_mixed.QUERIES
