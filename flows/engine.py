@@ -169,7 +169,7 @@ class Engine:
             pace,
             stop,
             CheckpointStore(settings.storage_url),
-            columns_of(folder.schema, plan),
+            columns_of(folder.schema),
         )
 
     def new_shard(self, shard: int, token: int, partitions: int) -> Shard:

@@ -80,7 +80,7 @@ def rebuild_all(settings: Settings, stop: threading.Event) -> None:
         Pace([], 2**62, 2**62),  # each read is worked off before the next
         stop,
         checkpoints,
-        columns_of(folder.schema, plan),
+        columns_of(folder.schema),
     )
     with closing(engine):
         _rebuild(engine, record, folder.texts)

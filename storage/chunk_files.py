@@ -23,6 +23,7 @@ from storage.disk import write_whole
 #: Rows of a Parquet row group: what is decoded at once.
 GROUP_ROWS = 8_192
 _TIME = pa.timestamp("us", "UTC")
+_FIRST, _LAST = ("user_id", "event_id", "event_time"), ("known_at", "_user", "_partition", "_offset")
 _SIMPLE = {
     Kind.BIGINT: pa.int64(), Kind.DOUBLE: pa.float64(), Kind.BOOLEAN: pa.bool_(), Kind.TIMESTAMPTZ: _TIME,
 }  # fmt: skip
@@ -105,14 +106,32 @@ def write_bytes(path: Path, pieces: Sequence[Any]) -> str:
     return digest.hexdigest()
 
 
-def read_whole(paths: Iterable[Path]) -> Rows:
-    """All rows of several files, one after the other."""
+def read_whole(paths: Iterable[Path], columns: Mapping[str, Type] | None = None) -> Rows:
+    """All rows of several files, one after the other. columns: the declared ones, if the files may have others:
+    what they lack is NULL, what is not declared any more is left out. None: as they are, all the same."""
     tables = [pq.read_table(path, use_threads=False, memory_map=False) for path in paths]
+    if columns is not None:
+        tables = [_declared(table, columns) for table in tables]
     table = pa.concat_tables(tables).combine_chunks()
     for place, field in enumerate(table.schema):
         if pa.types.is_string(field.type) and field.name != "event_id":
             table = table.set_column(place, field.name, _encoded(table.column(place)))
     return Rows(table, _micros(table.column("event_time")), table.column("_user").to_numpy())
+
+
+def _declared(table: pa.Table, columns: Mapping[str, Type]) -> pa.Table:
+    if table.column_names == [*_FIRST, *columns, *_LAST]:
+        return table
+    there = set(table.column_names)
+    wanted = {name: table.column(name) for name in (*_FIRST, *columns, *_LAST) if name in there}
+    nulls = {name: pa.nulls(len(table), _stored_type(type_)) for name, type_ in columns.items() if name not in there}
+    return pa.table({name: wanted.get(name, nulls.get(name)) for name in (*_FIRST, *columns, *_LAST)})
+
+
+def _stored_type(type_: Type) -> pa.DataType:
+    if type_.kind is Kind.TEXT:
+        return pa.string()
+    return pa.decimal128(type_.precision, type_.scale) if type_.kind is Kind.NUMERIC else _SIMPLE[type_.kind]
 
 
 class ChunkFile:
@@ -122,19 +141,34 @@ class ChunkFile:
         self._columns = columns
         texts = [name for name, type_ in columns.items() if type_.kind is Kind.TEXT]
         self._file = pq.ParquetFile(path, read_dictionary=texts)
+        self._there = set(self._file.schema_arrow.names)
 
     def read(self, group: int, time: Int64, columns: Sequence[str], event_ids: bool) -> FoundRows:
-        """Those columns of a row group; time: the event times of its rows, from the index."""
-        wanted = ["known_at", "_user", *columns, *(["event_id"] if event_ids else [])]
+        """Those columns of a row group, NULL where the file is from before the column was declared. time: the
+        event times of its rows, from the index."""
+        there = [name for name in columns if name in self._there]
+        wanted = ["known_at", "_user", *there, *(["event_id"] if event_ids else [])]
         table = self._file.read_row_group(group, columns=wanted, use_threads=False)
         return FoundRows(
             np.array(time), _micros(table.column("known_at")), table.column("_user").to_numpy(),
             _texts(table.column("event_id")) if event_ids else None,
-            {name: _found(table.column(name), self._columns[name]) for name in columns},
+            {
+                name: _found(table.column(name), self._columns[name]) if name in self._there
+                else nulls(self._columns[name], len(time))
+                for name in columns
+            },
         )
 
     def event_ids(self, group: int) -> NDArray[np.object_]:
         return _texts(self._file.read_row_group(group, columns=["event_id"], use_threads=False).column(0))
+
+
+def nulls(type_: Type, n: int) -> TextColumn | ValueColumn:
+    """A column that these rows do not have."""
+    if type_.kind is Kind.TEXT:
+        return TextColumn(np.full(n, -1, np.int32), [])
+    dtype = {Kind.DOUBLE: np.float64, Kind.BOOLEAN: np.bool_}.get(type_.kind, np.int64)
+    return ValueColumn(np.zeros(n, dtype), np.zeros(n, np.bool_))
 
 
 def _encoded(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -25,7 +25,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from xxhash import xxh3_128
 
-from segmentation.compile.plan import Plan, profile_column
+from segmentation.compile.plan import profile_column
 from segmentation.events.rows import Int64
 from segmentation.events.schema import Schema
 from segmentation.state.archive import ROW_BITS, ChunkRef, FoundRows, StoredRows, erased_arrays, of_erased
@@ -89,13 +89,16 @@ class Reservoir:
     """One shard's chunks (segmentation.state.archive.Archive), for its one writer.
 
     columns: the declared columns of events but user_id, event_id and event_time. pool: where files
-    are written; None writes at once. first_number: files are numbered from the next one.
+    are written; None writes at once. first_number: files are numbered from the next one. read_only: for who only
+    looks, beside the writer: a log above it writes nothing. A file from before a column was declared has NULL there.
     """
 
     def __init__(
         self, storage_url: Path, shard: int, token: int, columns: Mapping[str, Type],
         pool: ThreadPoolExecutor | None = None, group_rows: int = GROUP_ROWS, first_number: int = 0,
+        read_only: bool = False,
     ) -> None:  # fmt: skip
+        self.read_only = read_only
         self.group_rows = group_rows
         self.folder = folder_of(storage_url, shard)
         self.columns = columns
@@ -199,7 +202,7 @@ class Reservoir:
         for ref in refs:
             self._verify(ref)
         with _damage(self._path(refs[0])):
-            return chunk_files.read_whole([self._path(ref) for ref in refs])
+            return chunk_files.read_whole([self._path(ref) for ref in refs], self.columns)
 
     def _verify(self, ref: ChunkRef) -> None:
         if ref.file not in self._known:
@@ -222,13 +225,11 @@ def _without(rows: Rows, without: Mapping[int, int]) -> Rows:
 _REMEDY = "Restore the file from a copy, or start with --rebuild."
 
 
-def columns_of(schema: Schema, plan: Plan | None = None) -> dict[str, Type]:
-    """The columns that a reservoir keeps as such: of events all, of users those that the plan reads. So the files of
-    one plan have the same columns."""
+def columns_of(schema: Schema) -> dict[str, Type]:
+    """The columns that a reservoir keeps as such: all of events and of users, whether a definition reads them now or
+    a later one does."""
     events = {name: column.type for name, column in schema.events.items() if name not in _FIXED}
-    named = {profile_column(name): column.type for name, column in schema.users.items()}
-    read = set() if plan is None else plan.columns.keys()
-    return events | {name: type_ for name, type_ in named.items() if name in read}
+    return events | {profile_column(name): column.type for name, column in schema.users.items()}
 
 
 def clean(storage_url: Path, shard: int, token: int, keep: frozenset[str], until: int) -> int:

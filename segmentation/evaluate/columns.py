@@ -142,6 +142,22 @@ class Columnar:
             _put(out, name, texts.get(name, found.columns[name]))
         return out
 
+    def taken_over(self, found: StoredRows) -> Columns:
+        """The rows of a shard with the same users and an archive, of another plan perhaps, as all our columns."""
+        n = len(found.time)
+        columns = {
+            name: _as_text_column(column) if isinstance(column, np.ndarray) else column
+            for name, column in found.columns.items()
+        }
+        read = {name: columns.get(name) or _nulls(type_, n) for name, type_ in self._types.items()}
+        text = Type(Kind.TEXT)
+        read |= {name: columns.get(name) or _nulls(text, n) for name in {"event_type", *self._code_columns}}
+        plain = FoundRows(found.time, found.known, np.asarray(found.user), found.event_id, read)
+        out = self._restored(plain) | {"partition": found.partition, "offset": found.offset}
+        for name, type_ in self._declared.items():
+            _put(out, name, columns.get(name) or _nulls(type_, n), as_codes=False)
+        return out
+
     def adopted(self, rows: Columns, numbers: Int64, texts: Translation) -> Columns:
         """Another shard's rows as ours: those of users whose number there has one here (numbers[there] >= 0)."""
         user = numbers[rows["user"]]
@@ -176,6 +192,13 @@ class Columnar:
             return Vector(type_.kind, data, None if valid.all() else valid, type_.scale)
 
         return Frame(len(rows["time"]), make)
+
+
+def _as_text_column(values: Array) -> TextColumn:
+    """Texts as they are, None for NULL."""
+    codes: dict[str | None, int] = {None: -1}
+    found = [codes.setdefault(value, len(codes) - 1) for value in values.tolist()]
+    return TextColumn(np.array(found, np.int32), [text for text in codes if text is not None])
 
 
 def _nulls(type_: Type, n: int) -> TextColumn | ValueColumn:

@@ -153,6 +153,15 @@ class Index:
             out[pairs] = instants(edge, time[touched.row[pairs]])
         return out
 
+    def open(self, touched: Touched, time: Int64, at: Int64) -> Array:
+        """bool[pairs]: whether the pair's window is open at[row] (µs). time: of the rows."""
+        age = (at - time)[touched.row]
+        out = np.asarray((age >= self.start[touched.term]) & (age < self.end[touched.term]), np.bool_)
+        for pairs, (start, end) in self._moving_pairs(touched):
+            when, here = time[touched.row[pairs]], at[touched.row[pairs]]
+            out[pairs] = (instants(start, when) <= here) & (here < instants(end, when))
+        return out
+
     def counting(self, touched: Touched, rows: Mapping[str, Array], arrivals: int) -> Touched:
         """Without the pairs of moving terms that never hold of the event; those of arrivals, which are the rows
         from `arrivals` on, only where they hold as it becomes known."""

@@ -30,6 +30,7 @@ from segmentation.events.rows import PROFILES, Bool, Int64, Poll, Profiles, Rows
 from segmentation.state.archive import Archive
 from segmentation.state.chunks import Chunks, Columns
 from segmentation.state.dump import pack, unpack
+from segmentation.state.kept import grown
 from segmentation.state.log import Log
 from segmentation.types import NEVER
 
@@ -221,17 +222,20 @@ class Shard:
     def _make_room(self) -> None:
         if len(self._users) > len(self._newest):
             room = 2 * len(self._users)
-            self._newest = _grown(self._newest, room, NEVER)
-            self._applied = _grown(self._applied, room, NEVER)
-            self._reached = _grown(self._reached, room, NEVER)
-            self._seq = _grown(self._seq, room, 0)
+            self._newest = grown(self._newest, room, NEVER)
+            self._applied = grown(self._applied, room, NEVER)
+            self._reached = grown(self._reached, room, NEVER)
+            self._seq = grown(self._seq, room, 0)
             self._had_event = np.resize(self._had_event, room) & (np.arange(room) < len(self._had_event))
 
     def _forget(self) -> None:
         if self._horizon is None or self.watermark == NEVER:
             return
-        kept = self.watermark - max(self._horizon, self._retention)
-        self._log.drop_before(min([kept, *(since(edge, self.watermark) for edge in self._index.edges)]) - 1)
+        self._log.drop_before(self._kept_from(max(self._horizon, self._retention)))
+
+    def _kept_from(self, age: int) -> int:
+        """From when on events are kept, µs: those of this age, and those that may have an edge before them."""
+        return min([self.watermark - age, *(since(edge, self.watermark) for edge in self._index.edges)]) - 1
 
     # settling
 
@@ -342,13 +346,15 @@ class Shard:
         shard._users.restore(state["users"])
         shard._texts.restore(state["texts"])
         room = 2 * len(state["users"]) + 1024
-        shard._newest, shard._applied = _grown(state["newest"], room, NEVER), _grown(state["applied"], room, NEVER)
-        shard._reached, shard._seq = np.full(room, NEVER, np.int64), _grown(state["seq"], room, 0)
+        shard._newest, shard._applied = grown(state["newest"], room, NEVER), grown(state["applied"], room, NEVER)
+        shard._reached, shard._seq = np.full(room, NEVER, np.int64), grown(state["seq"], room, 0)
         shard._had_event = np.zeros(room, np.bool_)
         # Those of versions before this one do not have it: then whoever was seen had an event.
         shard._had_event[: len(state["users"])] = state.get("had_event", state["applied"] > NEVER)
         shard._network.load(state["network"])
         shard._log.load(state["log"])
+        if "dropped" not in state["log"] and shard._horizon is not None:  # before there was this, so much was kept
+            shard._log.dropped_before = shard._kept_from(shard._horizon)
         shard._waiting = state["waiting"]
         if "erasures" in state:  # not in those of the version before
             shard.erasures.load(state["erasures"])
@@ -388,13 +394,7 @@ class Shard:
 
     def restore_seq(self, seq: Mapping[str, int]) -> None:
         """Continues the users' sequence numbers after a rebuild, also of those whose events do not count now."""
-        numbers = {self._users.code(user_id): value for user_id, value in seq.items() if value}
+        numbers = [(self._users.code(user_id), value) for user_id, value in seq.items() if value]
         self._make_room()
-        for number, value in numbers.items():
+        for number, value in numbers:
             self._seq[number] = value
-
-
-def _grown(values: Int64, room: int, fill: int) -> Int64:
-    out = np.full(room, fill, np.int64)
-    out[: len(values)] = values
-    return out

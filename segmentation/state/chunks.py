@@ -112,6 +112,13 @@ class Chunks:
                 found.append(self._visible(ref, rows))
         return found
 
+    def everything(self) -> Iterator[Columns]:
+        """All rows, with their event ids, group by group; nothing is kept for a next time."""
+        for ref in self.refs:
+            chunk = self.archive.open(ref)
+            for group in range(-(-ref.rows // self.archive.group_rows)):
+                yield self._visible(ref, self.format.restored(chunk.read(group, self.format.columns, True)))
+
     def rows_between(self, first: int, last: int) -> int:
         """At least as many rows as there are with first <= time < last: those of the chunks that may hold some."""
         return sum(ref.rows for ref in self._touching(first, last - 1))
@@ -182,10 +189,14 @@ class Chunks:
         """Users of whom rows up to a time (µs) are not to be seen in this chunk."""
         return dict(self._erased) if ref.file in self._dirty else {}
 
+    def has_before(self, time: int) -> bool:
+        """Is there a chunk of which every row is older than `time`?"""
+        return bool(len(self._last)) and int(self._last.min()) < time
+
     def drop_before(self, time: int) -> Int64:
         """Forgets chunks of which every row is older; the users who had rows in them, int64[n]."""
         users = [np.zeros(0, np.int64)]
-        if len(self._last) and int(self._last.min()) < time:
+        if self.has_before(time):
             users += [np.unique(self._chunk(ref).key >> ROW_BITS) for ref in self.refs if ref.last < time]
             self.refs = [ref for ref in self.refs if ref.last >= time]
             self._changed()
@@ -247,6 +258,8 @@ class Chunks:
 
     def _tidy(self) -> None:
         """Begins to write again what holds erased rows, and late chunks that have become many."""
+        if self.archive.read_only:
+            return
         busy = {ref.file for job in self._jobs for ref in job.inputs}
         for ref in self.refs:
             if ref.file in self._dirty and ref.file not in busy:

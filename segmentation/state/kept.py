@@ -40,8 +40,8 @@ class Kept:
         self._used += more
         if self._used > len(self._counts):
             room = 2 * self._used
-            self._columns = {name: _grown(column, room) for name, column in self._columns.items()}
-            self._counts = _grown(self._counts, room)
+            self._columns = {name: grown(column, room) for name, column in self._columns.items()}
+            self._counts = grown(self._counts, room)
         for name, column in self._columns.items():
             column[slots] = rows[name]
         self._counts[slots] = False
@@ -119,7 +119,8 @@ class Kept:
         self._counts[new] = other._counts[slots]
 
 
-def _grown(column: Array, room: int) -> Array:
-    out = np.zeros(room, column.dtype)
+def grown(column: Array, room: int, fill: int = 0) -> Array:
+    """The column with room for so many values, `fill` where there is none yet."""
+    out = np.full(room, fill, column.dtype)
     out[: len(column)] = column
     return out

@@ -84,6 +84,7 @@ class Log:
         self._writing: list[tuple[Columns, Pending]] = []
         self._cut_at = NEVER  # rows before it that arrive now are late for their chunk
         self.lost = Lost()
+        self.dropped_before = NEVER  # of rows from before this time (µs) some may have been forgotten
 
     def append(self, rows: Columns) -> None:
         """Takes rows in any order of time, with all columns."""
@@ -97,7 +98,7 @@ class Log:
             self._runs.append({name: rows[name][order[:first]] for name in self._all})
             while len(self._runs) > 1 and len(self._runs[-1]["time"]) * 2 > len(self._runs[-2]["time"]):
                 self._runs.append(merged([self._runs.pop(), self._runs.pop()]))
-        if self.chunks is not None:
+        if self.chunks is not None and not self.chunks.archive.read_only:
             self._collect(self.chunks)
             while len(self._body) >= 2 * CHUNK_ROWS:
                 self._cut(self.chunks)
@@ -160,18 +161,23 @@ class Log:
 
     def drop_before(self, time: int) -> None:
         """Forgets rows older than `time`: late ones and chunks when it is worth it."""
-        if gone := int(np.searchsorted(self._body.time(), time, "left")):
-            self.lost.add(self._body.slice(0, gone)["user"])
-            self._body.drop(gone)
+        old = int(np.searchsorted(self._body.time(), time, "left"))
+        forgets = old > 0 or (self.chunks is not None and self.chunks.has_before(time))
+        if old:
+            self.lost.add(self._body.slice(0, old)["user"])
+            self._body.drop(old)
         for i, run in enumerate(self._runs):
             gone = int(np.searchsorted(run["time"], time, "left"))
             if 2 * gone > len(run["time"]):
+                forgets = True
                 self.lost.add(run["user"][:gone])
                 self._runs[i] = {name: column[gone:].copy() for name, column in run.items()}
         self._runs = [run for run in self._runs if len(run["time"])]
         if self.chunks is not None:
             self.lost.add(self.chunks.drop_before(time))
             self._collect(self.chunks)
+        if forgets:
+            self.dropped_before = max(self.dropped_before, time)
 
     def erase(self, users: Int64, until: Int64) -> Columns:
         """Takes the rows of `users` (int64[n], ascending, distinct) with time <= until[n] (µs) away for good.
@@ -211,6 +217,7 @@ class Log:
     def adopt(self, others: Sequence["Log"], rows: list[Columns]) -> None:
         """An empty log takes over what others hold in memory: `rows`, with all columns."""
         self._cut_at = min(other._cut_at for other in others)
+        self.dropped_before = max(other.dropped_before for other in others)
         if any(len(part["time"]) for part in rows):
             self.append(_joined(rows, self._all))
 
@@ -281,7 +288,7 @@ class Log:
             self._collect(self.chunks)
         return {
             "rows": _joined(self.in_memory(), self._all), "cut_at": self._cut_at, "lost": self.lost.dump(),
-            "chunks": None if self.chunks is None else self.chunks.dump(),
+            "dropped": self.dropped_before, "chunks": None if self.chunks is None else self.chunks.dump(),
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -289,15 +296,25 @@ class Log:
         if state["chunks"] is not None:
             assert self.chunks is not None, "the saved state has chunks: give the shard its archive"
             self.chunks.load(state["chunks"])
-        self._cut_at = state["cut_at"]
         self.lost.load(state.get("lost"))  # not in those of the version before
-        rows = state["rows"]
+        self._cut_at, self.dropped_before = state["cut_at"], state.get("dropped", NEVER)
+        rows = self._completed(state["rows"])
         late = rows["time"] < self._cut_at
         if late.any():
             self._runs = [merged([{name: column[late] for name, column in rows.items()}])]
             rows = {name: column[~late] for name, column in rows.items()}
         if len(rows["time"]):
             self.append(rows)
+
+    def _completed(self, rows: Columns) -> Columns:
+        """With NULL in the columns for the archive that a state from before they were kept does not have."""
+        n = len(rows["time"])
+        missing = self._all.keys() - self.dtypes.keys() - rows.keys()
+        return {name: _nulls(n, self._all[name]) if name in missing else rows[name] for name in self._all}
+
+
+def _nulls(n: int, dtype: np.dtype[Any]) -> Array:
+    return np.full(n, None, object) if dtype.hasobject else np.zeros(n, dtype)
 
 
 def _joined(parts: list[Columns], dtypes: dict[str, np.dtype[Any]]) -> Columns:

@@ -70,7 +70,7 @@ def compare(shard: Shard, number: int, folder: Path, schema: Schema) -> tuple[in
 def archived(
     plan: Plan, number: int, folder: Path, schema: Schema, lateness_us: int, horizon_us: int | None, live: bool,
 ) -> Shard:  # fmt: skip
-    archive = Reservoir(folder, number, 1, columns_of(schema, plan), group_rows=2)
+    archive = Reservoir(folder, number, 1, columns_of(schema), group_rows=2)
     return Shard(plan, PARTITIONS, lateness_us, horizon_us, live, archive)
 
 
