@@ -31,7 +31,7 @@ from storage.commits import Fenced, StoredSegment
 from storage.definitions_folder import read_definitions
 from storage.disk import StorageError
 from storage.engine_state import EngineRecord, Takeover, prepare, take_over
-from storage.reservoir import Reservoir, columns_of
+from storage.reservoir import Reservoir, kept_columns
 from storage.settings import Settings
 
 log = logging.getLogger("tidegate.engine")
@@ -169,7 +169,7 @@ class Engine:
             pace,
             stop,
             CheckpointStore(settings.storage_url),
-            columns_of(folder.schema),
+            kept_columns(folder.schema),
         )
 
     def new_shard(self, shard: int, token: int, partitions: int) -> Shard:

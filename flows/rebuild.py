@@ -36,7 +36,7 @@ from storage.definitions_folder import read_definitions
 from storage.engine_state import EngineRecord, tokens
 from storage.erasing import erasures
 from storage.rebuild import Rebuild
-from storage.reservoir import columns_of
+from storage.reservoir import kept_columns
 from storage.settings import Settings
 
 log = logging.getLogger("tidegate.rebuild")
@@ -80,7 +80,7 @@ def rebuild_all(settings: Settings, stop: threading.Event) -> None:
         Pace([], 2**62, 2**62),  # each read is worked off before the next
         stop,
         checkpoints,
-        columns_of(folder.schema),
+        kept_columns(folder.schema),
     )
     with closing(engine):
         _rebuild(engine, record, folder.texts)

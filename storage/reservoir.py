@@ -226,10 +226,13 @@ _REMEDY = "Restore the file from a copy, or start with --rebuild."
 
 
 def columns_of(schema: Schema) -> dict[str, Type]:
-    """The columns that a reservoir keeps as such: all of events and of users, whether a definition reads them now or
-    a later one does."""
-    events = {name: column.type for name, column in schema.events.items() if name not in _FIXED}
-    return events | {profile_column(name): column.type for name, column in schema.users.items()}
+    """The columns of events that a reservoir keeps as such."""
+    return {name: column.type for name, column in schema.events.items() if name not in _FIXED}
+
+
+def kept_columns(schema: Schema) -> dict[str, Type]:
+    """All that an engine's reservoir keeps, those of users included, whether a definition reads them now or later."""
+    return columns_of(schema) | {profile_column(name): column.type for name, column in schema.users.items()}
 
 
 def clean(storage_url: Path, shard: int, token: int, keep: frozenset[str], until: int) -> int:

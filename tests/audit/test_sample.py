@@ -18,7 +18,7 @@ from segmentation.state import log
 from storage.audit.round import Definitions, Outcome
 from storage.audit.sample import Saved
 from storage.checkpoints import CheckpointStore
-from storage.reservoir import Reservoir, columns_of
+from storage.reservoir import Reservoir, columns_of, kept_columns
 from tests.corpus import corpus, stream
 from tests.oracle.erasures import with_erasures
 from tests.oracle.grammar import COLUMNS
@@ -70,7 +70,7 @@ def compare(shard: Shard, number: int, folder: Path, schema: Schema) -> tuple[in
 def archived(
     plan: Plan, number: int, folder: Path, schema: Schema, lateness_us: int, horizon_us: int | None, live: bool,
 ) -> Shard:  # fmt: skip
-    archive = Reservoir(folder, number, 1, columns_of(schema), group_rows=2)
+    archive = Reservoir(folder, number, 1, kept_columns(schema), group_rows=2)
     return Shard(plan, PARTITIONS, lateness_us, horizon_us, live, archive)
 
 
