@@ -33,6 +33,7 @@ COMMANDS = {
     "explain": "Why is this user in this segment or not, since when, and until when?",
     "forecast": "Who enters and who leaves a segment by time alone, and when?",
     "status": "What is wrong, then segments, shards and refused events.",
+    "watch": "The same, again and again.",
     "audit": "Evaluate users again with DuckDB, and compare with what is stored.",
     "reservoir": "The files of older events: list them, verify them.",
     "dead-letter": "Events that were refused: why, and sending them again.",

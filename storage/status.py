@@ -9,6 +9,7 @@ from psycopg import IsolationLevel
 
 from storage import postgres
 from storage.audit.findings import AuditStatus, read_audit
+from storage.deployments import Deployment, read_building, read_deployed
 from storage.migrate import check_migrated
 
 #: How far back "recently" refused events count, seconds.
@@ -17,6 +18,8 @@ RECENT_S = 3_600
 
 @dataclass(frozen=True, slots=True)
 class SegmentStatus:
+    """entered, left: per minute, over the last one. pairs, bytes: see segmentation.evaluate.costs; None: not known."""
+
     segment: str
     members: int
     version: int
@@ -24,6 +27,11 @@ class SegmentStatus:
     owner: str
     description: str
     last_change: datetime | None
+    complete_since: datetime | None
+    entered: float
+    left: float
+    pairs: float | None
+    bytes: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,25 @@ class Status:
     shards: Sequence[ShardStatus]
     refused: Sequence[RefusedStatus]
     audit: AuditStatus | None
+    deployed: Deployment | None
+    building: Deployment | None
+
+
+_UNKNOWN: tuple[float | None, float | None] = None, None
+#: Of each shard's newest steps so many at most: more are not counted, but the time that they took tells the rate.
+_RATES = """
+    SELECT d.name, t.entered, sum(60.0 / greatest(1.0, s.seconds))::float8
+    FROM (
+        SELECT shard, position, least(60.0, extract(epoch FROM clock_timestamp() - (
+            SELECT recorded_at FROM tidegate.transitions f WHERE f.shard = s.shard AND f.position > s.position - 20000
+            AND s.position > 20000 ORDER BY f.position LIMIT 1
+        ))) AS seconds FROM tidegate.shards s
+    ) AS s
+    JOIN tidegate.transitions t ON t.shard = s.shard AND t.position > s.position - 20000
+        AND t.recorded_at > clock_timestamp() - make_interval(secs => s.seconds)
+    JOIN tidegate.definitions d ON d.id = t.segment_id
+    GROUP BY 1, 2
+"""
 
 
 def read_status(url: str) -> Status:
@@ -88,11 +115,17 @@ def read_status(url: str) -> Status:
         segments = connection.execute(
             """
             SELECT s.name, coalesce(sum(c.members), 0)::bigint, s.version, s.state, s.owner, s.description,
-                   max(c.changed_at)
+                   max(c.changed_at), s.complete_since
             FROM tidegate.definitions s LEFT JOIN tidegate.member_counts c ON c.segment_id = s.id
             WHERE s.state <> 'removed' GROUP BY s.id ORDER BY s.name
             """
         )
+        rates = {(name, entered): rate for name, entered, rate in connection.execute(_RATES)}
+        cost = {
+            name: (pairs, size) for name, pairs, size in connection.execute(
+                "SELECT segment, sum(pairs), sum(bytes) FROM tidegate.segment_costs GROUP BY segment"
+            )
+        }  # fmt: skip
         shards = connection.execute(
             """
             SELECT shard, watermark, step, extract(epoch FROM clock_timestamp() - updated_at)::float8, offsets
@@ -115,11 +148,19 @@ def read_status(url: str) -> Status:
             outbox,
             held,
             held_reason,
-            [SegmentStatus(*row) for row in segments],
+            [
+                SegmentStatus(
+                    name, *row, entered=rates.get((name, True), 0.0), left=rates.get((name, False), 0.0),
+                    pairs=cost.get(name, _UNKNOWN)[0], bytes=cost.get(name, _UNKNOWN)[1],
+                )
+                for name, *row in segments
+            ],
             [
                 ShardStatus(shard, watermark, step, updated_s, {int(part): offset for part, offset in offsets.items()})
                 for shard, watermark, step, updated_s, offsets in shards
             ],
             [RefusedStatus(*row) for row in refused],
             read_audit(connection),
+            read_deployed(connection),
+            read_building(connection),
         )

@@ -76,7 +76,7 @@ class Explained:
 
 def explain(plan: Plan) -> list[Explained]:
     """One for each definition (each band), in the plan's order."""
-    cells = [_cells(plan, root) for root in plan.roots]
+    cells = [cells_of(plan, root) for root in plan.roots]
     readers: dict[Cell, list[str]] = {}
     for name, found in zip(plan.names, cells):
         for cell in found:
@@ -91,7 +91,7 @@ def explain(plan: Plan) -> list[Explained]:
     ]  # fmt: skip
 
 
-def _cells(plan: Plan, root: tuple[int, bool] | None) -> list[Cell]:
+def cells_of(plan: Plan, root: tuple[int, bool] | None) -> list[Cell]:
     """What a definition reads, in the order of its conditions."""
     found: dict[Cell, None] = {}
     seen: set[int] = set()
@@ -128,7 +128,7 @@ def looks_back_for_ever(plan: Plan) -> set[str]:
     return {
         name for name, root in zip(plan.names, plan.roots)
         if root is not None and (
-            any(term.end == FOREVER for cell in _cells(plan, root) for term in cell.terms)
+            any(term.end == FOREVER for cell in cells_of(plan, root) for term in cell.terms)
             or any(isinstance(plan.signals[number], Known | Met) for number in below(plan, [root[0]]))
         )
     }  # fmt: skip

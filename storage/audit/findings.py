@@ -1,9 +1,10 @@
 """What the audit has found, in PostgreSQL: totals, and every mismatch until a later round finds it gone."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from segmentation.evaluate.costs import Cost
 from storage.postgres import Connection
 
 
@@ -77,6 +78,16 @@ def remember(
                 """,
                 [one.user_id, one.segment, one.shard, one.as_of, one.stored, one.judged, one.file],
             )
+
+
+def remember_costs(connection: Connection, shard: int, costs: Mapping[str, Cost]) -> None:
+    """In place of what was known of this shard; costs: by segment."""
+    with connection.transaction():
+        connection.execute("DELETE FROM tidegate.segment_costs WHERE shard = %s", [shard])
+        connection.cursor().executemany(
+            "INSERT INTO tidegate.segment_costs (segment, shard, pairs, bytes) VALUES (%s, %s, %s, %s)",
+            [(name, shard, cost.pairs, cost.bytes) for name, cost in costs.items()],
+        )
 
 
 def remember_failure(connection: Connection, words: str) -> None:

@@ -24,7 +24,7 @@ from segmentation.events.schema import Schema
 from storage import deployments, postgres
 from storage.audit import findings, reproduction
 from storage.audit.findings import Mismatch
-from storage.audit.judge import Judging
+from storage.audit.judge import FIXED, Judging
 from storage.audit.sample import Sample, Saved
 from storage.audit.stored import Moved, read_stored
 from storage.commits import CheckpointRecord
@@ -32,7 +32,6 @@ from storage.disk import StorageError
 from storage.engine_state import checkpoint_of
 from storage.migrate import check_migrated
 from storage.postgres import Connection
-from storage.reservoir import columns_of
 
 log = logging.getLogger("tidegate.audit")
 
@@ -82,7 +81,6 @@ def audit(url: str, storage_url: Path, users: int, draw: Random) -> Outcome:
         for shard in shards:
             _shard(connection, shard, storage_url, looked_at, -(-users // len(shards)), known)
         outcome.seconds = time.process_time() - began
-        connection.read_only, connection.isolation_level = None, None
         findings.forget_other_segments(connection, plan.names)
         findings.remember(
             connection, (outcome.users, outcome.answers, outcome.skipped, outcome.wrong), sorted(outcome.unjudged),
@@ -99,7 +97,7 @@ class Definitions:
         self.structure = structure(plan)
         self.texts = {definition.name: definition.sql for definition in plan.segments}
         self.endless = looks_back_for_ever(plan)
-        self.columns = columns_of(schema)
+        self.columns = {name: column.type for name, column in schema.events.items() if name not in FIXED}
         self.users = {name: column.type for name, column in schema.users.items()}
 
     def chosen(self, always: set[str]) -> list[str]:
@@ -172,6 +170,7 @@ def _shard(
                 raise
             continue
         break
+    findings.remember_costs(connection, shard, saved.costs(definitions.plan))
     names = [name for name in definitions.chosen({one.segment for one in known}) if name not in stored.held]
     judged, asked = definitions.judged(sample, names)
     differ = []

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from segmentation.compile.plan import profile_column
+from segmentation.compile.plan import Plan, profile_column
+from segmentation.evaluate.costs import Cost, costs
 from segmentation.evaluate.erasure import Erasures
 from segmentation.events.rows import Int64
 from segmentation.state.archive import ROW_BITS, ChunkRef, erased_arrays, of_erased
@@ -61,7 +62,7 @@ class Sample:
 class Saved:
     """The state of one shard, loaded. Raises CheckpointError where its file is not what was saved.
 
-    columns: what the reservoir keeps (storage.reservoir.columns_of); users: the columns of profiles."""
+    columns: of events, but the three that always exist; users: the columns of profiles."""
 
     def __init__(
         self, storage_url: Path, record: CheckpointRecord, columns: Mapping[str, Type], users: Mapping[str, Type]
@@ -84,6 +85,10 @@ class Saved:
         chosen = here[sorted(draw.sample(range(len(here)), min(count, len(here))))]
         named = [user for user in here.tolist() if self._ids[user] in set(wanted)] if wanted else []
         return self._of(np.union1d(self._few_instants(chosen), np.array(named, np.int64)))
+
+    def costs(self, plan: Plan) -> dict[str, Cost]:
+        """By segment; plan: the one that wrote the state."""
+        return costs(plan, self._state)
 
     def _known(self) -> Int64:
         there = np.array([user_id is not None for user_id in self._ids], np.bool_)

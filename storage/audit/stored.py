@@ -30,6 +30,13 @@ class Moved(Exception):
 def read_stored(connection: Connection, sample: Sample, definitions: str) -> Stored:
     """In one snapshot. definitions: the digest of the plan that wrote the state. Raises Moved."""
     connection.isolation_level, connection.read_only = IsolationLevel.REPEATABLE_READ, True
+    try:
+        return _read(connection, sample, definitions)
+    finally:
+        connection.isolation_level, connection.read_only = None, None
+
+
+def _read(connection: Connection, sample: Sample, definitions: str) -> Stored:
     seq = {user.user_id: user.seq for user in sample.users}
     with connection.transaction():
         engine = read_engine(connection)

@@ -27,7 +27,7 @@ GRANT INSERT, DELETE ON tidegate.transitions, tidegate.dead_letters TO tidegate_
 GRANT INSERT, UPDATE ON tidegate.erasures TO tidegate_engine;
 GRANT UPDATE (replayed_at, replayed_topic, replayed_partition, replayed_offset) ON tidegate.dead_letters
     TO tidegate_engine;
-GRANT INSERT, UPDATE, DELETE ON tidegate.audit, tidegate.audit_mismatches TO tidegate_engine;
+GRANT INSERT, UPDATE, DELETE ON tidegate.audit, tidegate.audit_mismatches, tidegate.segment_costs TO tidegate_engine;
 
 GRANT SELECT ON tidegate.engine, tidegate.definitions, tidegate.members, tidegate.member_counts, tidegate.users,
     tidegate.transitions, tidegate.shards, tidegate.deployments, tidegate.schema_migrations, tidegate.erasures,

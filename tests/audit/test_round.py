@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from console.commands import test as testing
-from console.commands.status import problems
+from console.status_view import problems
 from flows import metrics
 from flows.auditing import one_round, told
 from flows.run import run
@@ -43,6 +43,17 @@ def test_a_sound_engine_has_no_wrong_answer(world: World) -> None:
     status = read_status(world.url)
     assert status.audit is not None and (status.audit.rounds, status.audit.open) == (1, 0)
     assert not any("WRONG" in problem for problem in problems(status))
+
+
+def test_a_round_tells_what_segments_cost(world: World) -> None:
+    audited(world)
+    status = read_status(world.url)
+    pairs = {one.segment: one.pairs or 0 for one in status.segments}
+    assert sum(pairs.values()) > 600 and min(pairs.values()) > 0
+    # The bands read one count, which is divided among them and whoever else reads it.
+    assert pairs["hour/0-2"] == pairs["hour/3-5"] == pairs["hour/6+"] < pairs["buyers"] + pairs["gone"]
+    # Every user has a number for most cells of all events, and those who bought for those of purchases.
+    assert all(one.bytes is not None and 0 < one.bytes <= 40 * 8 * 9 for one in status.segments)
 
 
 def test_wrong_answers_are_found_and_mended(world: World, tmp_path: Path) -> None:

@@ -1,6 +1,10 @@
 """migrate, status and dead-letter on a real PostgreSQL."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from contextlib import closing
 
 import pytest
@@ -78,6 +82,69 @@ def test_status_is_content_with_a_running_engine(engine_url: str) -> None:
     )
     done = run(engine_url, "status")
     assert (done.code, done.out.splitlines()[0]) == (0, "All is well.")
+
+
+def test_status_has_rates_and_costs(engine_url: str) -> None:
+    flip = "INSERT INTO tidegate.transitions SELECT 'u' || n, 1, id, n % 3 > 0, now(), 'event', 3, n % 2, n"
+    execute(
+        engine_url,
+        f"{flip} FROM tidegate.definitions, generate_series(1, 30) AS n",
+        f"{flip}, now() - interval '5 minutes' FROM tidegate.definitions, generate_series(31, 60) AS n",
+        "UPDATE tidegate.shards SET position = 60",
+        "INSERT INTO tidegate.segment_costs (segment, shard, pairs, bytes) VALUES ('vip', 0, 30, 100), "
+        "('vip', 1, 30, 44), ('other', 0, 20, 7)",
+    )
+    (vip,) = json.loads(run(engine_url, "status", "--json").out)["segments"]
+    assert (vip["entered_per_minute"], vip["left_per_minute"], vip["state_bytes"]) == (20, 10, 144)
+    assert vip["work_share"] == 1 and 3_600 <= vip["behind_seconds"] < 3_700
+    assert ["vip", "41", "3", "complete", "20", "10"] in [
+        line.split()[:6] for line in run(engine_url, "status").out.splitlines()
+    ]
+
+
+def test_status_shows_what_is_being_built(engine_url: str) -> None:
+    execute(
+        engine_url,
+        "INSERT INTO tidegate.deployments (version, files, digest, made_by, state, switched_at) "
+        "VALUES (1, '{}', 'd', 'ann', 'complete', now())",
+        "INSERT INTO tidegate.deployments (version, files, digest, made_by, state, progress) "
+        """VALUES (2, '{}', 'e', 'bob', 'building', '{"done": 1000, "total": 4000}')""",
+    )
+    said = run(engine_url, "status").out
+    assert "Version 2 of the definitions, by bob, is being built, 1,000 of 4,000 rows." in said
+    found = json.loads(run(engine_url, "status", "--json").out)
+    assert (found["deployed"]["version"], found["building"]["rows"]) == (1, 4_000)
+
+
+def test_watch_looks_again_and_again(engine_url: str) -> None:
+    looks = run(engine_url, "watch", "--json", "--count", "3", "--every", "0.1").out.splitlines()
+    assert [json.loads(look)["segments"][0]["members"] for look in looks] == [41] * 3
+    assert all("has written nothing" in json.loads(look)["problems"][0] for look in looks)
+    (line,) = run(engine_url, "watch", "--count", "1").out.splitlines()
+    assert "! The engine has written nothing" in line and "41 memberships in 1 segments" in line
+
+
+def test_watch_outlasts_a_database_that_is_away() -> None:
+    done = run("postgresql://127.0.0.1:1/none", "watch", "--json", "--count", "2", "--every", "0.1")
+    assert done.code == 0
+    assert all("Cannot reach" in json.loads(look)["problems"][0] for look in done.out.splitlines())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_watch_ends_in_order(engine_url: str, number: signal.Signals) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "console.main", "watch", "--json", "--every", "600"],
+        env=os.environ | {"TIDEGATE_DATABASE_URL": engine_url}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["problems"]
+        process.send_signal(number)
+        assert process.wait(60) == 0 and process.communicate()[1] == ""
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_refused_events_are_listed_and_counted(engine_url: str) -> None:
