@@ -150,10 +150,10 @@ def read_status(url: str) -> Status:
             held_reason,
             [
                 SegmentStatus(
-                    name, *row, entered=rates.get((name, True), 0.0), left=rates.get((name, False), 0.0),
-                    pairs=cost.get(name, _UNKNOWN)[0], bytes=cost.get(name, _UNKNOWN)[1],
+                    name, members, version, state, owner, description, changed, since, rates.get((name, True), 0.0),
+                    rates.get((name, False), 0.0), *cost.get(name, _UNKNOWN),
                 )
-                for name, *row in segments
+                for name, members, version, state, owner, description, changed, since in segments
             ],
             [
                 ShardStatus(shard, watermark, step, updated_s, {int(part): offset for part, offset in offsets.items()})
