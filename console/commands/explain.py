@@ -1,14 +1,20 @@
 """`tidegate explain USER SEGMENT`: why the user is in the segment or not, since when, and until when."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from console.loading import mapping_flags
 from console.options import json_flag, settings_flags
-from console.output import print_json
+from console.output import print_json, rfc3339
 from console.times import INSTANT
 from segmentation.errors import TidegateError
+from segmentation.types import NEVER
+
+if TYPE_CHECKING:
+    from segmentation.explain.explaining import Explanation
+    from storage.settings import Settings
 
 
 @click.command("explain")
@@ -32,34 +38,61 @@ def command(
     """Why USER is in SEGMENT or not at TIME, since when, and when that changes if nothing arrives.
 
     The condition as a tree: of each part whether it holds, the value it comes to beside the one that is wanted, its
-    SQL, and the events that made it so. Exit code 1 where nothing is known of the user.
+    SQL, and the events that made it so. Exit code 1 where nothing is known of the user. Without --events it is the
+    deployment's: of the state that the engine saved last, so it must be run where the engine's settings are.
 
     \b
     Examples:
+      tidegate explain ann lapsed_customers
       tidegate explain ann lapsed_customers --definitions segment_defs --events events.ndjson.gz
       tidegate explain ann lapsed_customers --definitions segment_defs --events events.csv \\
         --profiles users.csv --at 2026-01-31T00:00:00Z
     """
     from console.explanation import as_object, lines
-    from console.history import definition_of, of_files, read_files
     from console.options import load_settings
-    from segmentation.compile.bind import bind_all
-    from segmentation.explain.explaining import explain
-    from storage.definitions_folder import read_definitions
 
-    if events is None:
-        raise TidegateError("give the events: --events FILE.")
-    content = read_definitions(load_settings(config, definitions=definitions, database_url=database_url).definitions)
-    asked = definition_of(bind_all(content.files, content.schema), segment, content.files)
-    files = read_files(events, profiles, content.schema, mapping, timezone, strict)
-    history = of_files(files, content.schema, user, at)
-    told = explain(asked, content.schema, user, history.arrivals, history.at, show)
+    settings = load_settings(config, definitions=definitions, database_url=database_url)
+    if events is not None:
+        told = _of_files(settings.definitions, user, segment, at, show, events, profiles, mapping, timezone, strict)
+    elif profiles is not None or definitions is not None:
+        raise TidegateError("--profiles and --definitions go with --events FILE: a deployment has its own.")
+    else:
+        told = _of_deployment(settings, user, segment, at, show)
     if as_json:
         print_json(as_object(told))
     elif told.known:
         click.echo("\n".join(lines(told)))
     else:
         later = " It becomes known later: ask for a later --at." if told.later else ""
-        click.echo(f"nothing is known of the user {user!r} by then: no event, no profile.{later}", err=True)
+        by = rfc3339(told.at) if told.at > NEVER else "now"
+        click.echo(f"nothing is known of the user {user!r} by {by}: no event, no profile.{later}", err=True)
+    if events is None and not as_json:
+        click.echo("This is as of the state that the engine saved last; what arrived since is not in it.", err=True)
     if not told.known:
         raise SystemExit(1)
+
+
+def _of_files(
+    folder: Path, user: str, segment: str, at: int | None, show: int, events: Path, profiles: Path | None,
+    mapping: dict[str, str], timezone: str | None, strict: bool,
+) -> "Explanation":  # fmt: skip
+    from console.history import definition_of, of_files, read_files
+    from segmentation.compile.bind import bind_all
+    from segmentation.explain.explaining import explain
+    from storage.definitions_folder import read_definitions
+
+    content = read_definitions(folder)
+    asked = definition_of(bind_all(content.files, content.schema), segment, content.files)
+    files = read_files(events, profiles, content.schema, mapping, timezone, strict)
+    history = of_files(files, content.schema, user, at)
+    return explain(asked, content.schema, user, history.arrivals, history.at, show)
+
+
+def _of_deployment(settings: "Settings", user: str, segment: str, at: int | None, show: int) -> "Explanation":
+    from console.history import definition_of
+    from storage.one_user import deployed, explained
+
+    url = settings.database_url.get_secret_value()
+    what = deployed(url)
+    asked = definition_of(what.plan.segments, segment, what.files)
+    return explained(url, settings.storage_url, what, asked, user, at, show)

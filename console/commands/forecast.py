@@ -10,9 +10,11 @@ from console.options import json_flag, settings_flags
 from console.output import print_json, rfc3339
 from console.times import INSTANT, LENGTH
 from segmentation.errors import TidegateError
+from segmentation.types import NEVER
 
 if TYPE_CHECKING:
     from segmentation.explain.forecasting import Forecast
+    from storage.settings import Settings
 
 
 @click.command("forecast")
@@ -37,34 +39,65 @@ def command(
 ) -> None:  # fmt: skip
     """Who enters and who leaves SEGMENT by time alone, if nothing arrives, and when.
 
-    How many first; then each, in order of time.
+    How many first; then each, in order of time. Without --events it is the deployment's: from the states that the
+    engine saved last, so it must be run where the engine's settings are.
 
     \b
     Examples:
+      tidegate forecast lapsed_customers --within 24h
       tidegate forecast lapsed_customers --within 7d --definitions segment_defs --events events.ndjson.gz
       tidegate forecast active_now --within 1h --limit 0 --definitions segment_defs --events events.csv
     """
+    from console.options import load_settings
+
+    settings = load_settings(config, definitions=definitions, database_url=database_url)
+    if events is not None:
+        found = _of_files(settings.definitions, segment, within, limit, events, profiles, at, mapping, timezone, strict)
+    elif profiles is not None or definitions is not None or at is not None:
+        raise TidegateError("--profiles, --definitions and --at go with --events FILE: a deployment has its own.")
+    else:
+        found = _of_deployment(settings, segment, within, limit)
+    _print(segment, found, as_json)
+    if events is None and not as_json:
+        click.echo("This is as of the states that the engine saved last; what arrived since is not in it.", err=True)
+
+
+def _of_files(
+    folder: Path, segment: str, within: int, limit: int, events: Path, profiles: Path | None, at: int | None,
+    mapping: dict[str, str], timezone: str | None, strict: bool,
+) -> "Forecast":  # fmt: skip
     from console.evaluation import evaluate
     from console.history import definition_of, read_files
-    from console.options import load_settings
     from segmentation.compile.bind import bind_all
     from segmentation.compile.lower import lower
     from segmentation.explain.forecasting import forecast
     from storage.definitions_folder import read_definitions
 
-    if events is None:
-        raise TidegateError("give the events: --events FILE.")
-    content = read_definitions(load_settings(config, definitions=definitions, database_url=database_url).definitions)
+    content = read_definitions(folder)
     asked = definition_of(bind_all(content.files, content.schema), segment, content.files)
     files = read_files(events, profiles, content.schema, mapping, timezone, strict)
     at = files.latest if at is None else at
     shard = evaluate(lower([asked], content.schema), files.rows, at, False, profiles=files.profiles).shard
-    _print(segment, forecast([shard], 0, at + within, limit), as_json)
+    return forecast([shard], 0, at + within, limit)
+
+
+def _of_deployment(settings: "Settings", segment: str, within: int, limit: int) -> "Forecast":
+    from console.history import definition_of
+    from storage.looking_ahead import look_ahead
+    from storage.one_user import deployed
+
+    url = settings.database_url.get_secret_value()
+    what = deployed(url)
+    definition_of(what.plan.segments, segment, what.files)
+    return look_ahead(url, settings.storage_url, what, segment, within, limit)
 
 
 def _print(segment: str, found: "Forecast", as_json: bool) -> None:
     all_of_them = found.entries + found.exits
-    begin, end = rfc3339(found.since), rfc3339(found.until)
+    if found.since == NEVER and not as_json:
+        click.echo(f"{segment}: no event was read yet")
+        return
+    begin, end = (rfc3339(at) if at > NEVER else None for at in (found.since, found.until))
     if as_json:
         print_json({
             "segment": segment, "from": begin, "until": end, "users": found.users, "members": found.members,

@@ -90,6 +90,18 @@ class Saved:
         """By segment; plan: the one that wrote the state."""
         return costs(plan, self._state)
 
+    def of_user(self, user_id: str) -> Sample | None:
+        """Of this one; None where nothing is known of him. StorageError where a file is gone."""
+        if user_id not in self._ids:
+            return None
+        number = self._ids.index(user_id)
+        return self._of(np.array([number], np.int64)) if self._state["applied"][number] > NEVER else None
+
+    @property
+    def applied_to(self) -> int:
+        """The last instant, µs, that has been applied to everybody; NEVER where there was no event yet."""
+        return int(max(self._state["applied_to"] - 1, NEVER))
+
     def _known(self) -> Int64:
         there = np.array([user_id is not None for user_id in self._ids], np.bool_)
         return np.flatnonzero(there & (self._state["applied"] > NEVER))
@@ -157,7 +169,9 @@ class Saved:
         reservoir = Reservoir(self._url, self.record.shard, 0, self._columns)
         reservoir.check([ref])
         key = np.memmap(path.with_suffix(".index"), np.int64, "r", 16).reshape(2, -1)[1]
-        rows = np.sort(key[np.isin(key >> ROW_BITS, numbers)] & ((1 << ROW_BITS) - 1))
+        edges = [np.searchsorted(key, (numbers + after) << ROW_BITS).tolist() for after in (0, 1)]
+        mine = [key[first:last] for first, last in zip(*edges)]
+        rows = np.sort(np.concatenate([np.zeros(0, np.int64), *mine]) & ((1 << ROW_BITS) - 1))
         if not len(rows):
             return pa.schema(list(self._schema.items())).empty_table()
         file = pq.ParquetFile(path)

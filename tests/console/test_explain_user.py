@@ -99,7 +99,7 @@ def test_the_clock_turns(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("eve", "quiet"), 1, "nothing is known of the user 'eve' by then"),
+        (("eve", "quiet"), 1, "nothing is known of the user 'eve' by 2026-01-05T00:00:00.000000Z"),
         (("bob", "quiet", "--at", "2026-01-04T00:00:00Z"), 1, "It becomes known later"),
         (("ann", "quite"), 2, "Did you mean 'quiet'?"),
         (("ann", "off"), 2, "is not enabled"),
