@@ -22,6 +22,7 @@ SCOPES: dict[str, Scope] = {
     "/tidegate.v1.MembershipService/BatchCheckMembership": "read",
     "/tidegate.v1.MembershipService/ListUserSegments": "read",
     "/tidegate.v1.MembershipService/ListMembers": "read",
+    "/tidegate.v1.MembershipService/ExplainMembership": "read",
     "/tidegate.v1.MembershipService/WatchTransitions": "read",
     "/tidegate.v1.SegmentService/ListSegments": "read",
     "/tidegate.v1.SegmentService/GetSegment": "read",

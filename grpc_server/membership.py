@@ -8,7 +8,9 @@ import grpc
 from grpc_server import pages, requests
 from grpc_server.answers import member_definition, timestamp
 from grpc_server.errors import unknown_segment
+from grpc_server.explainer import Explainer
 from grpc_server.feed import Feed
+from grpc_server.generated.tidegate.v1 import explanation_pb2
 from grpc_server.generated.tidegate.v1 import membership_pb2 as pb
 from grpc_server.generated.tidegate.v1 import membership_pb2_grpc as rpc
 from grpc_server.watch import Watcher
@@ -20,8 +22,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class MembershipService(rpc.MembershipServiceServicer):
-    def __init__(self, reader: MembershipReader, feed: Feed) -> None:
-        self._reader, self._feed = reader, feed
+    def __init__(self, reader: MembershipReader, feed: Feed, explainer: Explainer) -> None:
+        self._reader, self._feed, self._explainer = reader, feed, explainer
 
     async def CheckMembership(self, request: pb.CheckMembershipRequest, context: Context) -> pb.CheckMembershipResponse:
         user, segment = requests.user_id(request.user_id), requests.segment(request.segment)
@@ -95,6 +97,21 @@ class MembershipService(rpc.MembershipServiceServicer):
         self, request: pb.WatchTransitionsRequest, context: Context
     ) -> AsyncIterator[pb.WatchTransitionsResponse]:
         return Watcher(self._feed, self._reader, request).responses()
+
+    async def ExplainMembership(
+        self, request: explanation_pb2.ExplainMembershipRequest, context: Context
+    ) -> explanation_pb2.ExplainMembershipResponse:
+        user, segment = requests.user_id(request.user_id), requests.segment(request.segment)
+        at = requests.instant(request.at) if request.HasField("at") else None
+        events = requests.max_events(request.max_events)
+        try:
+            stored = (await self._reader.check([(user, segment)]))[0]
+            definition = member_definition(segment, stored.version, stored.state)
+            answer = await self._explainer.explain(user, segment, at, events)
+        except (UnknownSegment, LookupError):
+            raise unknown_segment(segment, await self._names()) from None
+        answer.definition.CopyFrom(definition)
+        return answer
 
     async def _names(self) -> list[str]:
         return await self._reader.fetch(segment_names())

@@ -3,6 +3,8 @@
 Each function returns what may be used, or raises the `Refusal` that names the field.
 """
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from grpc_server.errors import Refusal, invalid, unknown_segment
 
 USER_ID_BYTES_MAX = 512
@@ -10,6 +12,9 @@ SEGMENT_CHARS_MAX = 255
 PAIRS_MAX = 1_000
 WATCHED_MAX = 1_000
 PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX = 100, 1_000
+EVENTS_DEFAULT, EVENTS_MAX = 5, 100
+#: Seconds of 9999-12-31T23:59:59Z, the last one that has a name.
+LAST_SECOND = 253_402_300_799
 
 
 def user_id(value: str, field: str = "user_id") -> str:
@@ -51,3 +56,16 @@ def bad_page_token() -> Refusal:
         "INVALID_PAGE_TOKEN", "page_token",
         "This is not a next_page_token of the same call. Send one back unchanged, or none for the first page.",
     )  # fmt: skip
+
+
+def instant(value: Timestamp, field: str = "at") -> int:
+    """µs; digits past the sixth are cut."""
+    if not (0 <= value.seconds <= LAST_SECOND and 0 <= value.nanos < 1_000_000_000):
+        raise invalid("INVALID_TIME", field, "Give an instant from 1970 to 9999.")
+    return value.seconds * 1_000_000 + value.nanos // 1_000
+
+
+def max_events(value: int) -> int:
+    if not 0 <= value <= EVENTS_MAX:
+        raise invalid("INVALID_MAX_EVENTS", "max_events", f"Ask for 1 to {EVENTS_MAX}; 0 means {EVENTS_DEFAULT}.")
+    return value or EVENTS_DEFAULT

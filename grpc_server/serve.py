@@ -23,6 +23,7 @@ from grpc_reflection.v1alpha import reflection
 from grpc_server import database, listen
 from grpc_server.auth import Tokens
 from grpc_server.edge import Edge
+from grpc_server.explainer import Explainer
 from grpc_server.feed import Feed
 from grpc_server.generated.tidegate.v1 import membership_pb2, membership_pb2_grpc, segments_pb2, segments_pb2_grpc
 from grpc_server.membership import MembershipService
@@ -116,7 +117,8 @@ async def start(settings: Settings) -> RunningServer:
     status = health.aio.HealthServicer()
     reader = MembershipReader(calls, address(url))
     feed = Feed(reader)
-    membership_pb2_grpc.add_MembershipServiceServicer_to_server(MembershipService(reader, feed), server)
+    explainer = Explainer(url, settings.storage_url)
+    membership_pb2_grpc.add_MembershipServiceServicer_to_server(MembershipService(reader, feed, explainer), server)
     segments_pb2_grpc.add_SegmentServiceServicer_to_server(SegmentService(reader), server)
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
     if settings.grpc_reflection:
@@ -143,7 +145,8 @@ async def start(settings: Settings) -> RunningServer:
     await server.start()
     running = RunningServer(
         f"{host}:{port}", port, serving and serving[0].server_port, server, status, watch, feed,
-        [asyncio.create_task(watch.run(), name="database watch"), asyncio.create_task(feed.run(), name="feed")],
+        [asyncio.create_task(watch.run(), name="database watch"), asyncio.create_task(feed.run(), name="feed"),
+         asyncio.create_task(explainer.run(), name="explainer")],
         calls, serving,
     )  # fmt: skip
     log.info(

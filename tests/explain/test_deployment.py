@@ -6,28 +6,13 @@ from collections.abc import Callable
 import pytest
 
 from flows.run import run
-from segmentation.state import log
 from storage.one_user import NotSaved, deployed, explained, see
 from tests.console.run_command import Done, tidegate
-from tests.fix_kafka import produce
+from tests.explain.conftest import END, USERS
 from tests.flows.conftest import DEFINITIONS, World
-from tests.flows.test_flow import HOUR, some_events
+from tests.flows.test_flow import HOUR
 
-AT = 1_767_225_600_000_000
-END = AT + HOUR // 2
-USERS = 12
 MICROS = "(extract(epoch FROM {}) * 1000000)::bigint"
-
-
-@pytest.fixture
-def world(make_world: Callable[..., World], embedded_broker: str, monkeypatch: pytest.MonkeyPatch) -> World:
-    """An engine has read events of some users, most of which are in files, and has ended."""
-    monkeypatch.setattr(log, "CHUNK_ROWS", 20)
-    world = make_world(embedded_broker, clock="event", shards=2, poll_rows=20)
-    produce(world.bootstrap, world.topic, some_events(300, USERS, AT))
-    run(world.settings(), until_end=True, finish_at=END)
-    assert list((world.folder / "storage/reservoir").glob("*/*.parquet"))
-    return world
 
 
 def told(world: World, *arguments: str) -> Done:

@@ -14,9 +14,9 @@ def test_generated_code_is_up_to_date(tmp_path: Path, package: str) -> None:
 
 
 def test_descriptors_keep_the_names_that_other_languages_see() -> None:
-    from grpc_server.generated.tidegate.v1 import definition_pb2, membership_pb2, segments_pb2
+    from grpc_server.generated.tidegate.v1 import definition_pb2, explanation_pb2, membership_pb2, segments_pb2
 
-    modules = (definition_pb2, membership_pb2, segments_pb2)
+    modules = (definition_pb2, explanation_pb2, membership_pb2, segments_pb2)
     files = sorted(str(path.relative_to(PROTO)) for path in PROTO.rglob("*.proto"))
     assert sorted(module.DESCRIPTOR.name for module in modules) == files
     assert {module.DESCRIPTOR.package for module in modules} == {"tidegate.v1"}

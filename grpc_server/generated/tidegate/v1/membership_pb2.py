@@ -24,51 +24,52 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from grpc_server.generated.tidegate.v1 import definition_pb2 as tidegate_dot_v1_dot_definition__pb2
+from grpc_server.generated.tidegate.v1 import explanation_pb2 as tidegate_dot_v1_dot_explanation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctidegate/v1/membership.proto\x12\x0btidegate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctidegate/v1/definition.proto\":\n\x16\x43heckMembershipRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07segment\x18\x02 \x01(\t\"\xc1\x01\n\x17\x43heckMembershipResponse\x12\x0e\n\x06member\x18\x01 \x01(\x08\x12\r\n\x05known\x18\x02 \x01(\x08\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\ndefinition\x18\x04 \x01(\x0b\x32\x1d.tidegate.v1.DefinitionStatus\x12)\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"2\n\x0eMembershipPair\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07segment\x18\x02 \x01(\t\"I\n\x1b\x42\x61tchCheckMembershipRequest\x12*\n\x05pairs\x18\x01 \x03(\x0b\x32\x1b.tidegate.v1.MembershipPair\"\x82\x01\n\x1c\x42\x61tchCheckMembershipResponse\x12.\n\x07results\x18\x01 \x03(\x0b\x32\x1d.tidegate.v1.MembershipResult\x12\x32\n\x0b\x64\x65\x66initions\x18\x02 \x03(\x0b\x32\x1d.tidegate.v1.DefinitionStatus\"\xa9\x01\n\x10MembershipResult\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07segment\x18\x02 \x01(\t\x12\x0e\n\x06member\x18\x03 \x01(\x08\x12\r\n\x05known\x18\x04 \x01(\x08\x12)\n\x05\x61s_of\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05since\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"*\n\x17ListUserSegmentsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"\x80\x01\n\x18ListUserSegmentsResponse\x12*\n\x08segments\x18\x01 \x03(\x0b\x32\x18.tidegate.v1.UserSegment\x12\r\n\x05known\x18\x02 \x01(\x08\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"k\n\x0bUserSegment\x12\x31\n\ndefinition\x18\x01 \x01(\x0b\x32\x1d.tidegate.v1.DefinitionStatus\x12)\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"L\n\x12ListMembersRequest\x12\x0f\n\x07segment\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\x9e\x01\n\x13ListMembersResponse\x12\x10\n\x08user_ids\x18\x01 \x03(\t\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\ndefinition\x18\x04 \x01(\x0b\x32\x1d.tidegate.v1.DefinitionStatus\"O\n\x17WatchTransitionsRequest\x12\x10\n\x08segments\x18\x01 \x03(\t\x12\x10\n\x08user_ids\x18\x02 \x03(\t\x12\x10\n\x08position\x18\x03 \x01(\t\"\x80\x01\n\x18WatchTransitionsResponse\x12\'\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x17.tidegate.v1.WatchEvent\x12\x10\n\x08position\x18\x02 \x01(\t\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"m\n\nWatchEvent\x12-\n\ntransition\x18\x01 \x01(\x0b\x32\x17.tidegate.v1.TransitionH\x00\x12\'\n\x07\x65rasure\x18\x02 \x01(\x0b\x32\x14.tidegate.v1.ErasureH\x00\x42\x07\n\x05\x65vent\"\xe2\x01\n\nTransition\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12,\n\x07\x65ntered\x18\x03 \x03(\x0b\x32\x1b.tidegate.v1.SegmentVersion\x12)\n\x04left\x18\x04 \x03(\x0b\x32\x1b.tidegate.v1.SegmentVersion\x12\x30\n\x0c\x65\x66\x66\x65\x63tive_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x05\x63\x61use\x18\x06 \x01(\x0e\x32\x1c.tidegate.v1.TransitionCause\"2\n\x0eSegmentVersion\x12\x0f\n\x07segment\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\"*\n\x07\x45rasure\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c*\xa9\x01\n\x0fTransitionCause\x12 \n\x1cTRANSITION_CAUSE_UNSPECIFIED\x10\x00\x12\x1a\n\x16TRANSITION_CAUSE_EVENT\x10\x01\x12\x19\n\x15TRANSITION_CAUSE_TIME\x10\x02\x12\x1f\n\x1bTRANSITION_CAUSE_DEFINITION\x10\x03\x12\x1c\n\x18TRANSITION_CAUSE_RELEASE\x10\x04\x32\xf4\x03\n\x11MembershipService\x12\\\n\x0f\x43heckMembership\x12#.tidegate.v1.CheckMembershipRequest\x1a$.tidegate.v1.CheckMembershipResponse\x12k\n\x14\x42\x61tchCheckMembership\x12(.tidegate.v1.BatchCheckMembershipRequest\x1a).tidegate.v1.BatchCheckMembershipResponse\x12_\n\x10ListUserSegments\x12$.tidegate.v1.ListUserSegmentsRequest\x1a%.tidegate.v1.ListUserSegmentsResponse\x12P\n\x0bListMembers\x12\x1f.tidegate.v1.ListMembersRequest\x1a .tidegate.v1.ListMembersResponse\x12\x61\n\x10WatchTransitions\x12$.tidegate.v1.WatchTransitionsRequest\x1a%.tidegate.v1.WatchTransitionsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctidegate/v1/membership.proto\x12\x0btidegate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctidegate/v1/definition.proto\x1a\x1dtidegate/v1/explanation.proto\":\n\x16\x43heckMembershipRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07segment\x18\x02 \x01(\t\"\xc1\x01\n\x17\x43heckMembershipResponse\x12\x0e\n\x06member\x18\x01 \x01(\x08\x12\r\n\x05known\x18\x02 \x01(\x08\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\ndefinition\x18\x04 \x01(\x0b\x32\x1d.tidegate.v1.DefinitionStatus\x12)\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"2\n\x0eMembershipPair\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07segment\x18\x02 \x01(\t\"I\n\x1b\x42\x61tchCheckMembershipRequest\x12*\n\x05pairs\x18\x01 \x03(\x0b\x32\x1b.tidegate.v1.MembershipPair\"\x82\x01\n\x1c\x42\x61tchCheckMembershipResponse\x12.\n\x07results\x18\x01 \x03(\x0b\x32\x1d.tidegate.v1.MembershipResult\x12\x32\n\x0b\x64\x65\x66initions\x18\x02 \x03(\x0b\x32\x1d.tidegate.v1.DefinitionStatus\"\xa9\x01\n\x10MembershipResult\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07segment\x18\x02 \x01(\t\x12\x0e\n\x06member\x18\x03 \x01(\x08\x12\r\n\x05known\x18\x04 \x01(\x08\x12)\n\x05\x61s_of\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05since\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"*\n\x17ListUserSegmentsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"\x80\x01\n\x18ListUserSegmentsResponse\x12*\n\x08segments\x18\x01 \x03(\x0b\x32\x18.tidegate.v1.UserSegment\x12\r\n\x05known\x18\x02 \x01(\x08\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"k\n\x0bUserSegment\x12\x31\n\ndefinition\x18\x01 \x01(\x0b\x32\x1d.tidegate.v1.DefinitionStatus\x12)\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"L\n\x12ListMembersRequest\x12\x0f\n\x07segment\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\x9e\x01\n\x13ListMembersResponse\x12\x10\n\x08user_ids\x18\x01 \x03(\t\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\ndefinition\x18\x04 \x01(\x0b\x32\x1d.tidegate.v1.DefinitionStatus\"O\n\x17WatchTransitionsRequest\x12\x10\n\x08segments\x18\x01 \x03(\t\x12\x10\n\x08user_ids\x18\x02 \x03(\t\x12\x10\n\x08position\x18\x03 \x01(\t\"\x80\x01\n\x18WatchTransitionsResponse\x12\'\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x17.tidegate.v1.WatchEvent\x12\x10\n\x08position\x18\x02 \x01(\t\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"m\n\nWatchEvent\x12-\n\ntransition\x18\x01 \x01(\x0b\x32\x17.tidegate.v1.TransitionH\x00\x12\'\n\x07\x65rasure\x18\x02 \x01(\x0b\x32\x14.tidegate.v1.ErasureH\x00\x42\x07\n\x05\x65vent\"\xe2\x01\n\nTransition\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12,\n\x07\x65ntered\x18\x03 \x03(\x0b\x32\x1b.tidegate.v1.SegmentVersion\x12)\n\x04left\x18\x04 \x03(\x0b\x32\x1b.tidegate.v1.SegmentVersion\x12\x30\n\x0c\x65\x66\x66\x65\x63tive_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x05\x63\x61use\x18\x06 \x01(\x0e\x32\x1c.tidegate.v1.TransitionCause\"2\n\x0eSegmentVersion\x12\x0f\n\x07segment\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\"*\n\x07\x45rasure\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c*\xa9\x01\n\x0fTransitionCause\x12 \n\x1cTRANSITION_CAUSE_UNSPECIFIED\x10\x00\x12\x1a\n\x16TRANSITION_CAUSE_EVENT\x10\x01\x12\x19\n\x15TRANSITION_CAUSE_TIME\x10\x02\x12\x1f\n\x1bTRANSITION_CAUSE_DEFINITION\x10\x03\x12\x1c\n\x18TRANSITION_CAUSE_RELEASE\x10\x04\x32\xd8\x04\n\x11MembershipService\x12\\\n\x0f\x43heckMembership\x12#.tidegate.v1.CheckMembershipRequest\x1a$.tidegate.v1.CheckMembershipResponse\x12k\n\x14\x42\x61tchCheckMembership\x12(.tidegate.v1.BatchCheckMembershipRequest\x1a).tidegate.v1.BatchCheckMembershipResponse\x12_\n\x10ListUserSegments\x12$.tidegate.v1.ListUserSegmentsRequest\x1a%.tidegate.v1.ListUserSegmentsResponse\x12P\n\x0bListMembers\x12\x1f.tidegate.v1.ListMembersRequest\x1a .tidegate.v1.ListMembersResponse\x12\x62\n\x11\x45xplainMembership\x12%.tidegate.v1.ExplainMembershipRequest\x1a&.tidegate.v1.ExplainMembershipResponse\x12\x61\n\x10WatchTransitions\x12$.tidegate.v1.WatchTransitionsRequest\x1a%.tidegate.v1.WatchTransitionsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tidegate.v1.membership_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TRANSITIONCAUSE']._serialized_start=1968
-  _globals['_TRANSITIONCAUSE']._serialized_end=2137
-  _globals['_CHECKMEMBERSHIPREQUEST']._serialized_start=108
-  _globals['_CHECKMEMBERSHIPREQUEST']._serialized_end=166
-  _globals['_CHECKMEMBERSHIPRESPONSE']._serialized_start=169
-  _globals['_CHECKMEMBERSHIPRESPONSE']._serialized_end=362
-  _globals['_MEMBERSHIPPAIR']._serialized_start=364
-  _globals['_MEMBERSHIPPAIR']._serialized_end=414
-  _globals['_BATCHCHECKMEMBERSHIPREQUEST']._serialized_start=416
-  _globals['_BATCHCHECKMEMBERSHIPREQUEST']._serialized_end=489
-  _globals['_BATCHCHECKMEMBERSHIPRESPONSE']._serialized_start=492
-  _globals['_BATCHCHECKMEMBERSHIPRESPONSE']._serialized_end=622
-  _globals['_MEMBERSHIPRESULT']._serialized_start=625
-  _globals['_MEMBERSHIPRESULT']._serialized_end=794
-  _globals['_LISTUSERSEGMENTSREQUEST']._serialized_start=796
-  _globals['_LISTUSERSEGMENTSREQUEST']._serialized_end=838
-  _globals['_LISTUSERSEGMENTSRESPONSE']._serialized_start=841
-  _globals['_LISTUSERSEGMENTSRESPONSE']._serialized_end=969
-  _globals['_USERSEGMENT']._serialized_start=971
-  _globals['_USERSEGMENT']._serialized_end=1078
-  _globals['_LISTMEMBERSREQUEST']._serialized_start=1080
-  _globals['_LISTMEMBERSREQUEST']._serialized_end=1156
-  _globals['_LISTMEMBERSRESPONSE']._serialized_start=1159
-  _globals['_LISTMEMBERSRESPONSE']._serialized_end=1317
-  _globals['_WATCHTRANSITIONSREQUEST']._serialized_start=1319
-  _globals['_WATCHTRANSITIONSREQUEST']._serialized_end=1398
-  _globals['_WATCHTRANSITIONSRESPONSE']._serialized_start=1401
-  _globals['_WATCHTRANSITIONSRESPONSE']._serialized_end=1529
-  _globals['_WATCHEVENT']._serialized_start=1531
-  _globals['_WATCHEVENT']._serialized_end=1640
-  _globals['_TRANSITION']._serialized_start=1643
-  _globals['_TRANSITION']._serialized_end=1869
-  _globals['_SEGMENTVERSION']._serialized_start=1871
-  _globals['_SEGMENTVERSION']._serialized_end=1921
-  _globals['_ERASURE']._serialized_start=1923
-  _globals['_ERASURE']._serialized_end=1965
-  _globals['_MEMBERSHIPSERVICE']._serialized_start=2140
-  _globals['_MEMBERSHIPSERVICE']._serialized_end=2640
+  _globals['_TRANSITIONCAUSE']._serialized_start=1999
+  _globals['_TRANSITIONCAUSE']._serialized_end=2168
+  _globals['_CHECKMEMBERSHIPREQUEST']._serialized_start=139
+  _globals['_CHECKMEMBERSHIPREQUEST']._serialized_end=197
+  _globals['_CHECKMEMBERSHIPRESPONSE']._serialized_start=200
+  _globals['_CHECKMEMBERSHIPRESPONSE']._serialized_end=393
+  _globals['_MEMBERSHIPPAIR']._serialized_start=395
+  _globals['_MEMBERSHIPPAIR']._serialized_end=445
+  _globals['_BATCHCHECKMEMBERSHIPREQUEST']._serialized_start=447
+  _globals['_BATCHCHECKMEMBERSHIPREQUEST']._serialized_end=520
+  _globals['_BATCHCHECKMEMBERSHIPRESPONSE']._serialized_start=523
+  _globals['_BATCHCHECKMEMBERSHIPRESPONSE']._serialized_end=653
+  _globals['_MEMBERSHIPRESULT']._serialized_start=656
+  _globals['_MEMBERSHIPRESULT']._serialized_end=825
+  _globals['_LISTUSERSEGMENTSREQUEST']._serialized_start=827
+  _globals['_LISTUSERSEGMENTSREQUEST']._serialized_end=869
+  _globals['_LISTUSERSEGMENTSRESPONSE']._serialized_start=872
+  _globals['_LISTUSERSEGMENTSRESPONSE']._serialized_end=1000
+  _globals['_USERSEGMENT']._serialized_start=1002
+  _globals['_USERSEGMENT']._serialized_end=1109
+  _globals['_LISTMEMBERSREQUEST']._serialized_start=1111
+  _globals['_LISTMEMBERSREQUEST']._serialized_end=1187
+  _globals['_LISTMEMBERSRESPONSE']._serialized_start=1190
+  _globals['_LISTMEMBERSRESPONSE']._serialized_end=1348
+  _globals['_WATCHTRANSITIONSREQUEST']._serialized_start=1350
+  _globals['_WATCHTRANSITIONSREQUEST']._serialized_end=1429
+  _globals['_WATCHTRANSITIONSRESPONSE']._serialized_start=1432
+  _globals['_WATCHTRANSITIONSRESPONSE']._serialized_end=1560
+  _globals['_WATCHEVENT']._serialized_start=1562
+  _globals['_WATCHEVENT']._serialized_end=1671
+  _globals['_TRANSITION']._serialized_start=1674
+  _globals['_TRANSITION']._serialized_end=1900
+  _globals['_SEGMENTVERSION']._serialized_start=1902
+  _globals['_SEGMENTVERSION']._serialized_end=1952
+  _globals['_ERASURE']._serialized_start=1954
+  _globals['_ERASURE']._serialized_end=1996
+  _globals['_MEMBERSHIPSERVICE']._serialized_start=2171
+  _globals['_MEMBERSHIPSERVICE']._serialized_end=2771
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from tidegate_client.generated.tidegate.v1 import explanation_pb2 as tidegate_dot_v1_dot_explanation__pb2
 from tidegate_client.generated.tidegate.v1 import membership_pb2 as tidegate_dot_v1_dot_membership__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -38,9 +39,10 @@ class MembershipServiceStub:
 
     NOT_FOUND            UNKNOWN_SEGMENT   metadata: segment, and did_you_mean if a name is close
     FAILED_PRECONDITION  SEGMENT_DISABLED  metadata: segment
+    NO_ARCHIVE, HISTORY_DROPPED   of ExplainMembership
     INVALID_ARGUMENT     EMPTY_USER_ID, USER_ID_TOO_LONG, INVALID_USER_ID, EMPTY_SEGMENT,
     BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN, INVALID_POSITION,
-    TOO_MANY_WATCHED
+    TOO_MANY_WATCHED, INVALID_TIME, INVALID_MAX_EVENTS
     together with google.rpc.BadRequest, which names the field
     UNAVAILABLE          DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
     SERVER_ENDING     metadata: position; of WatchTransitions
@@ -80,6 +82,11 @@ class MembershipServiceStub:
                 request_serializer=tidegate_dot_v1_dot_membership__pb2.ListMembersRequest.SerializeToString,
                 response_deserializer=tidegate_dot_v1_dot_membership__pb2.ListMembersResponse.FromString,
                 _registered_method=True)
+        self.ExplainMembership = channel.unary_unary(
+                '/tidegate.v1.MembershipService/ExplainMembership',
+                request_serializer=tidegate_dot_v1_dot_explanation__pb2.ExplainMembershipRequest.SerializeToString,
+                response_deserializer=tidegate_dot_v1_dot_explanation__pb2.ExplainMembershipResponse.FromString,
+                _registered_method=True)
         self.WatchTransitions = channel.unary_stream(
                 '/tidegate.v1.MembershipService/WatchTransitions',
                 request_serializer=tidegate_dot_v1_dot_membership__pb2.WatchTransitionsRequest.SerializeToString,
@@ -100,9 +107,10 @@ class MembershipServiceServicer:
 
     NOT_FOUND            UNKNOWN_SEGMENT   metadata: segment, and did_you_mean if a name is close
     FAILED_PRECONDITION  SEGMENT_DISABLED  metadata: segment
+    NO_ARCHIVE, HISTORY_DROPPED   of ExplainMembership
     INVALID_ARGUMENT     EMPTY_USER_ID, USER_ID_TOO_LONG, INVALID_USER_ID, EMPTY_SEGMENT,
     BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN, INVALID_POSITION,
-    TOO_MANY_WATCHED
+    TOO_MANY_WATCHED, INVALID_TIME, INVALID_MAX_EVENTS
     together with google.rpc.BadRequest, which names the field
     UNAVAILABLE          DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
     SERVER_ENDING     metadata: position; of WatchTransitions
@@ -149,6 +157,17 @@ class MembershipServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainMembership(self, request, context):
+        """Says why one user is in one segment or not: the condition as a tree, with the values that it comes to
+        and the events that made it so; since when; and when that changes if nothing arrives.
+
+        For people who ask why, not for checks: it reads what the engine saved last, one question at a time,
+        and what arrived since is not in it. Only a server that reaches the engine's `storage_url` can answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchTransitions(self, request, context):
         """Tells every entry and exit as it is committed: from now on, or from a position on.
 
@@ -188,6 +207,11 @@ def add_MembershipServiceServicer_to_server(servicer, server):
                     request_deserializer=tidegate_dot_v1_dot_membership__pb2.ListMembersRequest.FromString,
                     response_serializer=tidegate_dot_v1_dot_membership__pb2.ListMembersResponse.SerializeToString,
             ),
+            'ExplainMembership': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainMembership,
+                    request_deserializer=tidegate_dot_v1_dot_explanation__pb2.ExplainMembershipRequest.FromString,
+                    response_serializer=tidegate_dot_v1_dot_explanation__pb2.ExplainMembershipResponse.SerializeToString,
+            ),
             'WatchTransitions': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchTransitions,
                     request_deserializer=tidegate_dot_v1_dot_membership__pb2.WatchTransitionsRequest.FromString,
@@ -214,9 +238,10 @@ class MembershipService:
 
     NOT_FOUND            UNKNOWN_SEGMENT   metadata: segment, and did_you_mean if a name is close
     FAILED_PRECONDITION  SEGMENT_DISABLED  metadata: segment
+    NO_ARCHIVE, HISTORY_DROPPED   of ExplainMembership
     INVALID_ARGUMENT     EMPTY_USER_ID, USER_ID_TOO_LONG, INVALID_USER_ID, EMPTY_SEGMENT,
     BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN, INVALID_POSITION,
-    TOO_MANY_WATCHED
+    TOO_MANY_WATCHED, INVALID_TIME, INVALID_MAX_EVENTS
     together with google.rpc.BadRequest, which names the field
     UNAVAILABLE          DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
     SERVER_ENDING     metadata: position; of WatchTransitions
@@ -328,6 +353,33 @@ class MembershipService:
             '/tidegate.v1.MembershipService/ListMembers',
             tidegate_dot_v1_dot_membership__pb2.ListMembersRequest.SerializeToString,
             tidegate_dot_v1_dot_membership__pb2.ListMembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainMembership(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidegate.v1.MembershipService/ExplainMembership',
+            tidegate_dot_v1_dot_explanation__pb2.ExplainMembershipRequest.SerializeToString,
+            tidegate_dot_v1_dot_explanation__pb2.ExplainMembershipResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,6 +5,7 @@ Who is in which segment, now."""
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from tidegate_client.generated.tidegate.v1 import explanation_pb2 as _explanation_pb2
 from tidegate_client.generated.tidegate.v1 import membership_pb2 as _membership_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -39,9 +40,10 @@ class MembershipServiceStub:
 
       NOT_FOUND            UNKNOWN_SEGMENT   metadata: segment, and did_you_mean if a name is close
       FAILED_PRECONDITION  SEGMENT_DISABLED  metadata: segment
+                           NO_ARCHIVE, HISTORY_DROPPED   of ExplainMembership
       INVALID_ARGUMENT     EMPTY_USER_ID, USER_ID_TOO_LONG, INVALID_USER_ID, EMPTY_SEGMENT,
                            BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN, INVALID_POSITION,
-                           TOO_MANY_WATCHED
+                           TOO_MANY_WATCHED, INVALID_TIME, INVALID_MAX_EVENTS
                            together with google.rpc.BadRequest, which names the field
       UNAVAILABLE          DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
                            SERVER_ENDING     metadata: position; of WatchTransitions
@@ -74,6 +76,13 @@ class MembershipServiceStub:
     A user who is a member during the whole listing appears exactly once; one who enters or leaves
     meanwhile appears at most once.
     """
+    ExplainMembership: _grpc.UnaryUnaryMultiCallable[_explanation_pb2.ExplainMembershipRequest, _explanation_pb2.ExplainMembershipResponse]
+    """Says why one user is in one segment or not: the condition as a tree, with the values that it comes to
+    and the events that made it so; since when; and when that changes if nothing arrives.
+
+    For people who ask why, not for checks: it reads what the engine saved last, one question at a time,
+    and what arrived since is not in it. Only a server that reaches the engine's `storage_url` can answer.
+    """
     WatchTransitions: _grpc.UnaryStreamMultiCallable[_membership_pb2.WatchTransitionsRequest, _membership_pb2.WatchTransitionsResponse]
     """Tells every entry and exit as it is committed: from now on, or from a position on.
 
@@ -101,9 +110,10 @@ class MembershipServiceAsyncStub(MembershipServiceStub):
 
       NOT_FOUND            UNKNOWN_SEGMENT   metadata: segment, and did_you_mean if a name is close
       FAILED_PRECONDITION  SEGMENT_DISABLED  metadata: segment
+                           NO_ARCHIVE, HISTORY_DROPPED   of ExplainMembership
       INVALID_ARGUMENT     EMPTY_USER_ID, USER_ID_TOO_LONG, INVALID_USER_ID, EMPTY_SEGMENT,
                            BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN, INVALID_POSITION,
-                           TOO_MANY_WATCHED
+                           TOO_MANY_WATCHED, INVALID_TIME, INVALID_MAX_EVENTS
                            together with google.rpc.BadRequest, which names the field
       UNAVAILABLE          DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
                            SERVER_ENDING     metadata: position; of WatchTransitions
@@ -133,6 +143,13 @@ class MembershipServiceAsyncStub(MembershipServiceStub):
     A user who is a member during the whole listing appears exactly once; one who enters or leaves
     meanwhile appears at most once.
     """
+    ExplainMembership: _aio.UnaryUnaryMultiCallable[_explanation_pb2.ExplainMembershipRequest, _explanation_pb2.ExplainMembershipResponse]  # type: ignore[assignment]
+    """Says why one user is in one segment or not: the condition as a tree, with the values that it comes to
+    and the events that made it so; since when; and when that changes if nothing arrives.
+
+    For people who ask why, not for checks: it reads what the engine saved last, one question at a time,
+    and what arrived since is not in it. Only a server that reaches the engine's `storage_url` can answer.
+    """
     WatchTransitions: _aio.UnaryStreamMultiCallable[_membership_pb2.WatchTransitionsRequest, _membership_pb2.WatchTransitionsResponse]  # type: ignore[assignment]
     """Tells every entry and exit as it is committed: from now on, or from a position on.
 
@@ -159,9 +176,10 @@ class MembershipServiceServicer(metaclass=_abc_1.ABCMeta):
 
       NOT_FOUND            UNKNOWN_SEGMENT   metadata: segment, and did_you_mean if a name is close
       FAILED_PRECONDITION  SEGMENT_DISABLED  metadata: segment
+                           NO_ARCHIVE, HISTORY_DROPPED   of ExplainMembership
       INVALID_ARGUMENT     EMPTY_USER_ID, USER_ID_TOO_LONG, INVALID_USER_ID, EMPTY_SEGMENT,
                            BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN, INVALID_POSITION,
-                           TOO_MANY_WATCHED
+                           TOO_MANY_WATCHED, INVALID_TIME, INVALID_MAX_EVENTS
                            together with google.rpc.BadRequest, which names the field
       UNAVAILABLE          DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
                            SERVER_ENDING     metadata: position; of WatchTransitions
@@ -212,6 +230,19 @@ class MembershipServiceServicer(metaclass=_abc_1.ABCMeta):
 
         A user who is a member during the whole listing appears exactly once; one who enters or leaves
         meanwhile appears at most once.
+        """
+
+    @_abc_1.abstractmethod
+    def ExplainMembership(
+        self,
+        request: _explanation_pb2.ExplainMembershipRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_explanation_pb2.ExplainMembershipResponse, _abc.Awaitable[_explanation_pb2.ExplainMembershipResponse]]:
+        """Says why one user is in one segment or not: the condition as a tree, with the values that it comes to
+        and the events that made it so; since when; and when that changes if nothing arrives.
+
+        For people who ask why, not for checks: it reads what the engine saved last, one question at a time,
+        and what arrived since is not in it. Only a server that reaches the engine's `storage_url` can answer.
         """
 
     @_abc_1.abstractmethod
