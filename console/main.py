@@ -22,6 +22,7 @@ COMMANDS = {
     "validate": "Check definitions; every problem with file, line, column and remedy.",
     "evaluate": "Members of every segment from a file of events. No broker, no database.",
     "test": "Run the segments' own tests: given these events, who is in, and when?",
+    "plan": "What would change for users if the definitions were deployed?",
     "migrate": "Create or update the tables in PostgreSQL.",
     "run": "The engine: events from Kafka in, membership and transitions out.",
     "serve": "The gRPC server that answers who is in which segment.",
