@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from segmentation.compile.plan import profile_column
 from segmentation.state.archive import ChunkRef
 from segmentation.types import Type
-from storage import chunk_files
 from storage.reservoir import Reservoir, folder_of
 from storage.saved_events import value_of
 
@@ -21,7 +22,7 @@ _VERSION = "\0"
 def latest_profiles(
     storage_url: Path, shard: int, state: Mapping[str, Any], users: Collection[str], columns: Mapping[str, Type]
 ) -> dict[str, dict[str, Any]]:
-    """User id -> columns that are not NULL, of those of `users` who have a profile there.
+    """User id -> columns that are not NULL (timestamptz in µs), of those of `users` who have a profile there.
 
     state: unpacked; columns: those of `users:` that were deployed when it was saved. Versions that the archive has
     let go of are not known. CheckpointError where a file is missing or damaged.
@@ -60,9 +61,22 @@ def _in_files(
     for ref in (ChunkRef(**each) for each in chunks["refs"]):
         reservoir.verify(ref)
         path = folder_of(storage_url, shard) / f"{ref.file}.parquet"
-        for user, micros, event_id, values in chunk_files.of_users(path, users, names):
+        for user, micros, event_id, values in _rows(path, users, names):
             if event_id.startswith(_VERSION) and micros > erased.get(user, micros - 1):
                 yield user, (micros, event_id), _known(values)
+
+
+def _rows(path: Path, users: Any, columns: Mapping[str, str]) -> Iterator[tuple[int, int, str, dict[str, Any]]]:
+    """(user, event time µs, event id, values). columns: what a value is called -> the file's column, which it may
+    not have."""
+    there = {name: column for name, column in columns.items() if column in pq.read_schema(path).names}
+    wanted = list(dict.fromkeys(["_user", "event_time", "event_id", *there.values()]))
+    table = pq.read_table(path, columns=wanted, filters=[("_user", "in", users.tolist())], use_threads=False)
+    for place, field in enumerate(table.schema):
+        if pa.types.is_timestamp(field.type):
+            table = table.set_column(place, field.name, table.column(place).cast(pa.int64()))
+    for row in table.to_pylist():
+        yield row["_user"], row["event_time"], row["event_id"], {name: row.get(there.get(name, "")) for name in columns}
 
 
 def _known(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from console.output import rfc3339
 from console.planning.model import Moves, Place, Sampled, Work
 from segmentation.errors import TidegateError
 from segmentation.evaluate.differences import Difference, differences
 from segmentation.state.dump import unpack
-from segmentation.types import Type
+from segmentation.types import Kind, Type
 from storage.checkpoints import CheckpointStore
 from storage.commits import CheckpointRecord
+from storage.disk import StorageError
 from storage.saved_state import records
 
 if TYPE_CHECKING:
@@ -30,8 +32,8 @@ if TYPE_CHECKING:
 #: So often all is begun anew when an engine replaces files meanwhile.
 _TRIES = 3
 
-#: progress(rows done, rows in all); of all shards together.
-Progress = Callable[[int, int], None]
+#: progress(share of the whole that is done, 0 to 1; rows of the archive so far).
+Progress = Callable[[float, int], None]
 
 
 class NotTold(TidegateError):
@@ -45,16 +47,18 @@ class Found:
     users: int = 0
     differences: dict[str, Difference] = field(default_factory=dict)
     places: list[Place] = field(default_factory=list)
-    work: Work = Work(0, 0.0)
+    work: Work = field(default_factory=lambda: Work(0, 0.0))
     since: dict[str, int] = field(default_factory=dict)
     profiles: dict[str, dict[str, Any]] = field(default_factory=dict)
-    samples: dict[str, tuple[list[str], list[str]]] = field(default_factory=dict)
 
-    def moves(self) -> dict[str, Moves]:
-        return {name: self._moves(name, one) for name, one in self.differences.items()}
+    def moves(self, sample: int) -> dict[str, Moves]:
+        return {name: self._moves(name, one, sample) for name, one in self.differences.items()}
 
-    def _moves(self, name: str, one: Difference) -> Moves:
-        enter, leave = ([Sampled(user, self.profiles.get(user, {})) for user in part] for part in self.samples[name])
+    def _moves(self, name: str, one: Difference, sample: int) -> Moves:
+        enter, leave = (
+            [Sampled(user, self.profiles.get(user, {})) for user in _first(users, sample)]
+            for users in (one.enter, one.leave)
+        )
         return Moves(
             name, one.now, one.after, len(one.enter), len(one.leave), enter, leave, self.since.get(name)
         )
@@ -79,8 +83,8 @@ def compute(settings: "Settings", task: Task, progress: Progress) -> Found:
         saved = records(url)
         if not saved:
             raise NotTold(
-                "the engine has saved no state yet, so there are no archived events to compute from; it saves one every "
-                f"`checkpoint_every` seconds ({settings.checkpoint_every:g}), and when it ends. Plan again then."
+                "the engine has saved no state yet, so there are no archived events to compute from; it saves one "
+                f"every `checkpoint_every` seconds ({settings.checkpoint_every:g}), and when it ends. Plan again then."
             )
         try:
             return _compute(settings, task, saved, progress)
@@ -97,29 +101,26 @@ def _compute(settings: "Settings", task: Task, saved: Sequence[CheckpointRecord]
     from segmentation.evaluate.building import build, rows_of
 
     found = Found(differences={segment: Difference() for segment in task.segments})
-    states = [(record, unpack(CheckpointStore(settings.storage_url).load(record))) for record in saved]
-    olds = [_loaded(settings, record, state, task) for record, state in states]
-    total, done = sum(map(rows_of, olds)), 0
+    for number, record in enumerate(saved):
+        state = unpack(CheckpointStore(settings.storage_url).load(record))
+        old = _loaded(settings, record, state, task)
+        total, rows_before, rows = rows_of(old), found.work.rows, 0
 
-    def advance(rows: int) -> bool:
-        nonlocal done
-        done += rows
-        progress(done, total)
-        return True
+        def advance(more: int) -> bool:
+            nonlocal rows
+            rows += more
+            progress((number + rows / max(1, total)) / len(saved), rows_before + rows)
+            return True
 
-    took = 0.0
-    for (record, state), old in zip(states, olds):
         began = time.perf_counter()
         new = build(old, task.new, _archive(settings, record.shard, task.new_schema), progress=advance)
-        took += time.perf_counter() - began
+        found.work = Work(rows_before + total, found.work.seconds + time.perf_counter() - began)
         users, here = differences(old, new, task.segments)
         found.users += users
+        found.places.append(Place(record.shard, record.step, old.watermark, dict(old.next_offset)))
+        _look_up_profiles(settings.storage_url, task, record, state, here, found)
         for segment, one in here.items():
             _add(found.differences[segment], one)
-        found.places.append(Place(record.shard, record.step, old.watermark, dict(old.next_offset)))
-    found.work = Work(total, took)
-    found.samples = {segment: _samples(one, task.sample) for segment, one in found.differences.items()}
-    _look_up_profiles(settings.storage_url, task, states, found)
     return found
 
 
@@ -152,17 +153,27 @@ def _add(total: Difference, one: Difference) -> None:
     total.leave += one.leave
 
 
-def _samples(one: Difference, size: int) -> tuple[list[str], list[str]]:
-    return heapq.nsmallest(size, one.enter), heapq.nsmallest(size, one.leave)
+def _first(users: Sequence[str], size: int) -> list[str]:
+    return heapq.nsmallest(size, users)
 
 
 def _look_up_profiles(
-    storage_url: Path, task: Task, states: Sequence[tuple[CheckpointRecord, Mapping[str, Any]]], found: Found
-) -> None:
+    storage_url: Path, task: Task, record: CheckpointRecord, state: Mapping[str, Any], here: Mapping[str, Difference],
+    found: Found,
+) -> None:  # fmt: skip
+    """Of the shard's users who may come to be shown."""
     from storage.saved_profiles import latest_profiles
 
     columns: dict[str, Type] = {name: column.type for name, column in task.old_schema.users.items()}
-    users = {user for enter, leave in found.samples.values() for user in (*enter, *leave)}
+    users = {
+        user for one in here.values() for part in (one.enter, one.leave) for user in _first(part, task.sample)
+    }
     if columns and users:
-        for record, state in states:
-            found.profiles |= latest_profiles(storage_url, record.shard, state, users, columns)
+        profiles = latest_profiles(storage_url, record.shard, state, users, columns)
+        found.profiles |= {user: _readable(profile, columns) for user, profile in profiles.items()}
+
+
+def _readable(profile: Mapping[str, Any], columns: Mapping[str, Type]) -> dict[str, Any]:
+    return {
+        name: rfc3339(value) if columns[name].kind is Kind.TIMESTAMPTZ else value for name, value in profile.items()
+    }

@@ -23,18 +23,17 @@ def check(path: Path) -> None:
         raise TidegateError(f"--members {path}: there is no folder {path.parent}. Make it first.")
 
 
-def write(path: Path, found: Mapping[str, Difference]) -> int:
-    """Whole or not at all; returns the number of rows."""
+def write(path: Path, found: Mapping[str, Difference]) -> None:
+    """Whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     kind = _KINDS[path.suffix.lower()]
     try:
-        count = {"csv": _csv, "ndjson": _ndjson, "parquet": _parquet}[kind](temporary, _rows(found))
+        {"csv": _csv, "ndjson": _ndjson, "parquet": _parquet}[kind](temporary, _rows(found))
         temporary.replace(path)
     except OSError as error:
         raise TidegateError(f"--members {path}: cannot be written: {error.strerror or error}.") from None
     finally:
         temporary.unlink(missing_ok=True)
-    return count
 
 
 def _rows(found: Mapping[str, Difference]) -> Iterator[tuple[str, str, str]]:
@@ -43,32 +42,24 @@ def _rows(found: Mapping[str, Difference]) -> Iterator[tuple[str, str, str]]:
         yield from ((user, segment, changes[user]) for user in sorted(changes))
 
 
-def _csv(path: Path, rows: Iterator[tuple[str, str, str]]) -> int:
-    count = 0
+def _csv(path: Path, rows: Iterator[tuple[str, str, str]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        for count, row in enumerate(rows, 1):
-            writer.writerow(row)
-    return count
+        writer.writerows(rows)
 
 
-def _ndjson(path: Path, rows: Iterator[tuple[str, str, str]]) -> int:
-    count = 0
+def _ndjson(path: Path, rows: Iterator[tuple[str, str, str]]) -> None:
     with path.open("w", encoding="utf-8") as file:
-        for count, row in enumerate(rows, 1):
+        for row in rows:
             file.write(json.dumps(dict(zip(COLUMNS, row)), ensure_ascii=False) + "\n")
-    return count
 
 
-def _parquet(path: Path, rows: Iterator[tuple[str, str, str]]) -> int:
+def _parquet(path: Path, rows: Iterator[tuple[str, str, str]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     schema = pa.schema([(name, pa.string()) for name in COLUMNS])
-    count = 0
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         while chunk := list(islice(rows, _ROWS_AT_ONCE)):
             writer.write_table(pa.table([list(column) for column in zip(*chunk)], schema))
-            count += len(chunk)
-    return count

@@ -21,7 +21,8 @@ def as_object(report: Report) -> dict[str, Any]:
         "definitions": [_definition(report, each) for each in report.changes.definitions if each.kind is not Kind.SAME],
         "unchanged": [each.name for each in report.changes.definitions if each.kind is Kind.SAME],
         "schema": [
-            {"column": each.column, "change": each.what, "readers": list(each.readers)} for each in report.changes.schema
+            {"column": each.column, "change": each.what, "readers": list(each.readers)}
+            for each in report.changes.schema
         ],
         "note": report.coming or None,
         "members_unknown": report.unknown or None,

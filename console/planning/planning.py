@@ -1,7 +1,6 @@
 """From the folder and what is deployed to a report."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from console.loading import progress
 from console.planning import members_file
@@ -56,7 +55,7 @@ def plan(settings: Settings, folder: DefinitionsFolder, sample: int, members: Pa
             report.unknown = str(error)
             if members is not None:
                 raise TidegateError(f"--members {members}: {error}") from None
-    report.users, report.moves, report.places = found.users, found.moves(), found.places
+    report.users, report.moves, report.places = found.users, found.moves(sample), found.places
     report.work = found.work if found.places else None
     if members is not None:
         members_file.write(members, found.differences)
@@ -66,4 +65,4 @@ def plan(settings: Settings, folder: DefinitionsFolder, sample: int, members: Pa
 
 def _computed(settings: Settings, task: Task) -> Found:
     with progress("building the new state from the archive", 1.0) as advance:
-        return compute(settings, task, lambda done, total: advance(done / total if total >= _WORTH_A_BAR else 0))
+        return compute(settings, task, lambda share, rows: advance(share if rows >= _WORTH_A_BAR else 0))

@@ -46,8 +46,8 @@ def reasons(change: Change) -> Iterator[str]:
         yield f"through {', '.join(change.through)}"
     if change.header:
         yield f"header: {', '.join(change.header)}"
-    if change.readers:
-        yield f"read by {', '.join(change.readers)}" + ("" if not change.affected else ", which change with it")
+    if change.readers and change.affected:
+        yield f"read by {', '.join(change.readers)}, which change with it"
 
 
 def as_of(report: Report) -> str:
@@ -80,6 +80,8 @@ def cost(report: Report) -> Iterator[str]:
         )
         yield from (f"  new: {text}" for text in state.added)
         yield from (f"  heavy: {text}" for text in state.heavy)
+    elif report.changes.affected:
+        yield f"State: {state.bytes_now:,} bytes per user, now and after; everything needed is kept already."
     if report.work is not None:
         rows, seconds = report.work.rows, report.work.seconds
         speed = f" ({rows / seconds:,.0f} a second)" if seconds > 0 and rows else ""
