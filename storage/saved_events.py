@@ -73,23 +73,14 @@ def _in_state(state: Mapping[str, Any], columns: Mapping[str, Type], every: int)
             "event_time": int(rows["time"][row]),
         }  # fmt: skip
         for name, type_ in columns.items():
-<<<<<<< HEAD
             value = value_in_state(rows, name, row, type_, texts)
-=======
-            value = value_of(rows, name, row, type_, texts)
->>>>>>> 708cfbc (tidegate plan: who would enter and who would leave if the definitions were deployed)
             if value is not None:
                 event[name] = value
         yield event
 
 
-<<<<<<< HEAD
 def value_in_state(rows: Mapping[str, Any], name: str, row: int, type_: Type, texts: list[str | None]) -> Any:
     """Of a row that a state file holds, as a plain value; None for NULL."""
-=======
-def value_of(rows: Mapping[str, Any], name: str, row: int, type_: Type, texts: list[str | None]) -> Any:
-    """The value of a column in a row of a saved state's log; None for NULL."""
->>>>>>> 708cfbc (tidegate plan: who would enter and who would leave if the definitions were deployed)
     column = rows.get(f"={name}")
     if column is None:  # declared after this state was saved
         return None

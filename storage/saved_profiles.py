@@ -13,7 +13,7 @@ from segmentation.compile.plan import profile_column
 from segmentation.state.archive import ChunkRef
 from segmentation.types import Type
 from storage.reservoir import Reservoir, folder_of
-from storage.saved_events import value_of
+from storage.saved_events import value_in_state
 
 #: The event id of a version begins with it, that of an event never does (segmentation.evaluate.versions).
 _VERSION = "\0"
@@ -47,7 +47,9 @@ def _in_state(state: Mapping[str, Any], users: Any, columns: Mapping[str, Type])
     rows, texts = state["log"]["rows"], state["texts"]
     for row in np.flatnonzero(np.isin(rows["user"], users)).tolist():
         if rows["event_id"][row].startswith(_VERSION):
-            values = {name: value_of(rows, profile_column(name), row, type_, texts) for name, type_ in columns.items()}
+            values = {
+                name: value_in_state(rows, profile_column(name), row, type_, texts) for name, type_ in columns.items()
+            }
             yield int(rows["user"][row]), (int(rows["time"][row]), rows["event_id"][row]), _known(values)
 
 

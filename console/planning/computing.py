@@ -9,6 +9,7 @@ import heapq
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,7 @@ class Task:
 
 def compute(settings: "Settings", task: Task, progress: Progress) -> Found:
     """Raises NotTold where nothing is saved, or the saved states are not those of the deployed definitions."""
+    _check_types(task)
     url = settings.database_url.get_secret_value()
     for tries in range(1, _TRIES + 1):
         saved = records(url)
@@ -97,31 +99,53 @@ def compute(settings: "Settings", task: Task, progress: Progress) -> Found:
     raise AssertionError("the last try raises")
 
 
-def _compute(settings: "Settings", task: Task, saved: Sequence[CheckpointRecord], progress: Progress) -> Found:
-    from segmentation.evaluate.building import build, rows_of
+def _check_types(task: Task) -> None:
+    """Values in the archive have the type that was declared when they came."""
+    was, is_ = task.old_schema, task.new_schema
+    for section, old, new in (("events", was.events, is_.events), ("users", was.users, is_.users)):
+        changed = [name for name in old.keys() & new.keys() if old[name].type != new[name].type]
+        if changed:
+            name = min(changed)
+            raise NotTold(
+                f"{section}.{name} was {old[name].type} and is to be {new[name].type}, and the archive has values of "
+                f"the old type only. Declare another column with the same `path` ({name}_2, say), and read that one."
+            )
 
+
+def _compute(settings: "Settings", task: Task, saved: Sequence[CheckpointRecord], progress: Progress) -> Found:
     found = Found(differences={segment: Difference() for segment in task.segments})
     for number, record in enumerate(saved):
-        state = unpack(CheckpointStore(settings.storage_url).load(record))
-        old = _loaded(settings, record, state, task)
-        total, rows_before, rows = rows_of(old), found.work.rows, 0
-
-        def advance(more: int) -> bool:
-            nonlocal rows
-            rows += more
-            progress((number + rows / max(1, total)) / len(saved), rows_before + rows)
-            return True
-
-        began = time.perf_counter()
-        new = build(old, task.new, _archive(settings, record.shard, task.new_schema), progress=advance)
-        found.work = Work(rows_before + total, found.work.seconds + time.perf_counter() - began)
-        users, here = differences(old, new, task.segments)
-        found.users += users
-        found.places.append(Place(record.shard, record.step, old.watermark, dict(old.next_offset)))
-        _look_up_profiles(settings.storage_url, task, record, state, here, found)
-        for segment, one in here.items():
-            _add(found.differences[segment], one)
+        advance = partial(_advance, progress, number, len(saved))
+        _add_shard(settings, task, record, advance, found)
     return found
+
+
+def _advance(progress: Progress, number: int, shards: int, share: float, rows: int) -> None:
+    progress((number + share) / shards, rows)
+
+
+def _add_shard(settings: "Settings", task: Task, record: CheckpointRecord, progress: Progress, found: Found) -> None:
+    from segmentation.evaluate.building import build, rows_of
+
+    state = unpack(CheckpointStore(settings.storage_url).load(record))
+    old = _loaded(settings, record, state, task)
+    total, rows_before, rows = rows_of(old), found.work.rows, 0
+
+    def advance(more: int) -> bool:
+        nonlocal rows
+        rows += more
+        progress(rows / max(1, total), rows_before + rows)
+        return True
+
+    began = time.perf_counter()
+    new = build(old, task.new, _archive(settings, record.shard, task.new_schema), progress=advance)
+    found.work = Work(rows_before + total, found.work.seconds + time.perf_counter() - began)
+    users, here = differences(old, new, task.segments)
+    found.users += users
+    found.places.append(Place(record.shard, record.step, old.watermark, dict(old.next_offset)))
+    _look_up_profiles(settings.storage_url, task, record, state, here, found)
+    for segment, one in here.items():
+        _add(found.differences[segment], one)
 
 
 def _loaded(settings: "Settings", record: CheckpointRecord, state: Mapping[str, Any], task: Task) -> "Shard":
@@ -141,9 +165,9 @@ def _loaded(settings: "Settings", record: CheckpointRecord, state: Mapping[str, 
 
 
 def _archive(settings: "Settings", shard: int, schema: "Schema") -> Any:
-    from storage.reservoir import Reservoir, columns_of
+    from storage.reservoir import Reservoir, kept_columns
 
-    return Reservoir(settings.storage_url, shard, 0, columns_of(schema), read_only=True)
+    return Reservoir(settings.storage_url, shard, 0, kept_columns(schema), read_only=True)
 
 
 def _add(total: Difference, one: Difference) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +17,7 @@ from console.planning.computing import Task, compute
 from console.planning.model import Sampled
 from segmentation.compile.changes import Kind, Side, compare, of_file
 from segmentation.compile.plan import Plan
+from segmentation.compile.tree import Value
 from segmentation.evaluate.shard import Shard
 from segmentation.reference import Known
 from segmentation.state import log
@@ -136,10 +138,14 @@ def _profiles(sample: list[Sampled], known: list[Known]) -> None:
     for one in sample:
         versions = [each for each in known if each.event.user_id == one.user_id and each.event.event_id[:1] == "\0"]
         latest = max(versions, key=lambda each: (each.event.time, each.event.event_id), default=None)
-        values = {} if latest is None else latest.event.values
-        assert one.profile == {
-            name: rfc3339(value) if name == "joined" else value for name, value in values.items() if value is not None
-        }
+        found = {} if latest is None else latest.event.values
+        values = {name: value for name, value in found.items() if value is not None}
+        assert one.profile == values | ({"joined": rfc3339(_joined(values))} if "joined" in values else {})
+
+
+def _joined(values: dict[str, Value]) -> int:
+    assert isinstance(values["joined"], int)
+    return values["joined"]
 
 
 def _files(plan: Plan, side: Scenario) -> dict[str, str]:
@@ -151,9 +157,11 @@ def _texts(plan: Plan, side: Scenario) -> dict[str, str]:
 
 
 def _settings(scenario: Scenario, folder: Path) -> Settings:
-    return Settings(
-        storage_url=folder, clock="live" if scenario.live else "event", lateness=scenario.lateness_us / 1_000_000
-    )
+    values: dict[str, Any] = {
+        "storage_url": folder, "clock": "live" if scenario.live else "event",
+        "lateness": scenario.lateness_us / 1_000_000,
+    }  # fmt: skip
+    return Settings(**values)
 
 
 def _save(scenario: Scenario, plan: Plan, folder: Path, at: int) -> list[CheckpointRecord]:
