@@ -3,7 +3,7 @@ who leaves, and that nobody does where it says that there is no effect."""
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -143,7 +143,7 @@ def _profiles(sample: list[Sampled], known: list[Known]) -> None:
         assert one.profile == values | ({"joined": rfc3339(_joined(values))} if "joined" in values else {})
 
 
-def _joined(values: dict[str, Value]) -> int:
+def _joined(values: Mapping[str, Value]) -> int:
     assert isinstance(values["joined"], int)
     return values["joined"]
 
