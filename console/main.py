@@ -26,6 +26,8 @@ COMMANDS = {
     "migrate": "Create or update the tables in PostgreSQL.",
     "run": "The engine: events from Kafka in, membership and transitions out.",
     "serve": "The gRPC server that answers who is in which segment.",
+    "apply": "Deploy the folder of definitions, or go back to an earlier version of it.",
+    "rebuild": "Compute one segment anew from what is stored of the events.",
     "reshard": "More or fewer shards, of a stopped engine, without a rebuild.",
     "replay": "Send a file of events to Kafka.",
     "send": "Send one event, and with --wait see what became of it.",

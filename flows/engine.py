@@ -25,10 +25,10 @@ from segmentation.evaluate.shard import Shard
 from segmentation.events.decode import Decoder
 from segmentation.events.profiles import ProfileDecoder
 from segmentation.types import Type
-from storage import disk, postgres, reservoir
+from storage import deployments, disk, postgres, reservoir
 from storage.checkpoints import CheckpointStore
 from storage.commits import Fenced, StoredSegment
-from storage.definitions_folder import read_definitions
+from storage.definitions_folder import DefinitionsFolder, read_definitions
 from storage.disk import StorageError
 from storage.engine_state import EngineRecord, Takeover, prepare, take_over
 from storage.reservoir import Reservoir, kept_columns
@@ -59,7 +59,7 @@ class Goal:
 @dataclass(slots=True)
 class Engine:
     """starts: per partition where to read from; ends: its end at the start, at least. columns: of the
-    events, as the reservoir keeps them; writing: its thread.
+    events, as the reservoir keeps them; writing: its thread. begun_at: every shard's last step at the start.
 
     stop: set from outside, by whoever wants the flow to drain and end. started: set when the flow
     runs, which in a cluster is when all processes are there. fatal: why it must not go on. again: why
@@ -80,6 +80,7 @@ class Engine:
     stop: threading.Event
     checkpoints: CheckpointStore
     columns: dict[str, Type]
+    begun_at: dict[int, int] = field(default_factory=dict)
     writing: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "reservoir"))
     started: threading.Event = field(default_factory=threading.Event)
     fatal: BaseException | None = None
@@ -133,7 +134,9 @@ class Engine:
         """Raises TidegateError where the engine cannot start; kafka.Stopped when told to stop meanwhile."""
         if goal.finish_at is not None and settings.clock == "live":
             raise TidegateError("a time to finish at needs `clock: event`: with the live clock, time ends nowhere.")
-        folder = read_definitions(settings.definitions)
+        url = settings.database_url.get_secret_value()
+        wait_for_database(url, stop)
+        folder = _deployed(settings, url) or read_definitions(settings.definitions)
         plan = compile_files(folder.files, folder.schema)
         record = EngineRecord.of(
             plan.segments, plan.digest, folder.schema.digest, settings.shards, meaning_of(settings)
@@ -141,8 +144,6 @@ class Engine:
         disk.check(settings.storage_url)
         create_topics(settings, stop)
         found = bounds(settings, there_are(settings, stop), stop)
-        url = settings.database_url.get_secret_value()
-        wait_for_database(url, stop)
         segments = prepare(url, record, plan.segments, folder.texts)
         takeovers = take_over(url, placement.shards_here(), settings.shards)
         if placement.process == 0:
@@ -170,6 +171,7 @@ class Engine:
             stop,
             CheckpointStore(settings.storage_url),
             kept_columns(folder.schema),
+            {shard: each.step for shard, each in progress.items()},
         )
 
     def new_shard(self, shard: int, token: int, partitions: int) -> Shard:
@@ -259,6 +261,25 @@ class Engine:
             call()
         except Exception as error:
             self.fail(error)
+
+
+def _deployed(settings: Settings, url: str) -> DefinitionsFolder | None:
+    """What is answered by, whatever the folder says now; None before the first start, which deploys the folder."""
+    found = deployments.deployed(url)
+    if found is None:
+        return None
+    try:
+        here = read_definitions(settings.definitions).texts
+    except TidegateError as error:
+        log.warning("the definitions are those of version %d: %s", found.version, error)
+    else:
+        names = sorted(name for name in here.keys() | found.files.keys() if here.get(name) != found.files.get(name))
+        if names:
+            log.warning(
+                "%s differs from version %d, which is deployed, in: %s. `tidegate apply` deploys the folder.",
+                settings.definitions, found.version, ", ".join(names),
+            )  # fmt: skip
+    return found.folder
 
 
 def clean_beyond(settings: Settings, shards: int) -> None:

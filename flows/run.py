@@ -15,6 +15,7 @@ from flows import kafka, metrics, relay
 from flows.auditing import audit_forever
 from flows.backlog import watch_outbox
 from flows.dataflow import build
+from flows.deploying import take_up, watch_deployments
 from flows.engine import Engine, Goal
 from flows.errors import AGAIN, StartAgain, unexpected
 from flows.partitions import there_are, topic_of
@@ -90,6 +91,7 @@ def _once(
 ) -> bool:
     """One flow, from its beginning to its end; is there to be another one?"""
     ending.started.clear()
+    take_up(settings, placement, ending.stop)
     engine = Engine.open(settings, placement, goal, ending.stop)
     over = _connect(engine, ending)
     if link is not None:
@@ -194,7 +196,8 @@ def _around(engine: Engine) -> Iterator[None]:
         beside.append(threading.Thread(target=watch_outbox, args=(engine.settings, end), name="outbox"))
         if not engine.goal.until_end:
             # Not waited for: it changes nothing.
-            threading.Thread(target=watch_partitions, args=(engine, end), name="partitions", daemon=True).start()
+            for looks in (watch_partitions, watch_deployments):
+                threading.Thread(target=looks, args=(engine, end), name=looks.__name__, daemon=True).start()
             threading.Thread(target=audit_forever, args=(engine.settings, end), name="audit", daemon=True).start()
     if engine.placement.processes > 1:
         watch = Renewal(engine)
@@ -268,6 +271,7 @@ def open_for_bytewax() -> Engine:
     try:
         ending = opened.enter_context(stopping(stop, threading.Event()))
         opened.enter_context(_metrics(settings, placement))
+        take_up(settings, placement, stop)
         engine = Engine.open(settings, placement, Goal(), stop)
     except TidegateError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,8 +1,8 @@
 """Versions of the definitions folder: what is deployed, what was, and what is being built.
 
 The database's newest complete version is what the engine answers by; the folder on its disk only says what the
-very first one is. A version is written by `add` and taken up by the engine, which builds it beside the one
-before and then makes it complete in the transaction that switches (storage.switch).
+very first one is. A version is written by `add` and taken up by the engine (flows.deploying), which makes it complete
+in the transaction that switches (storage.rebuild).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 #: Who deployed what an engine found in its folder.
 ENGINE = "engine"
+#: And where it had run before there were versions.
+UPGRADED = "engine, upgraded"
 BUILDING, COMPLETE, WITHDRAWN = "building", "complete", "withdrawn"
 
 
@@ -126,11 +128,44 @@ def add(
     return int(row[0])
 
 
-def adopt(connection: Connection, files: Mapping[str, str]) -> None:
-    """What an engine answers by from now on: a new version, by the engine, unless it is the deployed one already."""
-    now = read_deployed(connection)
-    if now is None or now.digest != digest_of(files):
-        add(connection, files, ENGINE, COMPLETE)
+def adopt(connection: Connection, files: Mapping[str, str], by: str = ENGINE) -> None:
+    """What an engine answers by from now on, having read all events: a new version, by the engine.
+
+    One that is being built was meant for what was there before: it is withdrawn."""
+    connection.execute(
+        "UPDATE tidegate.deployments SET state = 'withdrawn', reason = 'the engine was rebuilt meanwhile' "
+        "WHERE state = 'building'"
+    )
+    add(connection, files, by, COMPLETE)
+
+
+def complete(connection: Connection, number: int, outcome: Mapping[str, tuple[int, int]]) -> None:
+    """It is answered by from now on. DeploymentError where it has been withdrawn meanwhile."""
+    found = connection.execute(
+        "UPDATE tidegate.deployments SET state = 'complete', switched_at = now(), progress = NULL, outcome = %s "
+        "WHERE version = %s AND state = 'building'",
+        [Json({name: list(both) for name, both in outcome.items()}), number],
+    )
+    if found.rowcount != 1:
+        raise DeploymentError(f"Version {number} was withdrawn. Nothing was changed.")
+
+
+def withdraw(url: str, number: int, reason: str) -> bool:
+    """It is not to be taken up any more; False where it is not being built. DatabaseError."""
+    found = _read(url, lambda connection: connection.execute(
+        "UPDATE tidegate.deployments SET state = 'withdrawn', reason = %s, progress = NULL "
+        "WHERE version = %s AND state = 'building'", [reason, number],
+    ).rowcount)  # fmt: skip
+    return found == 1
+
+
+def tell(url: str, number: int, done: int, total: int) -> bool:
+    """How far its building is, in rows; False where it is not wanted any more. DatabaseError."""
+    found = _read(url, lambda connection: connection.execute(
+        "UPDATE tidegate.deployments SET progress = %s, ready = %s WHERE version = %s AND state = 'building'",
+        [Json({"done": done, "total": total}), done == total, number],
+    ).rowcount)  # fmt: skip
+    return found == 1
 
 
 _COLUMNS = """version, files, digest, made_by, made_at, state, reason, rebuilt, allow_incomplete, progress, ready,

@@ -12,13 +12,14 @@ from hashlib import blake2b
 from typing import Any
 
 import msgspec
+import numpy as np
 from psycopg.types.json import Json
 
 from segmentation.compile.tree import Definition
 from segmentation.errors import TidegateError
 from segmentation.evaluate.step import Part
 from segmentation.types import NEVER
-from storage import deployments, postgres
+from storage import arrays, deployments, postgres
 from storage.commits import CheckpointRecord, StoredSegment
 from storage.postgres import Connection
 from storage.silent import locked
@@ -152,7 +153,7 @@ def prepare(
         else:
             check_definitions(stored, record)
         if files is not None and deployments.read_deployed(connection) is None:
-            deployments.adopt(connection, files)
+            deployments.adopt(connection, files, deployments.ENGINE if stored is None else deployments.UPGRADED)
         return register(connection, definitions)
 
 
@@ -228,6 +229,23 @@ def _upsert(connection: Connection, definition: Definition) -> StoredSegment:
         [segment.id, segment.version, digest, definition.sql],
     )
     return segment
+
+
+def store_complete_since(connection: Connection, since: Mapping[str, int]) -> None:
+    """By segment, µs: before it history is missing. Of all others it is whole."""
+    connection.execute(
+        "UPDATE tidegate.definitions d SET complete_since = f.since FROM tidegate.definitions own "
+        "LEFT JOIN unnest(%s::text[], %s::timestamptz[]) AS f(name, since) ON f.name = own.name "
+        "WHERE own.id = d.id AND d.complete_since IS DISTINCT FROM f.since",
+        [list(since), arrays.timestamps(np.array(list(since.values()), np.int64))],
+    )
+
+
+def read_complete_since(connection: Connection) -> dict[str, str]:
+    """The digests of the segments whose older history is missing, by name."""
+    return dict(connection.execute(
+        "SELECT name, digest FROM tidegate.definitions WHERE complete_since IS NOT NULL AND state <> 'removed'"
+    ).fetchall())  # fmt: skip
 
 
 def tokens(url: str, shards: int) -> dict[int, int]:

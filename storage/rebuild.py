@@ -116,17 +116,20 @@ class TakenOver(TidegateError):
 class Rebuild:
     """See the module. `segments`: the new definitions as stored, in the plan's order. tokens: those that the
     shards had when the rebuild began to write files, each with the next one (engine_state.tokens). files: what the
-    definitions were compiled from, which is deployed from now on."""
+    definitions were compiled from, which is deployed from now on; version: instead of them, the number of the
+    version that is being built. complete_since: by name, of segments whose older history is missing, µs."""
 
     segments: list[StoredSegment]
 
     def __init__(
         self, url: str, record: EngineRecord, definitions: Sequence[Definition], tokens: Mapping[int, int],
-        files: Mapping[str, str] | None = None,
+        files: Mapping[str, str] | None = None, version: int | None = None,
+        complete_since: Mapping[str, int] | None = None,
     ) -> None:  # fmt: skip
         self._url, self._where = url, postgres.address(url)
         self._record, self._definitions, self._tokens = record, definitions, dict(tokens)
-        self._files = files
+        self._files, self._version, self._since = files, version, dict(complete_since or {})
+        self._outcome: dict[str, tuple[int, int]] = {}
         self._stack = ExitStack()
         self._steps: dict[int, int] = {}
         self._unfinished = set(range(record.shards))
@@ -158,6 +161,7 @@ class Rebuild:
                 raise TakenOver("An engine was started while its membership was rebuilt. Nothing was changed; end it.")
             self._steps = {shard: step + 1 for shard, step, _ in rows}
             self.segments = engine_state.register(connection, self._definitions)
+            engine_state.store_complete_since(connection, self._since)
             if self._files is not None:
                 deployments.adopt(connection, self._files)
             connection.execute(_STAGING.encode())
@@ -172,6 +176,8 @@ class Rebuild:
             return
         with self._stack:
             assert not self._unfinished, f"shards {sorted(self._unfinished)} were not finished"
+            if self._version is not None:
+                deployments.complete(self._connection, self._version, self._outcome)
 
     def next_step(self, shard: int) -> int:
         """The number of the step that the rebuild counts as."""
@@ -201,12 +207,15 @@ class Rebuild:
         connection.execute(
             "UPDATE tidegate.shards SET position = position + %s WHERE shard = %s", [users, shard]
         )
-        row = connection.execute(
-            "SELECT count(*) FILTER (WHERE entered), count(*) FILTER (WHERE NOT entered) FROM flips"
-        ).fetchone()
+        found = connection.execute(
+            "SELECT d.name, count(*) FILTER (WHERE f.entered), count(*) FILTER (WHERE NOT f.entered) "
+            "FROM flips f JOIN tidegate.definitions d ON d.id = f.segment_id GROUP BY d.name"
+        ).fetchall()
         connection.execute("TRUNCATE new_users, new_members, flips, sent")
-        entered, left = row or (0, 0)
-        return Differences(users, entered, left, known)
+        for name, entered, left in found:
+            before = self._outcome.get(name, (0, 0))
+            self._outcome[name] = before[0] + entered, before[1] + left
+        return Differences(users, sum(row[1] for row in found), sum(row[2] for row in found), known)
 
     def _position(self, shard: int) -> int:
         row = self._connection.execute("SELECT position FROM tidegate.shards WHERE shard = %s", [shard]).fetchone()

@@ -39,15 +39,15 @@ def command(
 ) -> int:  # fmt: skip
     """The engine: reads events from Kafka, keeps membership in PostgreSQL exact, announces every change.
 
-    It goes on where it ended, also after kill -9. When the definitions or the schema have changed since,
-    it names the changes and ends with code 2, unless --rebuild. Ctrl-C or SIGTERM ends it cleanly, with
+    It goes on where it ended, also after kill -9. Its first start deploys the folder of definitions; from then
+    on it answers by what was deployed last (`tidegate apply`). Ctrl-C or SIGTERM ends it cleanly, with
     code 0. Code 75: start it again, and it goes on.
 
     \b
     Examples:
       tidegate run
       tidegate run --workers 4                                   (four processes, kept running)
-      tidegate run --rebuild                                     (after editing definitions)
+      tidegate run --rebuild                                     (reads the whole topic again)
       tidegate run -i 0 -a 'host1:2101;host2:2101'               (two hosts: -i 1 on the other)
       TIDEGATE_CLOCK=event tidegate run --until-end --at 2026-01-31T00:00:00Z
     """

@@ -18,6 +18,7 @@ import numpy as np
 
 from segmentation.compile.plan import Gate, Plan
 from segmentation.errors import TidegateError
+from segmentation.evaluate.history import Held, floors
 from segmentation.evaluate.index import ARRIVAL, LATE, Index, Touched
 from segmentation.evaluate.network import Firsts
 from segmentation.evaluate.shard import Shard
@@ -40,13 +41,13 @@ def build(
     plan: Plan,
     archive: Archive,
     retention_us: int = 0,
-    floors: Int64 | None = None,
+    held: Held | None = None,
     progress: Callable[[int], bool] = lambda rows: True,
 ) -> Shard:
     """`old` as if it had had `plan` from the beginning, at the same place of the log.
 
     archive: over the same files, with the columns that the new schema declares; where `old` has one, too.
-    floors int64[terms of Index(plan)], µs: older events are not counted by that term (segmentation.evaluate.history).
+    held: what is missing there; where it is, a term counts what came after, and nothing of before.
     progress: told how many more rows have been read, and says whether to go on; if not, Stopped is raised.
     """
     new = Shard(plan, 0, old._lateness, old._horizon, old._live, archive, retention_us)
@@ -54,12 +55,13 @@ def build(
     _log(new, old)
     waiting = _Waiting(old, new)
     until = _applied_to(new)
+    whole_since = None if held is None else floors(new._index, held)
     for rows in _everything(new._log):
         if not progress(len(rows["time"])):
             raise Stopped("the state is not wanted any more.")
         due = waiting.sift(rows)
         if len(due["time"]):
-            _count(new, due, until, floors)
+            _count(new, due, until, whole_since)
     new._waiting = waiting.in_order()
     _settle_gates(new)
     new._erased = True  # texts that no value refers to are let go when it is saved
@@ -71,6 +73,13 @@ def rows_of(shard: Shard) -> int:
     chunks = shard._log.chunks
     kept = sum(ref.rows for ref in chunks.refs) if chunks is not None else 0
     return kept + sum(len(rows["time"]) for rows in shard._log.in_memory())
+
+
+def held_by(shard: Shard, columns: Mapping[str, int]) -> Held:
+    """What its archive holds. columns: from when on (µs) these have values; those that are not named always had."""
+    if shard.watermark == NEVER:  # nothing has been counted
+        return Held(NEVER)
+    return Held(shard.watermark - 1, shard._log.dropped_before, columns)
 
 
 def _stand(new: Shard, old: Shard) -> None:
@@ -139,13 +148,13 @@ def _applied_to(shard: Shard) -> Int64:
     return np.maximum(applied, shard._applied_to - 1) if shard._applied_to > NEVER else applied.copy()
 
 
-def _count(shard: Shard, rows: Columns, until: Int64, floors: Int64 | None) -> None:
+def _count(shard: Shard, rows: Columns, until: Int64, whole_since: Int64 | None) -> None:
     """Adds what these rows are worth at the instant that their user is at."""
     index, user = shard._index, rows["user"].astype(np.int64)
     frame = shard._columnar.frame(rows)
     touched = open_at(index, rows, until[user])
-    if floors is not None:
-        touched = touched.where(rows["time"][touched.row] >= floors[touched.term])
+    if whole_since is not None:
+        touched = touched.where(rows["time"][touched.row] >= whole_since[touched.term])
     touched = index.holding(touched, frame)
     who, step = np.unique(user, return_inverse=True)
     steps = Steps(who, until[who], np.zeros(len(who), np.bool_), np.zeros(0, np.int64), step)

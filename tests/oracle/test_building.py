@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segmentation.compile.plan import Plan
-from segmentation.evaluate.building import build, rows_of
+from segmentation.evaluate.building import build, held_by, rows_of
+from segmentation.evaluate.history import missing
 from segmentation.evaluate.shard import Shard
 from segmentation.evaluate.step import Step
 from segmentation.events.rows import Poll
@@ -73,13 +74,48 @@ def test_cases(file: Path, folder: Path) -> None:
         _hold(scenario, [(at, 0), (at + 1, 10), (at + 2, 0), (at + 9, 10)], Bits(0x5A5A5A5A5A5A5A5A), folder, Tally())
 
 
+def test_what_is_not_said_to_be_missing_is_there(folder: Path) -> None:
+    """Events have left the archive: of definitions of which nothing is missing, everything holds as before."""
+    whole, partial, tally = 0, 0, Tally()
+
+    @settings(max_examples=EXAMPLES // 5)
+    @given(scenarios(events=30) | with_erasures(scenarios(events=30)), st.integers(4, 40), CUTS)
+    def property_(scenario: Scenario, at: int, cuts: int) -> None:
+        nonlocal whole, partial
+        scenario = replace(scenario, dedupe_horizon_us=2 * scenario.unit.micros)
+        plan = planned(bound(scenario, tally), tally)
+        first = dict(list(scenario.definitions.items())[:1])
+        old_plan = planned(bound(replace(scenario, definitions=first), Tally()), Tally())
+        (polls,) = polls_of(scenario.reads, COLUMNS, 1, lambda _read, _event: Bits(cuts).next())
+        engine, twin = _Engine(scenario, old_plan, folder, 0), _Engine(scenario, plan, folder / "twin", FOREVER_US)
+        for poll in polls[:at]:
+            engine.shard.run([replace(poll)])
+            twin.shard.run([replace(poll)])
+        lacking = missing(plan, held_by(engine.shard, {}))
+        engine.change(plan)
+        names = set(plan.names) - lacking.keys()
+        whole, partial = whole + len(names), partial + len(lacking)
+        for number in range(min(at, len(polls)), len(polls) + 1):
+            found = [{pair for pair in _members(each.shard) if pair[1] in names} for each in (engine, twin)]
+            assert found[0] == found[1], _said(f"members differ; missing: {lacking}", scenario, [(at, 0)])
+            for each in (engine, twin):
+                each.shard.run([replace(poll) for poll in polls[number : number + 1]])
+        for path in folder.rglob("*.*"):
+            path.unlink()
+
+    property_()
+    print(f"{whole} definitions were whole, of {partial} something was missing")
+    assert EXAMPLES < 100 or (whole and partial)
+
+
 class _Engine:
     """A shard whose definitions may change, with its archive."""
 
-    def __init__(self, scenario: Scenario, plan: Plan, folder: Path) -> None:
+    def __init__(self, scenario: Scenario, plan: Plan, folder: Path, retention_us: int = FOREVER_US) -> None:
         self.scenario, self.plan, self.folder, self.token = scenario, plan, folder, 0
         self.options = scenario.lateness_us, scenario.dedupe_horizon_us, scenario.live
-        self.shard = Shard(plan, PARTITIONS, *self.options, self.archive(), FOREVER_US)
+        self.retention_us = retention_us
+        self.shard = Shard(plan, PARTITIONS, *self.options, self.archive(), retention_us)
         self.shard.add_partitions(PARTITIONS, scenario.profiles)
 
     def archive(self, read_only: bool = False) -> Reservoir:
@@ -89,7 +125,7 @@ class _Engine:
     def change(self, plan: Plan) -> None:
         """From what a checkpoint holds, and to what one is loaded from."""
         state = self.shard.dump()
-        old = Shard.load(state, self.plan, 0, *self.options, self.archive(read_only=True), FOREVER_US)
+        old = Shard.load(state, self.plan, 0, *self.options, self.archive(read_only=True), self.retention_us)
         read = 0
 
         def progress(rows: int) -> bool:
@@ -97,13 +133,13 @@ class _Engine:
             read += rows
             return True
 
-        new = build(old, plan, self.archive(), FOREVER_US, progress=progress)
+        new = build(old, plan, self.archive(), self.retention_us, held_by(old, {}), progress)
         assert read == rows_of(old)
         assert old.dump() == Shard.load(
-            state, self.plan, 0, *self.options, self.archive(read_only=True), FOREVER_US
+            state, self.plan, 0, *self.options, self.archive(read_only=True), self.retention_us
         ).dump(), "building changed what it was built from"
         self.plan, self.shard = plan, Shard.load(
-            new.dump(), plan, 0, *self.options, self.archive(), FOREVER_US
+            new.dump(), plan, 0, *self.options, self.archive(), self.retention_us
         )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from storage import deployments, postgres
+from storage.column_history import columns_since
 from storage.definitions_folder import DefinitionsFolder, read_definitions
 from storage.deployments import BUILDING, COMPLETE, DeploymentError
 from storage.engine_state import prepare
@@ -26,11 +27,39 @@ def test_the_first_start_deploys_the_folder(database_url: str) -> None:
     assert only.folder.files == {"a.sql": FILES["a.sql"]}
 
 
-def test_another_folder_is_adopted_once(database_url: str) -> None:
+def test_an_engine_that_ran_before_there_were_versions_is_known(database_url: str) -> None:
+    prepare(database_url, record(["a"], 1), definitions(["a"]))
+    prepare(database_url, record(["a"], 1), definitions(["a"]), FILES)
+    assert [found.by for found in deployments.versions(database_url)] == [deployments.UPGRADED]
+
+
+def test_what_is_adopted_ends_what_was_being_built(database_url: str) -> None:
     with closing(postgres.connect(database_url, autocommit=True)) as connection:
-        for text in ("1", "1", "2", "1"):
-            deployments.adopt(connection, FILES | {"a.sql": text})
-    assert [found.files["a.sql"] for found in deployments.versions(database_url)] == ["1", "2", "1"]
+        deployments.adopt(connection, FILES)
+        deployments.add(connection, FILES, "ann", BUILDING)
+        deployments.adopt(connection, FILES)
+        with pytest.raises(DeploymentError, match="was withdrawn"):
+            deployments.complete(connection, 2, {})
+    assert [found.state for found in deployments.versions(database_url)] == [COMPLETE, "withdrawn", COMPLETE]
+
+
+def test_since_when_columns_have_values(database_url: str) -> None:
+    def schema(*names: str, users: str = "") -> str:
+        return f"events: {{{', '.join(f'{name}: {{type: bigint}}' for name in names)}}}\n{users}"
+
+    users = "users: {tier: {type: bigint}, age: {type: bigint}}\n"
+    reads = {"a.sql": "SELECT user_id FROM users WHERE tier = 1"}
+    with closing(postgres.connect(database_url, autocommit=True)) as connection:
+        deployments.adopt(connection, reads | {"schema.yml": schema("x", users=users)}, deployments.UPGRADED)
+        for names in (("x", "y"), ("x",), ("x", "y")):
+            number = deployments.add(connection, reads | {"schema.yml": schema(*names, users=users)}, "ann", BUILDING)
+            deployments.complete(connection, number, {})
+    found = deployments.versions(database_url)
+    last = DefinitionsFolder.of_texts(reads | {"schema.yml": schema("x", "y", "z", users=users)})
+    at = [round(version.switched_at.timestamp() * 1_000_000) for version in found if version.switched_at]
+    since = columns_since(found, last.schema, 7)
+    assert since.keys() == {"y", "z", "users.age"} and since["z"] == 7
+    assert abs(since["y"] - at[3]) <= 1 and abs(since["users.age"] - at[0]) <= 1
 
 
 def test_one_is_built_at_a_time_and_does_not_count_before(database_url: str) -> None:
