@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Thread
 from wsgiref.simple_server import WSGIServer
@@ -20,8 +21,9 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from grpc_server import database, listen
+from grpc_server import database, fast, listen
 from grpc_server.auth import Tokens
+from grpc_server.cache import Cache
 from grpc_server.edge import Edge
 from grpc_server.explainer import Explainer
 from grpc_server.feed import Feed
@@ -68,15 +70,20 @@ class RunningServer:
     _health: health.aio.HealthServicer = field(repr=False)
     _watch: database.Watch = field(repr=False)
     _feed: Feed = field(repr=False)
-    _tasks: list[asyncio.Task[None]] = field(repr=False)
+    tasks: list[asyncio.Task[None]] = field(repr=False)
     _calls: Pool = field(repr=False)
     _metrics: tuple[WSGIServer, Thread] | None = field(repr=False)
+    _cache: Cache | None = field(repr=False)
     _stopped: bool = field(default=False, repr=False)
 
     @property
     def watchers(self) -> int:
         """Streams of WatchTransitions that are open."""
         return self._feed.followers
+
+    @property
+    def answers_from_memory(self) -> bool:
+        return self._cache is not None and self._cache.copy() is not None
 
     async def ready(self, timeout: float = 30.0) -> None:
         """Until the database answers; raises TimeoutError."""
@@ -94,7 +101,7 @@ class RunningServer:
         self._feed.end()
         await asyncio.sleep(drain)
         await self._server.stop(grace)
-        for task in self._tasks:
+        for task in self.tasks:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
@@ -106,8 +113,10 @@ class RunningServer:
             thread.join()
 
 
-async def start(settings: Settings) -> RunningServer:
-    """Listens on `settings.grpc_listen` (port 0: any free one). Raises TidegateError where it must not or cannot."""
+async def start(settings: Settings, further: Sequence[grpc.GenericRpcHandler] = ()) -> RunningServer:
+    """Listens on `settings.grpc_listen` (port 0: any free one). further: other methods, behind the same edge.
+
+    Raises TidegateError where it must not or cannot."""
     listen.require_safe(settings)
     url = settings.database_url.get_secret_value()
     calls = database.pool(url, settings.grpc_connections)
@@ -118,7 +127,12 @@ async def start(settings: Settings) -> RunningServer:
     reader = MembershipReader(calls, address(url))
     feed = Feed(reader)
     explainer = Explainer(url, settings.storage_url)
-    membership_pb2_grpc.add_MembershipServiceServicer_to_server(MembershipService(reader, feed, explainer), server)
+    membership = MembershipService(reader, feed, explainer)
+    cache = Cache(url, feed, settings.grpc_cache_max_age) if settings.grpc_cache else None
+    membership_pb2_grpc.add_MembershipServiceServicer_to_server(membership, server)
+    if cache is not None:
+        fast.add(server, cache, membership)
+    server.add_generic_rpc_handlers(tuple(further))
     segments_pb2_grpc.add_SegmentServiceServicer_to_server(SegmentService(reader), server)
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
     if settings.grpc_reflection:
@@ -147,8 +161,10 @@ async def start(settings: Settings) -> RunningServer:
         f"{host}:{port}", port, serving and serving[0].server_port, server, status, watch, feed,
         [asyncio.create_task(watch.run(), name="database watch"), asyncio.create_task(feed.run(), name="feed"),
          asyncio.create_task(explainer.run(), name="explainer")],
-        calls, serving,
+        calls, serving, cache,
     )  # fmt: skip
+    if cache is not None:
+        running.tasks.append(asyncio.create_task(cache.run(), name="cache"))
     log.info(
         "gRPC on %s (%s, %s)%s", running.address, "TLS" if settings.grpc_tls_cert else "no TLS",
         "tokens" if settings.grpc_tokens else "no tokens",

@@ -84,10 +84,12 @@ Entry = Transition | Erasure
 class Page:
     """Entries in order of their numbers. after: the position behind them, and behind all there is if not `more`.
 
-    end: the shards' own numbers and watermarks (µs), all of the one snapshot. log: names the log.
+    end: the shards' own numbers and watermarks (µs), all of the one snapshot. log: names the log. definitions: another
+    text whenever definitions, the number of shards or what else an engine's start settles is another.
     """
 
     log: str
+    definitions: str
     entries: list[Entry]
     after: Position
     more: bool
@@ -109,9 +111,13 @@ class AheadOfLog(TidegateError):
         )
 
 
-_ENDS = """
-    SELECT coalesce((SELECT identity::text FROM tidegate.log), ''),
-           coalesce(json_object_agg(shard, json_build_array(position, watermark)), '{}') FROM tidegate.shards
+_DEFINITIONS = """
+    concat((SELECT concat(count(*), ' ', sum(extract(epoch FROM updated_at))) FROM tidegate.definitions), ' ',
+           (SELECT updated_at FROM tidegate.engine))
+"""
+_ENDS = f"""
+    SELECT coalesce((SELECT identity::text FROM tidegate.log), ''), {_DEFINITIONS},
+           coalesce(json_object_agg(shard, json_build_array(position, watermark)), '{{}}') FROM tidegate.shards
 """
 #: One probe of the index per shard that there ever was, instead of a scan.
 _SHARDS_OF = """
@@ -142,8 +148,8 @@ _AFTER = f"""
             ORDER BY t.position LIMIT %(limit)s
         ) e WHERE f.shard IS NOT NULL
     ),
-    ends (log, shards) AS ({_ENDS})
-    SELECT ends.log, ends.shards, e.shard, e.position, e.user_id, e.seq, d.name, e.version, e.entered,
+    ends (log, definitions, shards) AS ({_ENDS})
+    SELECT ends.log, ends.definitions, ends.shards, e.shard, e.position, e.user_id, e.seq, d.name, e.version, e.entered,
            {micros_sql("e.effective_at")}, e.cause, e.digest
     FROM ends LEFT JOIN entries e (shard, position, user_id, seq, segment_id, version, entered, effective_at, cause,
                                    digest) ON true
@@ -156,8 +162,8 @@ def end() -> Query[Page]:
     """An empty page behind everything there is."""
 
     def build(rows: list[Row]) -> Page:
-        log, position, watermarks = _ends(rows)
-        return Page(log, [], position, False, position, watermarks)
+        log, definitions, position, watermarks = _ends(rows)
+        return Page(log, definitions, [], position, False, position, watermarks)
 
     return Query(_ENDS, [], build)
 
@@ -168,17 +174,17 @@ def after(position: Position, flips: int) -> Query[Page]:
     numbers = position.numbers
 
     def build(rows: list[Row]) -> Page:
-        log, reached, watermarks = _ends(rows)
+        log, definitions, reached, watermarks = _ends(rows)
         require_reached(position, reached)
-        found = [row[2:] for row in rows if row[2] is not None]
+        found = [row[3:] for row in rows if row[3] is not None]
         last, more = _complete(found, limit)
         if not more:
-            return Page(log, _entries(found), reached, False, reached, watermarks)
+            return Page(log, definitions, _entries(found), reached, False, reached, watermarks)
         entries = _entries([row for row in found if row[1] <= last])
         # A shard has no entry between its own end and `last`, so far; it may get some.
         known = numbers.keys() | reached.numbers.keys()
         behind = {s: max(position.of(s), min(last, reached.numbers.get(s, last))) for s in known}
-        return Page(log, entries, Position(behind), True, reached, watermarks)
+        return Page(log, definitions, entries, Position(behind), True, reached, watermarks)
 
     values = {"shards": list(numbers), "numbers": list(numbers.values()), "least": position.least, "limit": limit}
     return Query(_AFTER, values, build)
@@ -213,10 +219,11 @@ def _entries(rows: Sequence[Row]) -> list[Entry]:
     return entries
 
 
-def _ends(rows: Sequence[Row]) -> tuple[str, Position, dict[int, int]]:
-    log, shards = rows[0][:2]
+def _ends(rows: Sequence[Row]) -> tuple[str, str, Position, dict[int, int]]:
+    log, definitions, shards = rows[0][:3]
     return (
         log,
+        definitions,
         Position({int(shard): position for shard, (position, _) in shards.items()}),
         {int(shard): watermark for shard, (_, watermark) in shards.items()},
     )

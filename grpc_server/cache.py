@@ -1,0 +1,239 @@
+"""The whole membership in this process's memory: loaded at one moment, then kept up by the feed of the log.
+
+An answer from here is what the database would have said when it was last asked for news; `as_of` says so. It is given
+only while that question began less than `max_age` seconds ago, so a feed that fails ends the answers, it never ages
+them silently. Everything that this copy cannot tell for certain is left to the database (None): users it has never
+heard of, segments that are not complete over all events, times that have no short encoding. Other definitions, another
+number of shards, a rebuild, or an entry that does not fit what is here, make it load anew.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from grpc_server.feed import Batch, Feed
+from grpc_server.generated.tidegate.v1.definition_pb2 import DefinitionStatus, SegmentState
+from grpc_server.generated.tidegate.v1.membership_pb2 import MembershipPair
+from grpc_server.records import inside_of, record, shard_key, stamp
+from segmentation.errors import TidegateError
+from segmentation.evaluate.erasure import digest_of
+from storage.postgres import DatabaseError
+from storage.queries import instant
+from storage.snapshot import StoredDefinition, snapshot
+from storage.transitions import AheadOfLog, Position, Transition
+
+log = logging.getLogger(__name__)
+
+_PAUSE_S = 1.0
+
+
+class DoesNotFit(TidegateError):
+    """An entry of the log contradicts this copy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A segment. byte, bit: where a record has it; below: mask of the bits of those before it. status: as sent;
+    empty where an answer needs more than is here."""
+
+    name: str
+    place: int
+    byte: int
+    bit: int
+    below: int
+    status: bytes
+
+
+@dataclass
+class Copy:
+    """Users by their id's bytes. `apply` brings it to a later moment; readers come in between, never within."""
+
+    definitions: str
+    position: Position
+    columns: dict[str, Column]
+    #: The same by the bytes that a pair of a batch has for the segment; only those that can be answered from here.
+    wired: dict[bytes, Column]
+    bitmap_bytes: int
+    users: dict[bytes, bytes] = field(default_factory=dict)
+    #: Shard -> as_of as sent; empty before any event. Without those whose time has no short encoding.
+    as_of: dict[bytes, bytes] = field(default_factory=dict)
+    #: Users whose last transition is later than their shard's watermark: its µs, their shard, and as sent.
+    ahead: dict[bytes, tuple[int, int, bytes]] = field(default_factory=dict)
+    #: Users who are in the database, and cannot be told from here.
+    unfit: set[bytes] = field(default_factory=set)
+    _watermarks: Mapping[int, int] = field(default_factory=dict)
+    _digests: "Digests" = field(default_factory=lambda: Digests())
+
+    @classmethod
+    def load(cls, url: str, stop: threading.Event) -> "Copy | None":
+        """None: stopped. Raises DatabaseError. Takes a second or so for each 100,000 users."""
+        with snapshot(url) as found:
+            copy = cls(found.end.definitions, found.end.after, *_columns(found.definitions))
+            places = {definition.id: place for place, definition in enumerate(found.definitions)}
+            copy._advance(found.end.watermarks)
+            for user in found.users():
+                if stop.is_set():
+                    return None
+                key = user.user_id.encode()
+                since = [stamp(micros) for micros in user.since.tolist()]
+                inside = {places[id]: at for id, at in zip(user.segments.tolist(), since) if id in places and at}
+                if len(inside) < len(since) or (user.last is not None and stamp(user.last) is None):
+                    copy.unfit.add(key)
+                    continue
+                copy.users[key] = record(user.shard, inside, copy.bitmap_bytes)
+                if user.last is not None:
+                    copy._moved(key, user.last, user.shard)
+            copy._digests.begin(copy.users)
+            return copy
+
+    def apply(self, batch: Batch) -> None:
+        """Raises DoesNotFit."""
+        for entry in batch.page.entries:
+            if entry.number <= self.position.of(entry.shard):
+                continue
+            if isinstance(entry, Transition):
+                self._move(entry)
+            else:
+                for user in self._digests.find(entry.digest):
+                    self.users.pop(user, None)
+                    self.ahead.pop(user, None)
+                self.unfit -= {user for user in self.unfit if digest_of(user.decode()) == entry.digest}
+        self.position = self.position.joined(batch.page.after)
+        if not batch.page.more:
+            self._advance(batch.page.watermarks)
+
+    def _move(self, entry: Transition) -> None:
+        user = entry.user_id.encode()
+        found = self.users.get(user)
+        at = stamp(entry.effective_at)
+        if user in self.unfit or at is None or (found is None and entry.seq != 1):
+            self.users.pop(user, None)
+            self.unfit.add(user)
+            return
+        if found is None:
+            self._digests.add(user)
+        inside = {} if found is None else inside_of(found, self.bitmap_bytes)
+        for change in entry.changes:
+            column = self.columns.get(change.segment)
+            if column is None or change.entered == (column.place in inside):
+                raise DoesNotFit("An entry of the log does not fit the copy of the membership in memory.")
+            if change.entered:
+                inside[column.place] = at
+            else:
+                del inside[column.place]
+        self.users[user] = record(entry.shard, inside, self.bitmap_bytes)
+        self._moved(user, entry.effective_at, entry.shard)
+
+    def _moved(self, user: bytes, micros: int, shard: int) -> None:
+        at = stamp(micros)
+        if at is not None and micros > self._watermarks.get(shard, micros):
+            self.ahead[user] = (micros, shard, at)
+
+    def _advance(self, watermarks: Mapping[int, int]) -> None:
+        self._watermarks = watermarks
+        self.as_of = {}
+        for shard, micros in watermarks.items():
+            at = b"" if instant(micros) is None else stamp(micros)
+            if at is not None:
+                self.as_of[shard_key(shard)] = at
+        self.ahead = {user: one for user, one in self.ahead.items() if one[0] > watermarks.get(one[1], one[0])}
+
+
+class Digests:
+    """Users by the digest of their id, of which an erasure names one. 16 bytes for a user who was there at first."""
+
+    def __init__(self) -> None:
+        self._users: list[bytes] = []
+        self._sorted = np.zeros(0, np.uint64)
+        self._order = np.zeros(0, np.int64)
+        self._added: dict[bytes, bytes] = {}
+
+    def begin(self, users: Iterable[bytes]) -> None:
+        self._users = list(users)
+        keys = np.array([_short(digest_of(user.decode())) for user in self._users], np.uint64)
+        self._order = np.argsort(keys, kind="stable")
+        self._sorted = keys[self._order]
+
+    def add(self, user: bytes) -> None:
+        self._added[digest_of(user.decode())] = user
+
+    def find(self, digest: bytes) -> list[bytes]:
+        """Those with this digest, erased or not."""
+        found = [self._added[digest]] if digest in self._added else []
+        key = _short(digest)
+        at = int(np.searchsorted(self._sorted, np.uint64(key)))
+        while at < len(self._sorted) and self._sorted[at] == key:
+            found.append(self._users[self._order[at]])
+            at += 1
+        return [user for user in found if digest_of(user.decode()) == digest]
+
+
+def _short(digest: bytes) -> int:
+    return int.from_bytes(digest[:8], "little")
+
+
+def _columns(definitions: list[StoredDefinition]) -> tuple[dict[str, Column], dict[bytes, Column], int]:
+    columns = {}
+    for place, one in enumerate(definitions):
+        status = DefinitionStatus(
+            segment=one.name, version=one.version, state=SegmentState.SEGMENT_STATE_COMPLETE
+        ).SerializeToString() if one.exact else b""
+        columns[one.name] = Column(one.name, place, 2 + place // 8, 1 << place % 8, (1 << place) - 1, status)
+    wired = {
+        MembershipPair(segment=name).SerializeToString(): column for name, column in columns.items() if column.status
+    }
+    return columns, wired, (len(definitions) + 7) // 8
+
+
+class Cache:
+    """`copy()` while it may be used."""
+
+    def __init__(self, url: str, feed: Feed, max_age: float) -> None:
+        self._url, self._feed, self._max_age = url, feed, max_age
+        self._copy: Copy | None = None
+        self._asked = -float("inf")
+
+    def copy(self) -> Copy | None:
+        found = self._copy
+        return found if found is not None and time.monotonic() - self._asked <= self._max_age else None
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        stop = threading.Event()
+        try:
+            while True:
+                try:
+                    await self._keep(stop)
+                except DatabaseError:
+                    pass  # the watch over the database says it
+                except (AheadOfLog, DoesNotFit) as error:
+                    log.error("%s Loading it anew.", error)
+                self._drop()
+                await asyncio.sleep(_PAUSE_S)
+        finally:
+            stop.set()
+            self._drop()
+
+    async def _keep(self, stop: threading.Event) -> None:
+        """Returns where the copy is to be loaded anew."""
+        started = time.perf_counter()
+        copy = await asyncio.to_thread(Copy.load, self._url, stop)
+        if copy is None:
+            return
+        log.info("%d users in memory after %.1f s", len(copy.users), time.perf_counter() - started)
+        async for batch, asked in self._feed.every_page(copy.position):
+            if batch.page.definitions != copy.definitions:
+                log.info("definitions or shards have changed; loading the membership into memory anew")
+                return
+            copy.apply(batch)
+            # Between two pages it is of no one moment.
+            self._copy = None if batch.page.more else copy
+            self._asked = asked
+
+    def _drop(self) -> None:
+        self._copy = None

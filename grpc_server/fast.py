@@ -1,0 +1,129 @@
+"""CheckMembership and BatchCheckMembership out of memory, from bytes to bytes; the services answer what this cannot.
+
+Half of what such a call costs is taking messages apart and putting them together, so a batch is read where it lies: a
+pair of a request and a result begin with the same bytes, the user and the segment. Only the usual spelling of a request
+is understood (fields in order, each once, pairs shorter than 128 bytes, which all the generators write); any other is
+left to the service, and so is whatever the copy in memory does not know. Both services give the same answers; a test
+compares them.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import grpc
+
+from grpc_server.cache import Cache, Copy
+from grpc_server.generated.tidegate.v1 import membership_pb2 as pb
+from grpc_server.membership import MembershipService
+from grpc_server.records import STAMP_BYTES
+from grpc_server.requests import PAIRS_MAX
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_SERVICE = "tidegate.v1.MembershipService"
+_PAIR = 0x0A
+_LENGTHS = [bytes((n,)) if n < 128 else bytes((n & 127 | 128, n >> 7)) for n in range(512)]
+
+# Tags of the responses: number << 3 | kind, then the length of a timestamp.
+_CHECK_AS_OF, _CHECK_SINCE, _CHECK_DEFINITION = b"\x1a\x0c", b"\x2a\x0c", b"\x22"
+_RESULT_KNOWN, _RESULT_MEMBER = b"\x20\x01", b"\x18\x01\x20\x01"
+_RESULT_AS_OF, _RESULT_SINCE, _DEFINITIONS = b"\x2a\x0c", b"\x32\x0c", b"\x12"
+_CHECK_KNOWN, _CHECK_MEMBER = b"\x10\x01", b"\x08\x01\x10\x01"
+
+
+def check(copy: Copy, request: pb.CheckMembershipRequest) -> bytes | None:
+    """CheckMembershipResponse, or None."""
+    user = request.user_id.encode()
+    record, column = copy.users.get(user), copy.columns.get(request.segment)
+    if record is None or column is None or not column.status:
+        return None
+    ahead, as_of = copy.ahead.get(user), copy.as_of.get(record[:2])
+    if as_of is None:
+        return None
+    if ahead:
+        as_of = ahead[2]
+    definition = _CHECK_DEFINITION + _LENGTHS[len(column.status)] + column.status
+    stated = _CHECK_AS_OF + as_of if as_of else b""
+    if not record[column.byte] & column.bit:
+        return _CHECK_KNOWN + stated + definition
+    return _CHECK_MEMBER + stated + definition + _CHECK_SINCE + _since(copy, record, column.below)
+
+
+def batch(copy: Copy, data: bytes) -> bytes | None:
+    """BatchCheckMembershipResponse, or None. data: BatchCheckMembershipRequest."""
+    users, columns, ahead = copy.users, copy.wired, copy.ahead
+    non_member = {shard: _RESULT_KNOWN + (_RESULT_AS_OF + at if at else b"") for shard, at in copy.as_of.items()}
+    member = {shard: _RESULT_MEMBER + (_RESULT_AS_OF + at if at else b"") for shard, at in copy.as_of.items()}
+    first_stamp, bitmap_end = 2 + copy.bitmap_bytes, 2 + copy.bitmap_bytes
+    parts: list[bytes] = []
+    asked = set()
+    at, end, count = 0, len(data), 0
+    lengths = _LENGTHS
+    try:
+        while at < end:
+            length = data[at + 1]
+            body, after = at + 2, at + 2 + length
+            name = at + 4 + data[at + 3]
+            spelled = data[name:after]
+            record, column = users.get(data[at + 4 : name]), columns.get(spelled)
+            if record is None or column is None or length > 127 or data[at] != _PAIR or data[body] != _PAIR:
+                return None
+            asked.add(spelled)
+            shard = record[:2]
+            if record[column.byte] & column.bit:
+                bits = int.from_bytes(record[2:bitmap_end], "little")
+                since = first_stamp + STAMP_BYTES * (bits & column.below).bit_count()
+                said = member[shard] + _RESULT_SINCE + record[since : since + STAMP_BYTES]
+            else:
+                said = non_member[shard]
+            if ahead and (late := ahead.get(data[at + 4 : name])) is not None:
+                said = _with_as_of(said, late[2])
+            parts += (b"\x0a", lengths[length + len(said)], data[body:after], said)
+            at, count = after, count + 1
+    except (IndexError, KeyError):
+        return None  # cut off, so that the service says what is wrong with it; or a shard without a short as_of
+    if count > PAIRS_MAX or at != end:
+        return None
+    for column in sorted((columns[spelled] for spelled in asked), key=lambda column: column.name):
+        parts += (_DEFINITIONS, lengths[len(column.status)], column.status)
+    return b"".join(parts)
+
+
+def _since(copy: Copy, record: bytes, below: int) -> bytes:
+    bits = int.from_bytes(record[2 : 2 + copy.bitmap_bytes], "little")
+    at = 2 + copy.bitmap_bytes + STAMP_BYTES * (bits & below).bit_count()
+    return record[at : at + STAMP_BYTES]
+
+
+def _with_as_of(said: bytes, as_of: bytes) -> bytes:
+    """The same with a later `as_of`, or with one where there was none."""
+    head = _RESULT_MEMBER if said.startswith(_RESULT_MEMBER) else _RESULT_KNOWN
+    rest = said[len(head) :]
+    if rest.startswith(_RESULT_AS_OF):
+        rest = rest[2 + STAMP_BYTES :]
+    return head + _RESULT_AS_OF + as_of + rest
+
+
+def add(server: grpc.aio.Server, cache: Cache, service: MembershipService) -> None:
+    """After the service's own methods: takes the place of two of them."""
+
+    async def check_bytes(data: bytes, context: Context) -> bytes:
+        request = pb.CheckMembershipRequest.FromString(data)
+        copy = cache.copy()
+        if copy is not None and (answer := check(copy, request)) is not None:
+            return answer
+        return (await service.CheckMembership(request, context)).SerializeToString()
+
+    async def batch_bytes(data: bytes, context: Context) -> bytes:
+        copy = cache.copy()
+        if copy is not None and (answer := batch(copy, data)) is not None:
+            return answer
+        request = pb.BatchCheckMembershipRequest.FromString(data)
+        return (await service.BatchCheckMembership(request, context)).SerializeToString()
+
+    methods: dict[str, Callable[[bytes, Context], Awaitable[bytes]]] = {
+        "CheckMembership": check_bytes, "BatchCheckMembership": batch_bytes,
+    }  # fmt: skip
+    wrap: Any = grpc.unary_unary_rpc_method_handler
+    handlers = {name: wrap(call) for name, call in methods.items()}
+    cast(Any, server).add_registered_method_handlers(_SERVICE, handlers)

@@ -1,0 +1,54 @@
+"""One user's membership in as few bytes as answers need, with the times encoded already as they are sent.
+
+| bytes | what |
+|---|---|
+| 2 | shard, little-endian |
+| (segments + 7) // 8 | one bit per segment, by its place in the list of definitions |
+| 12 each | since when, of the segments that the user is in, in that order: a google.protobuf.Timestamp |
+
+A timestamp has 12 bytes always: its two varints are padded to five bytes each, which every decoder reads.
+"""
+
+from collections.abc import Mapping
+
+STAMP_BYTES = 12
+_SECONDS_MAX = 1 << 35
+
+
+def stamp(micros: int) -> bytes | None:
+    """A google.protobuf.Timestamp in 12 bytes. None: before 1970 or after 3058, which takes more."""
+    seconds, rest = divmod(micros, 1_000_000)
+    if not 0 <= seconds < _SECONDS_MAX:
+        return None
+    return b"\x08" + _varint5(seconds) + b"\x10" + _varint5(rest * 1_000)
+
+
+def _varint5(value: int) -> bytes:
+    return bytes(
+        (value & 127 | 128, value >> 7 & 127 | 128, value >> 14 & 127 | 128, value >> 21 & 127 | 128, value >> 28)
+    )
+
+
+def shard_key(shard: int) -> bytes:
+    return shard.to_bytes(2, "little")
+
+
+def record(shard: int, inside: Mapping[int, bytes], bitmap_bytes: int) -> bytes:
+    """inside: place of the segment -> stamp."""
+    bits = 0
+    for place in inside:
+        bits |= 1 << place
+    stamps = b"".join([inside[place] for place in sorted(inside)])
+    return shard_key(shard) + bits.to_bytes(bitmap_bytes, "little") + stamps
+
+
+def inside_of(found: bytes, bitmap_bytes: int) -> dict[int, bytes]:
+    """The inverse: place -> stamp."""
+    bits = int.from_bytes(found[2 : 2 + bitmap_bytes], "little")
+    inside, at = {}, 2 + bitmap_bytes
+    while bits:
+        lowest = bits & -bits
+        inside[lowest.bit_length() - 1] = found[at : at + STAMP_BYTES]
+        at += STAMP_BYTES
+        bits ^= lowest
+    return inside
