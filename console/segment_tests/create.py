@@ -83,7 +83,7 @@ def _needed(segment: str, files: Mapping[str, str]) -> dict[str, str]:
         name = todo.pop()
         if name in by_name and by_name[name] not in found:
             found[by_name[name]] = files[by_name[name]]
-            todo += dependencies(files[by_name[name]]).segments
+            todo += [each.partition("/")[0] for each in dependencies(files[by_name[name]]).segments]
     return found
 
 

@@ -6,6 +6,7 @@ from sqlglot import exp
 
 from segmentation.compile import tree
 from segmentation.compile.anchors import scalars_in
+from segmentation.compile.bind_band_column import has_band, without_bands
 from segmentation.compile.bind_shape import Place, Reported, place_of
 from segmentation.compile.bind_types import DIGITS_MAX, WORDS
 from segmentation.compile.bind_users import aggregated, beside_events
@@ -54,6 +55,8 @@ def aggregate(binder: "Binder", call: exp.Expr, filtered: exp.Filter | None) -> 
     try:
         binder.place = Place.ARGUMENT
         arg = _argument(binder, function, given, distinct, at)
+        if arg is not None and arg.type.kind is Kind.BOOLEAN and has_band(arg):
+            arg = without_bands(arg)
     except Reported:
         failed = True
     except Refused as refused:

@@ -32,7 +32,8 @@ def column(scope: Scope, node: exp.Column, place: Place) -> Operand:
                 "JOIN has one row.",
                 f"Write {e}.user_id, which is of the events; count(*) counts that row, too.",
             )
-    values = isinstance(found.item.table, Users) and not found.is_user and not per_user(found.operand)
+    latest = per_user(found.operand) and not isinstance(found.operand, tree.Band)
+    values = isinstance(found.item.table, Users) and not found.is_user and not latest
     if found.item.join == "left" and not values:
         name = f"{found.item.name}.{found.name}" if found.item.name else found.name
         remedy = "Ask only whether it is missing: ... user_id IS NULL. Or write JOIN instead of LEFT JOIN."
@@ -43,7 +44,7 @@ def column(scope: Scope, node: exp.Column, place: Place) -> Operand:
         raise Refused(at, f"{name} is NULL for users that the LEFT JOIN does not find.", remedy)
     if found.is_user:
         return found.operand
-    if per_user(found.operand) and (not scope.grouped or place.in_aggregate):
+    if per_user(found.operand) and found.item.join != "left" and (not scope.grouped or place.in_aggregate):
         return found.operand
     if isinstance(found.item.table, Users):
         return _of_users(scope, found, found.item.table, place, at)

@@ -12,6 +12,7 @@ from sqlglot import exp
 from segmentation.compile import bind_calendar, bind_literals, bind_mathematics, bind_time, tree
 from segmentation.compile import bind_conditions as conditions
 from segmentation.compile.bind_aggregates import aggregate
+from segmentation.compile.bind_band_column import has_band, without_bands
 from segmentation.compile.bind_columns import column, missing
 from segmentation.compile.bind_exists import as_comparison
 from segmentation.compile.bind_functions import unsupported, unsupported_operator
@@ -91,7 +92,8 @@ class Binder:
         if operand is None:
             return self.condition(when)
         left, right = self.all((operand, when))
-        return conditions.compare("=", left, right, conditions.Where(place.rows, place_of(when), place_of(when)))
+        where = conditions.Where(place.rows, place_of(when), place_of(when))
+        return self._without_bands(conditions.compare("=", left, right, where))
 
     def selected(self, node: exp.Expr, place: Place) -> Operand:
         """A column of a query. Raises Reported."""
@@ -157,7 +159,14 @@ class Binder:
         if operand.type.kind is not Kind.BOOLEAN:
             self.problems.append(conditions.not_a_condition(operand))
             raise Reported
-        return operand
+        return self._without_bands(operand)
+
+    def _without_bands(self, condition: tree.Expr) -> tree.Expr:
+        try:
+            return without_bands(condition) if has_band(condition) else condition
+        except Refused as refused:
+            self.problems.append(refused)
+            raise Reported from None
 
     # -- leaves --------------------------------------------------------------------------------------
 

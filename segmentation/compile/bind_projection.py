@@ -75,6 +75,9 @@ def grouping(query: exp.Select, scope: Scope) -> list[Refused]:
         if value_of(item, scope) is None and not _is_user(item, scope):
             reason = f"A definition groups by user_id alone, not by {shown(item.sql('postgres'))}."
             problems.append(Refused(place_of(written), reason, "Write GROUP BY user_id."))
+    if not problems and not any(_is_user(item, scope) for item in _group_items(query)):
+        reason = "The groups are not those of users: GROUP BY does not name user_id."
+        problems.append(Refused(place_of(group.expressions[0]), reason, "Write GROUP BY user_id first."))
     return problems
 
 

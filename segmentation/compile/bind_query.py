@@ -9,7 +9,7 @@ from functools import partial
 
 from sqlglot import exp
 
-from segmentation.compile import tree
+from segmentation.compile import bind_band_column, tree
 from segmentation.compile.bind_bands import has_bands
 from segmentation.compile.bind_projection import DEFINITION, IN, OPERAND
 from segmentation.compile.bind_segments import Segments
@@ -138,7 +138,12 @@ class Queries:
         if names == ["users"]:
             return name, users_table(self._users_columns, place_of(node)), True
         if len(names) == 2 and names[0] == "segments":
-            return name, Users(self._segments.relation(names[1], place_of(node)), {USER_ID: USER}, single=True), False
+            at = place_of(node)
+            if bands := self._segments.bands(names[1], at):
+                band = bind_band_column.column(names[1], bands)
+                columns: Mapping[str, Operand] = {USER_ID: USER, bind_band_column.BAND: band}
+                return name, Users(bind_band_column.relation(band, at), columns, single=True), False
+            return name, Users(self._segments.relation(names[1], at), {USER_ID: USER}, single=True), False
         raise _no_table(names, node, common)
 
     def _common(self, node: exp.Expr, common: Common) -> Common:

@@ -18,6 +18,11 @@ class Segments:
     disabled: Iterable[str] = ()
     bound: dict[str, tree.Definition] = field(default_factory=dict)
 
+    def bands(self, file: str, at: Position) -> list[tuple[str, tree.Segment]]:
+        """The bands of a definition; none where it has none, or is not there."""
+        names = [name for name in self.bound if name.startswith(f"{file}/")]
+        return [(name.partition("/")[2], self.relation(name, at)) for name in names]
+
     def relation(self, name: str, at: Position) -> tree.Segment:
         """Raises Refused for a segment that is not there, or has problems itself."""
         if name in self.bound:
@@ -29,8 +34,6 @@ class Segments:
         if band and bands:
             remedy = did_you_mean(band, bands, f"There are {listed(bands)}.")
             raise Refused(at, f"The segment {file} has no band {band}.", remedy)
-        if bands:
-            raise Refused(at, f"The segment {file} has bands.", f'Read one of them: segments."{file}/{bands[0]}".')
         if band and file in self.bound:
             raise Refused(at, f"The segment {file} has no bands.", f"Write segments.{file}.")
         name = file

@@ -103,7 +103,7 @@ class Scope:
             outer = outer.outer
         if found is None:
             raise self._unknown(node, name, qualifiers)
-        if isinstance(found.operand, tree.Column | tree.UserColumn):
+        if isinstance(found.operand, tree.Column | tree.UserColumn | tree.Band):
             return replace(found, operand=replace(found.operand, at=place_of(node)))
         return found
 

@@ -46,7 +46,7 @@ def beside_events(node: tree.Expr, rows: bool = True) -> tree.Expr:
         own = next((each for each in parts if isinstance(each, tree.Column)), None)
         if column is None or not (own or (rows and any(isinstance(each, tree.Scalar) for each in parts))):
             return part  # type: ignore[no-any-return]
-        if _of_truths(part):
+        if of_truths(part):
             return None
         if own is not None and own.name == USER_ID:
             raise Refused(column.at, f"user_id is compared with {column.name}.", "Compare each with a constant.")
@@ -64,7 +64,7 @@ def as_value(node: Any) -> tree.Expr | None:
     return tree.Scalar(node, node.type, at=node.at) if isinstance(node, tree.UserColumn) else None
 
 
-def _of_truths(node: tree.Expr) -> bool:
+def of_truths(node: tree.Expr) -> bool:
     """Whether it is made of conditions, which may each be of one table."""
     if isinstance(node, tree.IsNull | tree.Compare | tree.Coalesce | tree.In):
         return children(node)[0].type.kind is Kind.BOOLEAN
@@ -76,9 +76,11 @@ def aggregated(
 ) -> tree.Expr | None:
     """An aggregate of a value that is the same in all of the user's rows, without aggregating it. None: it is none.
     Raises Refused."""
-    column = next((part for part in walk(arg) if isinstance(part, tree.UserColumn)), None)
+    column = next((part for part in walk(arg) if isinstance(part, tree.UserColumn | tree.Band)), None)
     if column is None:
         return None
+    if isinstance(column, tree.Band):
+        return _of_band(function, arg, condition, column, at)
     if any(isinstance(part, tree.Column | tree.Age) for part in walk(arg)):
         if (function != "count" or distinct) and function not in ("bool_or", "bool_and"):
             raise Refused(
@@ -103,3 +105,15 @@ def aggregated(
             "Leave FILTER out, and add count(*) FILTER (...) > 0.",
         )
     return arg
+
+
+def _of_band(
+    function: str, arg: tree.Expr, condition: tree.Expr | None, band: tree.Band, at: Position
+) -> tree.Expr:
+    """A user's rows have one band in common."""
+    if function in _SAME and condition is None and arg == band:
+        return arg
+    raise Refused(
+        at, f"band is one value per user, the same in all of his rows, and {function} of it is not supported.",
+        "Compare the band itself: max(band) = '30-60'; or put the condition on it into FILTER.",
+    )

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from sqlglot import exp
 
+from segmentation.compile import bind_band_column as band_column
 from segmentation.compile import tree
 from segmentation.compile.anchors import over_all, own
 from segmentation.compile.bind_shape import place_of
@@ -85,6 +86,8 @@ def or_null(operand: Operand, table: Users, at: Position, without_events: bool) 
     relation = table.relation
     if is_everyone(table):
         return operand
+    if isinstance(operand, tree.Band) and relation == band_column.relation(operand, at):
+        return replace(operand, certain=False)
     if not isinstance(relation, tree.Select) or relation.having is not None:
         raise Refused(
             at, "This value is NULL for users who are not in a query that asks for more than some of their events.",

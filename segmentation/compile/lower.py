@@ -138,14 +138,13 @@ class _Lowering:
                 if truth != all_:
                     return truth
                 continue
-            signal = self._plan.signals[truth[0]]
-            if isinstance(signal, Gate) and (signal.all == all_) != truth[1]:
-                # AND inside AND is one AND; so is NOT OR inside AND.
-                wanted.update((number, negated != truth[1]) for number, negated in signal.inputs)
+            if self._is_gate(*truth, all_):  # AND inside AND is one AND; so is NOT OR inside AND
+                wanted |= self._inputs(*truth)
             else:
                 wanted.add(truth)
         if any((number, not negated) in wanted for number, negated in wanted):
             return not all_
+        wanted -= {one for one in wanted if self._absorbed(*one, all_, wanted)}
         if not wanted:
             return all_
         if len(wanted) == 1:
@@ -156,6 +155,21 @@ class _Lowering:
             inner = self._build(not all_, tuple((number, False) for number, _ in ordered))
             return inner, True
         return self._build(all_, ordered), False
+
+    def _absorbed(self, number: int, negated: bool, all_: bool, others: set[tuple[int, bool]]) -> bool:
+        """a AND (a OR b) is a, and so is a OR (a AND b)."""
+        for one in self._inputs(number, negated) if self._is_gate(number, negated, not all_) else ():
+            if one in others or (self._is_gate(*one, all_) and self._inputs(*one) <= others):
+                return True
+        return False
+
+    def _is_gate(self, number: int, negated: bool, all_: bool) -> bool:
+        signal = self._plan.signals[number]
+        return isinstance(signal, Gate) and (signal.all == all_) != negated
+
+    def _inputs(self, number: int, negated: bool) -> set[tuple[int, bool]]:
+        signal = self._plan.signals[number]
+        return {(of, sign != negated) for of, sign in signal.inputs} if isinstance(signal, Gate) else set()
 
     def _build(self, all_: bool, ordered: tuple[tuple[int, bool], ...]) -> int:
         starts = [self._starts[number] != negated for number, negated in ordered]

@@ -8,6 +8,7 @@ from segmentation.compile.plan import walk
 from segmentation.compile.tree import (
     Age,
     Aggregate,
+    Band,
     Column,
     Everyone,
     Expr,
@@ -81,10 +82,10 @@ def has_profile(node: Any, seen: set[int] | None = None) -> bool:
 
 
 def of_profile(node: Expr) -> bool:
-    """A value of the user's profile alone."""
+    """A value of the user's profile, or of the band that he is in, alone."""
     parts = walk(node)
     other = Column | Aggregate | Age | Now | Member | Scalar
-    return any(isinstance(part, UserColumn) for part in parts) and not any(isinstance(p, other) for p in parts)
+    return any(isinstance(part, UserColumn | Band) for part in parts) and not any(isinstance(p, other) for p in parts)
 
 
 def segments_in(node: Any) -> set[str]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from segmentation.compile.problems import Position
-from segmentation.types import BOOLEAN, TIMESTAMP, TIMESTAMPTZ, Type
+from segmentation.types import BOOLEAN, TEXT, TIMESTAMP, TIMESTAMPTZ, Type
 
 Value = str | int | Decimal | float | bool | None
 
@@ -240,9 +240,22 @@ class Scalar(Node):
     type: Type
 
 
+@dataclass(frozen=True, slots=True)
+class Band(Node):
+    """The column `band` of a segment with bands: which one the user is in. Only while binding: see bind_band_column.
+
+    certain: only users who are in one are looked at."""
+
+    segment: str
+    values: tuple[str, ...]
+    members: tuple[Member, ...]
+    certain: bool = True
+    type: Type = TEXT
+
+
 Expr = (
     Literal | Column | UserColumn | Now | Age | AtZone | Trunc | Shift | Part | Arithmetic | Lower | Function | Coalesce
-    | Compare | IsNull | IsTrue | Like | In | And | Or | Not | Aggregate | Member | Scalar
+    | Compare | IsNull | IsTrue | Like | In | And | Or | Not | Aggregate | Member | Scalar | Band
 )
 
 

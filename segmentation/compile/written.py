@@ -84,6 +84,8 @@ def expression(node: tree.Expr) -> str:
             return literal(node)
         case tree.Column() | tree.UserColumn():
             return node.name
+        case tree.Band():
+            return "band"
         case tree.Now():
             return _after_now(node.offset)
         case tree.Age():

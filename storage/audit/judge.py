@@ -80,9 +80,14 @@ class Judging:
         """The tables that a definition reads, each after those that it reads itself."""
         for other in segments_read(definitions[name]):
             if segment_table(other) not in tables:
-                self._add(other, definitions, tables)
-                users = self._users(other, definitions[other])
-                tables[segment_table(other)] = f"SELECT DISTINCT user_id FROM ({users})"
+                band = next((each for each in definitions if each.startswith(f"{other}/")), None)
+                named = other if other in definitions or band is None else band
+                self._add(named, definitions, tables)
+                if named == other:
+                    text = f"SELECT DISTINCT user_id FROM ({self._users(other, definitions[other])})"
+                else:  # a definition with bands, by its own name
+                    text = f"SELECT user_id, band FROM ({self._text(definitions[named])}) WHERE band IS NOT NULL"
+                tables[segment_table(other)] = text
 
     def _users(self, name: str, sql: str) -> str:
         """Those in the segment; the name says which band, if the query has any."""

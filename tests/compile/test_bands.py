@@ -5,6 +5,7 @@ import pytest
 from segmentation.compile import problems_of, written
 from segmentation.compile.bind import bind_all
 from segmentation.compile.depends import dependencies
+from segmentation.compile.lower import lower
 from segmentation.reference import Event, Reference
 from segmentation.types import DAY
 from tests.compile.shop import SCHEMA
@@ -72,17 +73,54 @@ def test_reading_bands() -> None:
     assert problems(recency=RECENCY, a='SELECT user_id FROM segments."recency/30-60" r WHERE r.user_id <> \'x\'') == []
     assert problems(
         recency=RECENCY, plain="SELECT user_id FROM events",
-        a='SELECT user_id FROM segments."recency/30-61"', b="SELECT user_id FROM segments.recency",
+        a='SELECT user_id FROM segments."recency/30-61"', b="SELECT user_id, band FROM segments.recency",
         c='SELECT user_id FROM segments."plain/x"', d='SELECT user_id FROM segments."recent/x"',
     ) == [
         "a.sql:1:21 The segment recency has no band 30-61. | Did you mean 30-60?",
-        'b.sql:1:21 The segment recency has bands. | Read one of them: segments."recency/30-60".',
+        "b.sql:1:17 A definition selects user_id alone, not `band`. | Write SELECT user_id.",
         "c.sql:1:21 The segment plain has no bands. | Write segments.plain.",
         "d.sql:1:21 There is no segment recent. | Did you mean recency?",
     ]  # fmt: skip
     circle = RECENCY.replace("GROUP", 'WHERE user_id IN (SELECT user_id FROM segments."recency/91+") GROUP')
     assert "The segment reads itself: recency reads recency." in problems(recency=circle)[0]
     assert dependencies('SELECT user_id FROM segments."recency/30-60"').segments == ("recency/30-60",)
+
+
+@pytest.mark.parametrize(
+    ("condition", "same"),
+    [
+        ("band = '30-60'", "SELECT user_id FROM segments.\"recency/30-60\""),
+        ("band LIKE '61%' AND band IS NOT NULL", 'SELECT user_id FROM segments."recency/61-90"'),
+        ("coalesce(lower(band), '?') >= '91'", 'SELECT user_id FROM segments."recency/91+"'),
+    ],
+)  # fmt: skip
+def test_a_condition_on_the_band_is_that_of_segments(condition: str, same: str) -> None:
+    texts = {"recency": RECENCY, "x": f"SELECT user_id FROM segments.recency WHERE {condition}", "y": same}
+    plan = lower(bind_all({f"{name}.sql": text for name, text in texts.items()}, SCHEMA), SCHEMA)
+    roots = dict(zip(plan.names, plan.roots))
+    assert roots["x"] == roots["y"]
+
+
+def test_wrong_uses_of_the_band() -> None:
+    joined = "SELECT e.user_id FROM events e JOIN segments.recency r USING (user_id)"
+    assert problems(
+        recency=RECENCY, plain="SELECT user_id FROM events",
+        a="SELECT user_id FROM segments.recency WHERE band = '30-61' OR band IN ('61-90', '4')",
+        b="SELECT user_id FROM segments.plain WHERE band = 'x'",
+        c="SELECT user_id FROM segments.recency WHERE band > 3",
+        d=f"{joined} GROUP BY e.user_id HAVING count(DISTINCT r.band) = 1",
+        e=f"{joined} GROUP BY e.user_id HAVING r.band = '30-60'",
+        f="SELECT user_id FROM segments.recency GROUP BY band",
+    ) == [
+        "a.sql:1:51 The segment recency has no band 30-61. | Did you mean 30-60?",
+        "a.sql:1:80 The segment recency has no band 4. | There are 30-60, 61-90, 91+.",
+        "b.sql:1:42 Unknown column band. | There is user_id alone.",
+        "c.sql:1:51 A text does not compare with a number. | Put it in quotes: '3'.",
+        "d.sql:1:98 band is one value per user, the same in all of his rows, and count of it is not supported. | "
+        "Compare the band itself: max(band) = '30-60'; or put the condition on it into FILTER.",
+        "e.sql:1:98 The column band is not in GROUP BY. | Write max(r.band), or GROUP BY user_id, r.band.",
+        "f.sql:1:47 The groups are not those of users: GROUP BY does not name user_id. | Write GROUP BY user_id first.",
+    ]  # fmt: skip
 
 
 def test_bands_share_their_problems() -> None:

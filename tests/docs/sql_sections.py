@@ -111,9 +111,12 @@ SECTIONS = [
     Section(
         "Segments as tables",
         """`segments.other` holds the users of the definition in `other.sql`, at the same instant;
-        `segments."other/band"` those of one of its bands. Definitions that read each other in a circle are refused.""",
+        `segments."other/band"` those of one of its bands. The table of a definition with
+        bands has a column `band`, too: `FROM segments.recency WHERE band = '30-60'`.
+        Definitions that read each other in a circle are refused.""",
         (rows.SEGMENTS,),
-        ("spenders_gone_quiet", "exactly_one_of_two", "heavy_lookers_among_buyers", "warm_spenders"),
+        ("spenders_gone_quiet", "exactly_one_of_two", "heavy_lookers_among_buyers", "warm_spenders",
+         "a_month_or_two_ago"),
     ),
     Section(
         "Bands",

@@ -18,6 +18,29 @@ Expand = Callable[[str], str]
 #: What stands for a name in a template: a text, or how to make one.
 Part = str | Callable[[], str]
 
+#: Of the table {name}, of a definition with bands, of which `a` is always one.
+BANDS = [
+    *["SELECT user_id FROM segments.{name} WHERE {band}"] * 3, "SELECT user_id FROM segments.{name}",
+    "SELECT user_id FROM events JOIN segments.{name} AS {two} USING (user_id) WHERE {band} AND {kind} "
+    "GROUP BY user_id{having}",
+    "SELECT user_id FROM events JOIN segments.{name} AS {two} USING (user_id) WHERE ({band} OR {rows}) "
+    "GROUP BY user_id, band HAVING {band} OR {groups}",
+    "SELECT user_id FROM events LEFT JOIN segments.{name} {two} USING (user_id) WHERE ({band} OR {kind})",
+    "SELECT user_id FROM users LEFT JOIN segments.{name} USING (user_id) WHERE {band} OR {person}",
+    "SELECT user_id FROM events JOIN segments.{name} {two} USING (user_id) GROUP BY user_id HAVING "
+    "count(*) FILTER (WHERE {band} AND {rows}) {op} {small} AND max(band) {op} 'b'",
+    "SELECT {two}.user_id FROM segments.{name} {two} JOIN users USING (user_id) WHERE band {op} country OR {band}",
+    "SELECT user_id FROM (SELECT user_id, lower(band) AS band FROM segments.{name}) {two} WHERE NOT ({band})",
+    "SELECT {two}.user_id FROM users {two} WHERE {two}.user_id NOT IN (SELECT user_id FROM segments.{name} "
+    "WHERE {band})",
+    "SELECT {two}.user_id FROM events {two} WHERE EXISTS (SELECT 1 FROM segments.{name} x WHERE x.user_id = "
+    "{two}.user_id AND {band}) AND {kind}",
+    "SELECT events.user_id FROM events WHERE (SELECT x.band FROM segments.{name} x WHERE x.user_id = events.user_id) "
+    "{op} 'b' OR {kind}",
+    "SELECT {two}.user_id FROM segments.{name} {two} JOIN segments.{name} x ON x.user_id = {two}.user_id "
+    "AND x.band {op} {two}.band",
+]
+
 _USER = re.compile(r"(?<![.\w])user_id\b")
 
 
@@ -65,6 +88,9 @@ class Sets:
         return f"t{next(self._numbers)}"
 
     def _leaf(self) -> str:
+        banded = [name.partition("/")[0] for name in self._segments if "/" in name]
+        if banded and self._text("events", "bands") == "bands":
+            return self._text(*BANDS, name=self._draw(st.sampled_from(banded)), one=self._name, two=self._name())
         if self._segments and self._text("events", "segments") == "segments":
             return self._text(
                 'SELECT user_id FROM segments."{name}"',

@@ -147,6 +147,11 @@ RULES |= {
         "({groups} OR {groups})", "{exact} IS NULL", "count(event_id) {op} count(*)",
     ],
     "own_group": ["{groups}", "max(event_time) IS NULL", "NOT ({groups})"],
+    "band": [
+        *["band = 'a'", "band <> 'a'", "band > 'a'", "band IN ('a')", "band NOT IN ('a')"] * 2, "band LIKE '_'",
+        "band IS NULL", "coalesce(band, 'z') {op} 'b'", "lower(band) <> 'b'", "band BETWEEN 'a' AND 'b'",
+        "(band = 'a') IS NOT TRUE", "(band > 'b') = (band < 'c')", "(band = 'a') IS NULL", "band IS DISTINCT FROM 'a'",
+    ],
     "person_of": ["city_tier = 1", "country = {region}", "vip", "credit {op} {money}", "city_tier IS NULL"],
     "person_value": ["city_tier", "country", "credit"],
 } | grammar_mixed.RULES
