@@ -30,7 +30,8 @@ BANDS = [
     "SELECT user_id FROM events JOIN segments.{name} {two} USING (user_id) GROUP BY user_id HAVING "
     "count(*) FILTER (WHERE {band} AND {rows}) {op} {small} AND max(band) {op} 'b'",
     "SELECT {two}.user_id FROM segments.{name} {two} JOIN users USING (user_id) WHERE band {op} country OR {band}",
-    "SELECT user_id FROM (SELECT user_id, lower(band) AS band FROM segments.{name}) {two} WHERE NOT ({band})",
+    "SELECT user_id FROM (SELECT user_id, lower(band) AS low, band FROM segments.{name}) {two} WHERE NOT ({band}) "
+    "OR low {op} 'b'",
     "SELECT {two}.user_id FROM users {two} WHERE {two}.user_id NOT IN (SELECT user_id FROM segments.{name} "
     "WHERE {band})",
     "SELECT {two}.user_id FROM events {two} WHERE EXISTS (SELECT 1 FROM segments.{name} x WHERE x.user_id = "
