@@ -4,14 +4,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from console.output import rfc3339
-from segmentation.explain.conditions import ALL, ANY, CONDITION, IN, NOT, Part, Side
+from segmentation.explain.conditions import CONDITION, Part, Side
 from segmentation.explain.evidence import Counted
 from segmentation.explain.explaining import Explanation
 from segmentation.explain.words import number
 from segmentation.types import Kind
 
 _MARKS = {True: "yes ", False: "no  ", None: "NULL"}
-_GROUPS = {ALL: "all of:", ANY: "one of:", NOT: "not:", IN: "is among the users of:"}
 
 
 def lines(told: Explanation) -> Iterator[str]:
@@ -25,6 +24,11 @@ def lines(told: Explanation) -> Iterator[str]:
     yield f"Known of {told.user_id}: {_number(told.events, 'event')}{profile}."
     if told.later:
         yield f"{_number(told.later, 'arrival')} became known later and {'do' if told.later > 1 else 'does'} not count."
+    if told.from_state:
+        yield (
+            f"Older events of {told.user_id} have been dropped. So the condition is said as the engine evaluates it, "
+            "with the values that it keeps; the events that it counted cannot be named."
+        )
     yield ""
     yield from _tree(told.condition, 0)
 
@@ -47,13 +51,14 @@ def _next(told: Explanation) -> str:
 def _tree(part: Part, depth: int) -> Iterator[str]:
     indent = "  " * depth
     if part.kind != CONDITION:
-        yield f"{indent}{_MARKS[part.holds]}  {_GROUPS.get(part.kind, f'{part.words}:')}"
+        yield f"{indent}{_MARKS[part.holds]}  {part.words}:"
         for each in part.parts:
             yield from _tree(each, depth + 1)
         return
     yield f"{indent}{_MARKS[part.holds]}  {_said(part)}"
     indent += " " * 6
-    yield f"{indent}SQL: {part.sql}"
+    if part.words != part.sql:
+        yield f"{indent}SQL: {part.sql}"
     for side in part.beside:
         yield f"{indent}beside {side.words} = {side.text}"
     for counted in part.counted:
@@ -100,7 +105,8 @@ def as_object(told: Explanation) -> dict[str, Any]:
         "user_id": told.user_id, "segment": told.segment, "at": rfc3339(told.at), "known": told.known,
         "member": told.member, "since": _time(told.since), "next_flip": _time(told.next_flip),
         "searched_until": rfc3339(told.searched), "events": told.events, "known_later": told.later,
-        "profile_time": _time(told.profile), "condition": part_object(told.condition),
+        "profile_time": _time(told.profile), "events_dropped": told.from_state,
+        "condition": part_object(told.condition),
         "turns": [
             {"words": turn.part.words, "sql": turn.part.sql, "holds": turn.part.holds, "then": turn.then.holds}
             for turn in told.turns

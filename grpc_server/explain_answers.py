@@ -37,6 +37,7 @@ def message(told: Explanation) -> pb.ExplainMembershipResponse:
             for turn in told.turns[:PARTS_MAX]
         ],
         events=told.events, later_arrivals=told.later, profile_time=timestamp(told.profile),
+        events_dropped=told.from_state,
     )  # fmt: skip
     found.truncated = limits.cut or len(told.turns) > PARTS_MAX
     return found

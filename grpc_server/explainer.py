@@ -28,8 +28,8 @@ _NO_ARCHIVE = (
     "Ask a server whose storage_url is the engine's, or use `tidegate explain` there."
 )
 _DROPPED = (
-    "Events of this user that the answer depends on have been dropped. The setting `retention` of the engine keeps "
-    "them for longer."
+    "Events of this user have been dropped, so a past instant cannot be explained for certain. Leave `at` out; the "
+    "setting `retention` of the engine keeps events for longer."
 )
 
 

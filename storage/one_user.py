@@ -16,20 +16,23 @@ from segmentation.compile.explain import looks_back_for_ever
 from segmentation.compile.plan import Plan, structure
 from segmentation.compile.tree import Definition
 from segmentation.errors import TidegateError
+from segmentation.evaluate.looking import Alone
+from segmentation.evaluate.shard import Shard
 from segmentation.events.schema import Schema
 from segmentation.explain.arrivals import Arrival
 from segmentation.explain.explaining import Contradiction, Explanation, explain
-from segmentation.reference_users import Event, Version
+from segmentation.explain.from_state import Kept, explain_state
+from segmentation.reference_users import Event, Version, latest
 from segmentation.shards import shard_of
 from storage import deployments, postgres
-from storage.audit.sample import Sample, Saved
+from storage.audit.sample import Sample, Saved, User
 from storage.audit.stored import Moved, read_stored
 from storage.commits import CheckpointRecord
 from storage.disk import StorageError
 from storage.engine_state import checkpoint_of, read_engine
 from storage.migrate import check_migrated
 from storage.postgres import Connection
-from storage.reservoir import columns_of
+from storage.reservoir import Reservoir, columns_of, kept_columns
 
 #: A state that the engine replaces while it is read is looked for again, so often.
 TRIES = 3
@@ -65,15 +68,17 @@ class Deployed:
 @dataclass(frozen=True, slots=True)
 class Seen:
     """One user as of `at` (µs). arrivals: all that is kept of him, those that count later too; whole: is that
-    everything there ever was? member, held: what is stored of the segment that was asked for, None if that can not be
-    said any more. known False: nothing has arrived of him."""
+    everything there ever was? member, since (µs), held: what is stored of the segment that was asked for, None if that
+    cannot be said any more. known False: nothing has arrived of him. shard: where it is not whole, the engine's."""
 
     known: bool
     at: int
     whole: bool
     arrivals: list[Arrival]
-    member: bool | None
-    held: bool
+    member: bool | None = None
+    held: bool = False
+    since: int | None = None
+    shard: Shard | None = None
 
 
 def deployed(url: str) -> Deployed:
@@ -132,7 +137,7 @@ def _see(
         raise NotSaved(OTHER_DEFINITIONS)
     sample = saved.of_user(user_id)
     if sample is None:
-        return Seen(False, saved.applied_to, True, [], None, False)
+        return Seen(False, saved.applied_to, True, [])
     (user,) = sample.users
     member, held = None, False
     try:
@@ -142,7 +147,25 @@ def _see(
     else:
         held = segment in stored.held
         member = (user_id, segment) in stored.members if user_id in stored.told and not held else None
-    return Seen(True, user.at, user.whole, list(_arrivals(sample, what.schema)), member, held)
+    arrivals = list(_arrivals(sample, what.schema))
+    if user.whole:
+        return Seen(True, user.at, True, arrivals, member, held)
+    archive = Reservoir(storage_url, record.shard, 0, kept_columns(what.schema), read_only=True)
+    shard = Shard.load(saved.state, what.plan, 0, 0, None, what.live, archive)
+    return Seen(True, user.at, False, arrivals, member, held, _since(connection, user, segment), shard)
+
+
+def _since(connection: Connection, user: User, segment: str) -> int | None:
+    """Of his last entry or exit by then, µs."""
+    row = connection.execute(
+        """
+        SELECT (extract(epoch FROM t.effective_at) * 1000000)::bigint
+        FROM tidegate.transitions t JOIN tidegate.definitions s ON s.id = t.segment_id
+        WHERE t.user_id = %s AND s.name = %s AND t.seq <= %s ORDER BY t.seq DESC LIMIT 1
+        """,
+        [user.user_id, segment, user.seq],
+    ).fetchone()
+    return None if row is None else int(row[0])
 
 
 def _arrivals(sample: Sample, schema: Schema) -> Iterator[Arrival]:
@@ -163,23 +186,6 @@ def _plain(table: pa.Table) -> pa.Table:
     return table
 
 
-def check_whole(what: Deployed, seen: Seen, user_id: str, segment: str, at: int) -> None:
-    """Raises NotWhole where events that were forgotten may count at `at` (µs)."""
-    if seen.whole:
-        return
-    if at < seen.at:
-        raise NotWhole(
-            f"events of {user_id!r} have been dropped, because no definition needs them any more: a past instant "
-            "cannot be explained for certain. Leave --at out, or set `retention` to keep events for longer."
-        )
-    if segment in looks_back_for_ever(what.plan):
-        raise NotWhole(
-            f"{segment} looks back for ever, and events of {user_id!r} have been dropped: what they came to is in the "
-            "engine's state, but which they were cannot be told. Set `retention` to keep events for longer, or explain "
-            "from files with --events."
-        )
-
-
 def explained(
     url: str, storage_url: Path, what: Deployed, definition: Definition, user_id: str, at: int | None, events_max: int
 ) -> Explanation:
@@ -189,11 +195,28 @@ def explained(
     segment = definition.name
     seen = see(url, storage_url, what, user_id, segment)
     moment = seen.at if at is None else at
-    check_whole(what, seen, user_id, segment, moment)
-    told = explain(definition, what.schema, user_id, seen.arrivals, moment, events_max)
+    if not seen.whole and moment < seen.at:
+        raise NotWhole(
+            f"events of {user_id!r} have been dropped, because no definition needs them any more: a past instant "
+            "cannot be explained for certain. Leave --at out, or set `retention` to keep events for longer."
+        )
+    if seen.shard is not None and segment in looks_back_for_ever(what.plan):
+        told = _of_state(what, seen, seen.shard, user_id, segment, moment)
+    else:
+        told = explain(definition, what.schema, user_id, seen.arrivals, moment, events_max)
     if moment == seen.at and seen.member not in (None, told.member):
         raise Contradiction(
             f"what is stored says that {user_id!r} is {'' if seen.member else 'not '}in {segment}, and the events say "
             "the contrary. `tidegate audit` looks further."
         )
     return told
+
+
+def _of_state(what: Deployed, seen: Seen, shard: Shard, user_id: str, segment: str, at: int) -> Explanation:
+    known = [arrival.event for arrival in seen.arrivals if arrival.known_at <= at]
+    events, profile = [event for event in known if not isinstance(event, Version)], latest(known)
+    kept = Kept(
+        user_id, seen.at, seen.since, len(events), len(seen.arrivals) - len(known),
+        None if profile is None else profile.time,
+    )  # fmt: skip
+    return explain_state(lambda: Alone(shard, user_id), what.plan.names.index(segment), kept, at)

@@ -43,12 +43,17 @@ def signal(plan: Plan, one: Signal, negated: bool) -> str:
             return _is(written.expression(condition), negated)
         case Reach(cell, threshold):
             return _reach(plan.linears[cell], threshold, negated)
-        case Formula(condition, sources):
-            texts = {aggregate: _aggregate(plan, aggregate, source) for aggregate, source in sources}
+        case Formula(condition):
+            texts = aggregates(plan, one)
             return _is(written.expression(mapped(condition, lambda part: _named(part, texts))), negated)
         case Gate():
             raise ValueError("a gate is made of others")
     assert_never(one)
+
+
+def aggregates(plan: Plan, formula: Formula) -> dict[tree.Aggregate, str]:
+    """What it is made of, as SQL."""
+    return {aggregate: _aggregate(plan, aggregate, source) for aggregate, source in formula.sources}
 
 
 def _is(condition: str, negated: bool) -> str:
@@ -69,12 +74,8 @@ def _reach(cell: Linear, threshold: int, negated: bool) -> str:
     parts = _parts(cell)
     if not parts:
         return str((threshold <= 0) != negated).upper()
-    common = gcd(*(weight for _, weight in parts))
+    common, odd = _units(parts, threshold)
     bound = Fraction(threshold, common)
-    odd = bound.denominator  # what of it no number of digits divides: then it stays on the left
-    for factor in (2, 5):
-        while odd % factor == 0:
-            odd //= factor
     text = ""
     for what, weight in parts:
         size = abs(weight) * odd // common
@@ -85,6 +86,25 @@ def _reach(cell: Linear, threshold: int, negated: bool) -> str:
     ):
         return f"{text} = 0"  # it only counts
     return f"{text} {'<' if negated else '>='} {_decimal(bound * odd)}"
+
+
+def _units(parts: Sequence[tuple[str, int]], threshold: int) -> tuple[int, int]:
+    """(what the weights are divided by, what they are then multiplied with) to be written."""
+    common = gcd(*(weight for _, weight in parts))
+    odd = Fraction(threshold, common).denominator  # what of it no number of digits divides: then it stays on the left
+    for factor in (2, 5):
+        while odd % factor == 0:
+            odd //= factor
+    return common, odd
+
+
+def left_side(cell: Linear, threshold: int, running: int) -> Fraction | None:
+    """What the left side of a Reach, as `signal` writes it, comes to where the cell holds `running`; None where it has
+    no left side."""
+    if any(isinstance(term, ProfileTerm) for term in cell.terms) or not (parts := _parts(cell)):
+        return None
+    common, odd = _units(parts, threshold)
+    return Fraction(running, common) * odd
 
 
 def _parts(cell: Linear) -> list[tuple[str, int]]:

@@ -235,7 +235,7 @@ class Network:
         cells and the truths of `clock` alone. known, met: see the signals."""
         truth: dict[int, Bool] = {}
         formula = {signal: number for number, signal in enumerate(self.formulas.signals)}
-        stored = partial(self._stored, users=users)
+        stored = partial(self.stored, users=users)
         for number in below(self.plan, wanted):
             match self.plan.signals[number]:
                 case Known():
@@ -253,7 +253,8 @@ class Network:
                     truth[number] = np.logical_and.reduce(parts) if all_ else np.logical_or.reduce(parts)
         return truth
 
-    def _stored(self, item: Any, users: Int64) -> Any:
+    def stored(self, item: Any, users: Int64) -> Any:
+        """item: an aggregate of a formula and its source; its values for these users, a Vector."""
         aggregate, source = item
         count = self.cells.peek(source.present, users) if source.present >= 0 else None
         if source.register >= 0:

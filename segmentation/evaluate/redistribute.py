@@ -27,7 +27,7 @@ from segmentation.state.chunks import Columns
 from segmentation.state.deal import Source, deal
 from segmentation.state.dictionary import Translation
 from segmentation.state.order import stable_order
-from segmentation.types import NEVER
+from segmentation.types import FOREVER, NEVER
 
 
 def level(shards: Sequence[Shard]) -> list[Poll]:
@@ -67,6 +67,22 @@ def redistribute(shards: Sequence[Shard], count: int, make: Callable[[int], Shar
         new = made.pop()
         _adopt(new, [(old, move.users_of(number), move.number) for old, move in zip(shards, moves)])
         yield new
+
+
+def take_out(shard: Shard, user_id: str) -> Shard:
+    """A shard of this user only, all in memory and of the same plan, as he is in `shard`, which stays as it is."""
+    number = shard._users.find(user_id)
+    assert number >= 0, "nobody has this id here"
+    numbers = np.full(len(shard._users), -1, np.int64)
+    numbers[number] = 0
+    new = Shard(shard.plan, 0, shard._lateness, shard._horizon, shard._live)
+    mine = np.array([number], np.int64)
+    _adopt(new, [(shard, mine, numbers)])
+    if shard._log.chunks is not None:
+        texts = Translation(shard._texts, new._texts)
+        for rows in shard._log.chunks.of_users(mine, NEVER, FOREVER):
+            new._log.append(new._columnar.adopted(rows, numbers, texts))
+    return new
 
 
 @dataclass(slots=True)

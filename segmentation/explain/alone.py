@@ -36,7 +36,7 @@ class Alone:
     """
 
     def __init__(self, plan: Plan, segment: int, arrivals: Sequence[Arrival], at: int) -> None:
-        self._plan, self._segment = plan, segment
+        self._segment = segment
         self.shard = Shard(plan, 1, 0, None, False)
         self.shard.add_partitions(1, 1)
         columns = {**dict.fromkeys(plan.code_columns, TEXT), **plan.columns}
@@ -53,18 +53,25 @@ class Alone:
     def next_flip(self) -> tuple[int | None, int]:
         """(the first instant after `at` at which membership changes if nothing arrives, or None; up to when that is
         so for certain). Moves the shard on: ask once."""
-        units = list(_clock_units(self._plan))
-        if not units:
-            return self._first(LAST), LAST
-        steps = CLOCK_STEPS[:3] if min(units) < UNITS["hour"] else CLOCK_STEPS[:4] if min(units) < DAY else CLOCK_STEPS
-        for step in steps:
-            if (found := self._first(min(self.at + step, LAST))) is not None:
-                return found, found
-        return None, min(self.at + steps[-1], LAST)
+        return first_flip(self.shard, self._segment, self.at)
 
-    def _first(self, until: int) -> int | None:
-        flips = netted([self.shard.finish(until).transitions], self._segment)
+
+def first_flip(shard: Shard, segment: int, at: int) -> tuple[int | None, int]:
+    """(the first instant after `at`, where the shard of one user is, at which membership changes if nothing arrives,
+    or None; up to when that is so for certain). Moves the shard on."""
+
+    def first(until: int) -> int | None:
+        flips = netted([shard.finish(until).transitions], segment)
         return flips[0][0] if flips else None
+
+    units = list(_clock_units(shard.plan))
+    if not units:
+        return first(LAST), LAST
+    steps = CLOCK_STEPS[:3] if min(units) < UNITS["hour"] else CLOCK_STEPS[:4] if min(units) < DAY else CLOCK_STEPS
+    for step in steps:
+        if (found := first(min(at + step, LAST))) is not None:
+            return found, found
+    return None, min(at + steps[-1], LAST)
 
 
 def _clock_units(plan: Plan) -> Iterator[int]:

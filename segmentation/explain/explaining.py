@@ -39,7 +39,8 @@ class Explanation:
     """at: µs, the instant asked for. known: whether anything had arrived of the user. since: µs, from when he has been
     in, or out after having been in; None for one who never was. next_flip: µs, when that changes if nothing arrives,
     None if it does not by `searched`. turns: the conditions that change there. events: of his that are known; later:
-    arrivals that were given and are not known at `at`; profile: µs, the time of the latest version of his profile."""
+    arrivals that were given and are not known at `at`; profile: µs, the time of the latest version of his profile.
+    from_state: events of his have been dropped: the condition is the engine's own (segmentation.explain.from_state)."""
 
     user_id: str
     segment: str
@@ -54,6 +55,7 @@ class Explanation:
     events: int
     later: int
     profile: int | None
+    from_state: bool = False
 
 
 def explain(
@@ -77,7 +79,7 @@ def explain(
         if next_flip is not None:
             then = Looking(user_id, events, next_flip, 0).relation(definition.query)
             _agree(definition, user_id, next_flip, not member, then)
-            turns = _turns(now, then)
+            turns = turned(now, then)
     profile = latest(events)
     return Explanation(
         user_id, definition.name, at, bool(known), member, flips[-1][0] if flips else None, next_flip, searched, now,
@@ -94,10 +96,10 @@ def _agree(definition: Definition, user_id: str, at: int, member: bool, part: Pa
         )
 
 
-def _turns(now: Part, then: Part) -> tuple[Turn, ...]:
+def turned(now: Part, then: Part) -> tuple[Turn, ...]:
     """The single conditions that differ, beneath parts that differ."""
     if now.holds == then.holds:
         return ()
     if not now.parts:
         return (Turn(now, then),)
-    return tuple(turn for a, b in zip(now.parts, then.parts, strict=True) for turn in _turns(a, b))
+    return tuple(turn for a, b in zip(now.parts, then.parts, strict=True) for turn in turned(a, b))

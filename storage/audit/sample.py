@@ -98,6 +98,11 @@ class Saved:
         return self._of(np.array([number], np.int64)) if self._state["applied"][number] > NEVER else None
 
     @property
+    def state(self) -> Mapping[str, Any]:
+        """What was saved, unpacked."""
+        return self._state
+
+    @property
     def applied_to(self) -> int:
         """The last instant, µs, that has been applied to everybody; NEVER where there was no event yet."""
         return int(max(self._state["applied_to"] - 1, NEVER))

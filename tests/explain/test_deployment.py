@@ -1,16 +1,20 @@
 """`tidegate explain` and `tidegate forecast` of a deployment say what the engine has stored, and then does."""
 
 import json
+import time
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
 
 from flows.run import run
+from segmentation.state import log
 from storage.one_user import NotSaved, deployed, explained, see
 from tests.console.run_command import Done, tidegate
 from tests.explain.conftest import END, USERS
+from tests.fix_kafka import produce
 from tests.flows.conftest import DEFINITIONS, World
-from tests.flows.test_flow import HOUR
+from tests.flows.test_flow import HOUR, some_events
 
 MICROS = "(extract(epoch FROM {}) * 1000000)::bigint"
 
@@ -70,6 +74,39 @@ def test_the_commands(world: World) -> None:
         done = told(world, *arguments)
         assert done.code == code and said in done.err, done
     assert set(DEFINITIONS) - {"hour"} <= set(deployed(world.url).plan.names)
+
+
+def test_events_that_were_dropped(
+    make_world: Callable[..., World], embedded_broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three hours no window needs more than two: sums over all time are told from the state."""
+    monkeypatch.setattr(log, "CHUNK_ROWS", 20)
+    world = make_world(embedded_broker, 1, shards=2, poll_rows=20, dedupe_horizon=1)
+    now = time.time_ns() // 1_000
+    messages = some_events(300, USERS, now)
+    produce(world.bootstrap, world.topic, messages)
+    run(world.settings(), until_end=True)
+    bought: Counter[str] = Counter()
+    for key, value in messages:
+        event = json.loads(value or b"")
+        bought[str(key)] += event["amount"] if event["event_type"] == "buy" else 0
+    storage, what = world.settings().storage_url, deployed(world.url)
+    members = {(user, name) for name, user in world.members()}
+    from_state = 0
+    for definition in what.plan.segments:
+        for user in (f"u{number}" for number in range(USERS)):
+            said = explained(world.url, storage, what, definition, user, None, 3)
+            assert said.member == ((user, definition.name) in members)
+            from_state += said.from_state
+            if definition.name == "buyers" and said.from_state:
+                (left,) = [part.sides[0] for part in said.condition.walk() if part.op and "sum(" in part.sql]
+                assert left.value == bought[user]
+    assert from_state > USERS
+    done = told(world, "explain", "u2", "buyers")
+    assert done.code == 0 and "Older events of u2 have been dropped" in done.out, done
+    past = told(world, "explain", "u2", "recent", "--at", "2026-01-01T00:00:00Z")
+    assert past.code == 2 and "a past instant cannot be explained for certain" in past.err
+    assert told(world, "explain", "u2", "recent").code == 0
 
 
 def test_files_that_are_not_here(world: World) -> None:

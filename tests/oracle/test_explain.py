@@ -4,25 +4,37 @@ The log is that of a run over the whole stream up to an instant, and then of pas
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import event as note
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segmentation.compile.plan import Plan
+from segmentation.compile.plan import Clock, Plan
+from segmentation.evaluate.looking import Alone
 from segmentation.evaluate.shard import Shard
 from segmentation.explain.arrivals import Arrival
+from segmentation.explain.conditions import ALL
 from segmentation.explain.explaining import explain
 from segmentation.explain.forecasting import forecast
+from segmentation.explain.from_state import Kept, explain_state
 from segmentation.reference import Flip, Reference
+from segmentation.reference_eval import COMPARE
+from segmentation.state import log
+from segmentation.state.archive import Archive
+from storage.reservoir import Reservoir, kept_columns
 from tests.oracle.erasures import with_profiles
 from tests.oracle.grammar import COLUMNS
 from tests.oracle.running import SCHEMA, Bits, Tally, bound, engine, finish, planned, reference_of
 from tests.oracle.strategies import PARTITIONS, Scenario, scenarios
 from tests.oracle.streams import polls_of
 
-EXAMPLES = int(os.environ.get("TIDEGATE_EXAMPLES", 40))
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # flushing to a disk would be most of the time
+ALL_STORED = kept_columns(SCHEMA)
+EXAMPLES = int(os.environ.get("TIDEGATE_EXAMPLES", 25))
 
 
 def test_explanations_are_what_the_log_says() -> None:
@@ -102,10 +114,60 @@ def test_a_forecast_is_the_log_of_passing_time() -> None:
     assert tally.flipping * 4 >= tally.examples, "too few of the examples flip somebody"
 
 
-def _shards(scenario: Scenario, plan: Plan) -> Iterator[Shard]:
+def test_what_is_said_from_the_state_is_what_the_log_says() -> None:
+    """Whatever has been dropped: the user is taken out of a shard whose older events are in files."""
+    tally = Tally()
+
+    @settings(max_examples=EXAMPLES)
+    @given(scenarios(definitions=3) | with_profiles(scenarios(definitions=3, of_users=True)))
+    def property_(scenario: Scenario) -> None:
+        definitions = planned(bound(scenario, tally), tally).segments
+        plan = planned(definitions, tally)
+        reference = reference_of(scenario, definitions)
+        members, before = reference.members(), len(reference.log)
+        users = sorted({known.event.user_id for known in reference.known()})
+        reference.finish(scenario.end)
+        later = reference.log[before:]
+        tally.add(reference.log)
+        with pytest.MonkeyPatch.context() as patch, TemporaryDirectory(dir=MEMORY) as folder:
+            for name, rows in (("CHUNK_ROWS", 3), ("LATE_ROWS", 2), ("LONG_ROWS", 0)):
+                patch.setattr(log, name, rows)
+            for shard in _shards(scenario, plan, lambda: Reservoir(Path(folder), 0, 1, ALL_STORED, group_rows=2)):
+                for user_id in {shard.user_ids[n] for numbers, _ in shard.truths([]) for n in numbers.tolist()}:
+                    assert user_id in users
+                    for number, definition in enumerate(plan.segments):
+                        mine = [f for f in later if (f.user_id, f.segment) == (user_id, definition.name)]
+                        member = (user_id, definition.name) in members
+                        _hold_from_state(shard, number, str(user_id), member, _netted(mine))
+
+    property_()
+    tally.check()
+    assert tally.flipping * 4 >= tally.examples, "too few of the examples flip somebody"
+
+
+def _hold_from_state(shard: Shard, number: int, user_id: str, member: bool, later: list[tuple[int, bool]]) -> None:
+    at = shard.watermark - 1
+    told = explain_state(lambda: Alone(shard, user_id), number, Kept(user_id, at, None, 0, 0, None), at)
+    assert told.member == member, told
+    if not any(isinstance(signal, Clock) for signal in shard.plan.signals):
+        assert told.next_flip == (later[0][0] if later else None), told
+    for part in told.condition.walk():
+        if part.op:
+            left, right = (side.value for side in part.sides)
+            assert COMPARE[part.op](left, right) == part.holds, part
+        elif part.parts:
+            held = [each.holds is True for each in part.parts]
+            assert part.holds == (all(held) if part.kind == ALL else any(held)), part
+    if told.next_flip is not None:
+        assert told.turns or told.condition.holds is None, told
+
+
+def _shards(
+    scenario: Scenario, plan: Plan, archive: Callable[[], Archive | None] = lambda: None
+) -> Iterator[Shard]:
     """Two shards after the whole stream."""
     for polls in polls_of(scenario.reads, COLUMNS, 2):
-        shard = Shard(plan, PARTITIONS, scenario.lateness_us, scenario.dedupe_horizon_us, scenario.live)
+        shard = Shard(plan, PARTITIONS, scenario.lateness_us, scenario.dedupe_horizon_us, scenario.live, archive())
         shard.add_partitions(PARTITIONS, scenario.profiles)
         shard.run(polls)
         yield shard

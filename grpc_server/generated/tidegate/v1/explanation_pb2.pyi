@@ -52,7 +52,7 @@ class ExplainMembershipRequest(_message.Message):
     def __init__(self, user_id: _Optional[str] = ..., segment: _Optional[str] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., max_events: _Optional[int] = ...) -> None: ...
 
 class ExplainMembershipResponse(_message.Message):
-    __slots__ = ("member", "known", "at", "definition", "since", "next_change", "searched_until", "condition", "turns", "events", "later_arrivals", "profile_time", "truncated")
+    __slots__ = ("member", "known", "at", "definition", "since", "next_change", "searched_until", "condition", "turns", "events", "later_arrivals", "profile_time", "truncated", "events_dropped")
     MEMBER_FIELD_NUMBER: _ClassVar[int]
     KNOWN_FIELD_NUMBER: _ClassVar[int]
     AT_FIELD_NUMBER: _ClassVar[int]
@@ -66,6 +66,7 @@ class ExplainMembershipResponse(_message.Message):
     LATER_ARRIVALS_FIELD_NUMBER: _ClassVar[int]
     PROFILE_TIME_FIELD_NUMBER: _ClassVar[int]
     TRUNCATED_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_DROPPED_FIELD_NUMBER: _ClassVar[int]
     member: bool
     known: bool
     at: _timestamp_pb2.Timestamp
@@ -79,7 +80,8 @@ class ExplainMembershipResponse(_message.Message):
     later_arrivals: int
     profile_time: _timestamp_pb2.Timestamp
     truncated: bool
-    def __init__(self, member: _Optional[bool] = ..., known: _Optional[bool] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., definition: _Optional[_Union[_definition_pb2.DefinitionStatus, _Mapping]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_change: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., searched_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., condition: _Optional[_Union[ConditionPart, _Mapping]] = ..., turns: _Optional[_Iterable[_Union[ConditionTurn, _Mapping]]] = ..., events: _Optional[int] = ..., later_arrivals: _Optional[int] = ..., profile_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., truncated: _Optional[bool] = ...) -> None: ...
+    events_dropped: bool
+    def __init__(self, member: _Optional[bool] = ..., known: _Optional[bool] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., definition: _Optional[_Union[_definition_pb2.DefinitionStatus, _Mapping]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_change: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., searched_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., condition: _Optional[_Union[ConditionPart, _Mapping]] = ..., turns: _Optional[_Iterable[_Union[ConditionTurn, _Mapping]]] = ..., events: _Optional[int] = ..., later_arrivals: _Optional[int] = ..., profile_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., truncated: _Optional[bool] = ..., events_dropped: _Optional[bool] = ...) -> None: ...
 
 class ConditionPart(_message.Message):
     __slots__ = ("kind", "truth", "words", "sql", "segment", "op", "values", "beside", "counted", "parts")
