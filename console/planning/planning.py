@@ -8,7 +8,7 @@ from console.planning.computing import Found, NotTold, Task, compute
 from console.planning.cost import state_cost
 from console.planning.model import Deployed, Report
 from segmentation.compile import compile_files
-from segmentation.compile.changes import Side, compare
+from segmentation.compile.changes import Kind, Side, compare
 from segmentation.compile.problems import DefinitionErrors
 from segmentation.errors import TidegateError
 from storage.definitions_folder import DefinitionsFolder
@@ -47,7 +47,7 @@ def plan(settings: Settings, folder: DefinitionsFolder, sample: int, members: Pa
     if coming is not None:
         report.coming = f"version {coming.version}, applied by {coming.by}, is being built and is not compared with"
     found = Found()
-    if changes.affected:
+    if changes.schema or any(change.kind is not Kind.SAME for change in changes.definitions):
         task = Task(old, new, before.schema, folder.schema, changes.affected, sample)
         try:
             found = _computed(settings, task)

@@ -11,6 +11,9 @@
 | in_publish | when Kafka has them, and its transaction is not committed |
 | after_publish | when it is, and the outbox does not know |
 | clean | when one of the old files is deleted |
+| building | when a version of the definitions is being built, and a piece of the archive has been counted |
+| switching | when a shard's new state is written and its differences are, and the switch is not committed |
+| switched | when it is, and the engine does not know |
 | dealt | when `tidegate reshard` has made the new shards valid, and the old ones' files are still there |
 """
 
@@ -22,7 +25,8 @@ from types import TracebackType
 from typing import Any
 
 from flows.relay_transactions import Transactions
-from storage import outbox, postgres, reshard, writer
+from segmentation.evaluate import building
+from storage import outbox, postgres, rebuild, reshard, writer
 from tests.torture.wrapping import wrap
 
 FILES = (".state", ".parquet", ".index")
@@ -173,6 +177,21 @@ def _dealt(reached: Reached) -> None:
     wrap(reshard, "store", around)
 
 
+def _after(owner: Any, name: str) -> Callable[[Reached], None]:
+    def arm(reached: Reached) -> None:
+        def around(function: Function) -> Function:
+            def called(*given: Any, **named: Any) -> Any:
+                result = function(*given, **named)
+                reached()
+                return result
+
+            return called
+
+        wrap(owner, name, around)
+
+    return arm
+
+
 POINTS: dict[str, Callable[[Reached], None]] = {
     "state_write": _writing((".state.",)),
     "chunk_write": _writing((".parquet.", ".index.")),
@@ -183,5 +202,8 @@ POINTS: dict[str, Callable[[Reached], None]] = {
     "in_publish": _in_publish,
     "after_publish": _after_publish,
     "clean": _clean,
+    "building": _after(building, "_count"),
+    "switching": _after(rebuild.Rebuild, "finish"),
+    "switched": _after(rebuild.Rebuild, "__exit__"),
     "dealt": _dealt,
 }

@@ -1,0 +1,1 @@
+"""`make proof-change`: definitions change under a live stream and kills; every switch against DuckDB."""

@@ -1,0 +1,64 @@
+"""The edits, each a whole set of definitions: of every kind that an operator makes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+ACTIVE = (
+    "SELECT user_id FROM events WHERE event_time > now() - INTERVAL '{} seconds' GROUP BY user_id HAVING count(*) > {}"
+)
+CARTS = "SELECT user_id FROM events GROUP BY user_id HAVING count(*) FILTER (WHERE event_type = 'cart') >= {}"
+LAPSED = (
+    "SELECT user_id FROM events WHERE event_type = 'purchase' GROUP BY user_id "
+    "HAVING max(event_time) <= now() - INTERVAL '7 seconds'"
+)
+SAME = (
+    "SELECT user_id FROM events WHERE 'purchase' = event_type GROUP BY user_id "
+    "HAVING NOT (now() - INTERVAL '7 seconds' < max(event_time))"
+)
+SPENT = "SELECT user_id FROM events GROUP BY user_id HAVING coalesce(sum(amount), 0) > {}"
+NORTH = "SELECT user_id FROM events GROUP BY user_id HAVING arg_max(region, event_time) = '{}'"
+HEADER = "/*\nowner: {}\n*/\n"
+OFF = "/*\nenabled: false\n*/\n"
+ABSENT = "SELECT user_id FROM segments.carts EXCEPT SELECT user_id FROM segments.active"
+BOTH = "SELECT user_id FROM segments.spent {} SELECT user_id FROM segments.active"
+
+FIRST: dict[str, str] = {
+    "active": ACTIVE.format(4, 1), "carts": CARTS.format(3), "lapsed": LAPSED, "spent": SPENT.format(200),
+    "north": NORTH.format("north"), "absent": ABSENT,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """what: for people; changes: name -> text, None for a definition that goes. back: not an edit of files but
+    `apply --version` of the version before this many."""
+
+    what: str
+    changes: Mapping[str, str | None]
+    back: int = 0
+
+
+EDITS = [
+    Edit("a threshold, and with it who reads the segment", {"carts": CARTS.format(5)}),
+    Edit("another window", {"active": ACTIVE.format(8, 1)}),
+    Edit("a new definition over existing ones", {"both": BOTH.format("INTERSECT")}),
+    Edit("a spelling", {"lapsed": SAME}),
+    Edit("a value", {"north": NORTH.format("south")}),
+    Edit("one is switched off", {"lapsed": OFF + LAPSED}),
+    Edit("a header", {"spent": HEADER.format("growth") + SPENT.format(200)}),
+    Edit("another operator between segments", {"both": BOTH.format("UNION")}),
+    Edit("one is switched on again, another one goes", {"lapsed": LAPSED, "north": None}),
+    Edit("two at once", {"spent": SPENT.format(90), "active": ACTIVE.format(4, 2)}),
+    Edit("back to the version before", {}, back=1),
+    Edit("what was gone comes again, what was new goes", {"north": NORTH.format("north"), "both": None}),
+]
+
+
+def edited(texts: Mapping[str, str], edit: Edit) -> dict[str, str]:
+    found = {**texts, **edit.changes}
+    return {name: text for name, text in found.items() if text is not None}
+
+
+def enabled(texts: Mapping[str, str]) -> dict[str, str]:
+    """The queries of those that are switched on, without their headers."""
+    return {name: text.rpartition("*/\n")[2] for name, text in texts.items() if not text.startswith(OFF)}

@@ -1,0 +1,268 @@
+"""The proof: a live stream, edits one after the other, kills in the middle of them; then the verifier's word.
+
+For each edit: `tidegate plan` with all who enter and leave, then `tidegate apply`, and what the database had in the
+moment of the switch. Every third edit is made when no event comes and no window is open, so that nothing lies between
+plan and switch. `CHANGE_KILLS=0` is without kills.
+"""
+
+import csv
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.change.edits import EDITS, FIRST, Edit, edited, enabled
+from tests.change.world import ChangingWorld
+from tests.torture.cluster import ROOT, Cluster, Manner, Unwell, until
+from tests.torture.stream import AHEAD, Events, Stream
+from tests.torture.world import HORIZON, WINDOW_SECONDS
+
+VERIFIED = re.compile(r"^verified: (\d+) differences, (\d+) flaps$", re.M)
+#: Where the engine dies while it takes a version up (tests.torture.points), at which passing of it.
+POINTS = ("building:1", "building:3", "switching:1", "switching:4", "switched:1", "state_write:1")
+QUIET_EVERY = 3
+PLAN_TRIES, COMMAND_SECONDS = 60, 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """edits: how many; kills: at which share of them; rate: happenings a second."""
+
+    seed: int
+    edits: int
+    kills: float
+    rate: float
+    users: int
+
+    @staticmethod
+    def from_environment() -> "Options":
+        def given(name: str, default: float) -> float:
+            return float(os.environ.get(f"CHANGE_{name}") or default)
+
+        seed = int(os.environ.get("CHANGE_SEED") or random.SystemRandom().randrange(1 << 32))
+        return Options(seed, int(given("EDITS", 24)), given("KILLS", 0.7), given("RATE", 100), int(given("USERS", 200)))
+
+
+class Proof:
+    def __init__(self, world: ChangingWorld, options: Options) -> None:
+        self.world, self.options = world, options
+        self.kills = 0
+        self.edits: list[dict[str, Any]] = []
+        self._draw = random.Random(options.seed)
+        self._versions: list[tuple[int, dict[str, str]]] = [(1, FIRST)]
+        self._cluster: Cluster | None = None
+        self._stream: Stream | None = None
+        self._events = Events(options.seed, options.users, HORIZON)
+        self._began = time.monotonic()
+
+    def run(self) -> None:
+        """Raises Unwell where the engine does not recover, or a version is not taken up."""
+        self._flow()
+        self._progress(self._engine())
+        for number in range(self.options.edits):
+            edit = EDITS[number % len(EDITS)]
+            self._make(edit, number % QUIET_EVERY == QUIET_EVERY - 1)
+        self._settle()
+        self._engine().terminate()
+        self._cluster = None
+
+    def end(self) -> None:
+        if self._stream is not None:
+            self._stream.end()
+        if self._cluster is not None:
+            self._cluster.clear()
+
+    def say(self, words: str) -> None:
+        print(f"{time.monotonic() - self._began:7.1f} s  {words}", flush=True)
+
+    # what an edit is
+
+    def _make(self, edit: Edit, quiet: bool) -> None:
+        before = self._versions[-1][1]
+        back = self._versions[-1 - edit.back] if edit.back else None
+        after = edited(before, edit) if back is None else back[1]
+        self.world.write(after, "edited")
+        point = self._draw.choice((*POINTS, "kill")) if self._draw.random() < self.options.kills else None
+        cluster = self._engine(None if point in (None, "kill") else point)
+        self._progress(cluster)
+        settled = self._settle() if quiet else None
+        planned = self._plan(settled)
+        version = self._apply(None if back is None else back[0])
+        if point == "kill":
+            _time_passes(2.5 * self._draw.random())
+            cluster.kill(0.0)
+            self._lost(cluster)
+        elif point is not None:
+            until(lambda: cluster.mark.exists(), f"the engine dies by {point}", cluster=None)
+            self._lost(cluster)
+        until(lambda: self._switched(version), f"version {version} is answered by", cluster=self._engine())
+        self._versions.append((version, after))
+        self.edits.append(
+            {"what": edit.what, "version": version, "definitions": enabled(after), "quiet": quiet, "plan": planned}
+        )
+        notes = [f"{len(planned['rows'])} moves planned", *(["quiet"] if quiet else []), *([point] if point else [])]
+        self.say(f"version {version}: {edit.what} ({', '.join(notes)})")
+        self._flow()
+
+    def _lost(self, cluster: Cluster) -> None:
+        self.kills += 1
+        cluster.kills += 1
+        cluster.clear()
+        self._cluster = None
+
+    def _plan(self, settled_us: float | None) -> dict[str, Any]:
+        """Who is said to move, and at which steps. settled_us: the saved states must be from after it."""
+        rows = self.world.folder / "planned.csv"
+        for _ in range(PLAN_TRIES):
+            self._tend()
+            code, out, err = self._command("plan", "--definitions", "edited", "--json")
+            if code not in (0, 1):
+                raise Unwell(f"the plan ended with {code}: {err}")
+            told = json.loads(out)
+            known = told["position"] and (settled_us is None or _least(told["position"]) > settled_us)
+            if known:
+                break
+            _time_passes(0.5)
+        else:
+            raise Unwell(f"the plan does not know members: {told['members_unknown']}")
+        # The file is of a position of its own, so one and the same call says both.
+        code, out, err = self._command("plan", "--definitions", "edited", "--json", "--members", str(rows))
+        if code not in (0, 1):
+            raise Unwell(f"the plan ended with {code}: {err}")
+        steps = {place["shard"]: place["step"] for place in json.loads(out)["position"]}
+        with rows.open(newline="") as file:
+            return {"steps": steps, "rows": [(r["user_id"], r["segment"], r["change"]) for r in csv.DictReader(file)]}
+
+    def _apply(self, back: int | None) -> int:
+        what = ("--definitions", "edited") if back is None else ("--version", str(back))
+        code, out, err = self._command("apply", *what, "--no-wait", "--json")
+        if code:
+            raise Unwell(f"apply ended with {code}: {err}")
+        return int(json.loads(out)["version"])
+
+    def _switched(self, version: int) -> bool:
+        state = self.world.query(f"SELECT state, reason FROM tidegate.deployments WHERE version = {version}")[0]
+        if state[0] == "withdrawn":
+            raise Unwell(f"version {version} was withdrawn: {state[1]}")
+        return bool(state[0] == "complete")
+
+    def _command(self, *arguments: str) -> tuple[int, str, str]:
+        words = [str(self.world.folder / word) if word == "edited" else word for word in arguments]
+        done = subprocess.run(
+            [sys.executable, "-m", "console.main", *words], cwd=ROOT, env=self.world.environment(),
+            capture_output=True, text=True, timeout=COMMAND_SECONDS,
+        )  # fmt: skip
+        return done.returncode, done.stdout, done.stderr
+
+    # stream and engine
+
+    def _flow(self) -> None:
+        if self._stream is None:
+            self._stream = Stream(self.world.kafka.bootstrap, "events", self._events, self.options.rate)
+
+    def _settle(self) -> float:
+        """No event comes any more, and no window is open; from which instant on, µs."""
+        if self._stream is not None:
+            self._stream.end()
+            self._stream = None
+        settled_us = (time.time() + AHEAD + WINDOW_SECONDS) * 1e6
+        cluster = self._engine()
+        until(lambda: (self.world.watermark_us() or 0) > settled_us, "every window settles", cluster=cluster)
+        return settled_us
+
+    def _engine(self, armed: str | None = None) -> Cluster:
+        running = self._cluster
+        if running is not None and running.members and len(running.ended) < len(running.members) and not armed:
+            return running
+        if running is not None:
+            running.terminate() if not running.ended else running.clear()
+        manner: Manner = "alone" if armed or self._draw.random() < 0.6 else "supervised"
+        self._cluster = Cluster(self.world, 1 if manner == "alone" else 2, manner, armed)
+        return self._cluster
+
+    def _tend(self) -> None:
+        self._engine().tend()
+
+    def _progress(self, cluster: Cluster) -> None:
+        """Every shard stores a step more than now."""
+
+        def steps() -> list[int]:
+            return [step for (step,) in self.world.query("SELECT step FROM tidegate.shards ORDER BY shard")]
+
+        before = steps()
+        until(
+            lambda: bool(before or steps()) and all(now > then for now, then in zip(steps(), before)),
+            "every shard goes on", cluster=cluster,
+        )  # fmt: skip
+
+    def facts(self) -> Path:
+        question = json.loads(self.world.question().read_text())
+        path = self.world.folder / "facts.json"
+        path.write_text(json.dumps({
+            "kafka": question["kafka"], "events_topic": question["events_topic"], "rules": question["rules"],
+            "max_skew_us": question["max_skew_us"], "schema": str(self.world.folder / "definitions" / "schema.yml"),
+            "first": enabled(FIRST), "edits": self.edits, "options": asdict(self.options),
+        }))  # fmt: skip
+        return path
+
+
+def _least(position: list[dict[str, Any]]) -> float:
+    from datetime import datetime
+
+    return min(datetime.fromisoformat(place["as_of"]).timestamp() * 1e6 if place["as_of"] else 0 for place in position)
+
+
+def _time_passes(seconds: float) -> None:
+    """Until the moment that the seed has drawn; nothing is awaited."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(0.01)
+
+
+def prove(options: Options, folder: Path) -> int:
+    """The exit code; the last line printed is the result."""
+    print(f"change: seed {options.seed} (CHANGE_SEED={options.seed} has the same plan); {folder}", flush=True)
+    well = True
+    with ChangingWorld(folder) as world:
+        proof = Proof(world, options)
+        try:
+            proof.run()
+        except Unwell as unwell:
+            well = False
+            proof.say(f"STOPPED: {unwell}")
+        finally:
+            proof.end()
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.change.verifier", str(proof.facts())], cwd=ROOT,
+            env=world.environment(TORTURE_DATABASE_URL=world.url), capture_output=True, text=True,
+        )  # fmt: skip
+        said = done.stdout + done.stderr
+        proof.say(said.strip().replace("\n", "\n           "))
+        found = VERIFIED.search(said)
+        if found is None:
+            print("change: the verifier did not come to an end")
+            return 1
+        differences, flaps = map(int, found.groups())
+        print(
+            f"change: {len(proof.edits)} edits, {proof.kills} kills, {differences} differences, {flaps} flaps",
+            flush=True,
+        )
+    return 0 if well and not differences and not flaps else 1
+
+
+def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # nothing that was started is left behind
+    folder = Path(tempfile.mkdtemp(prefix="tidegate-change-"))
+    code = prove(Options.from_environment(), folder)
+    if not code:
+        shutil.rmtree(folder)
+    return code

@@ -1,0 +1,1 @@
+"""Says whether every switch, and every plan, is what the definitions mean. Imports nothing of the engine."""
