@@ -8,10 +8,10 @@ UV_VERSION := 0.13.9
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test torture lint lock docs clean
+.PHONY: help venv demo test torture proof-change lint lock docs clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 21
 	@echo '  PYTHON=python3.12 make ... uses another interpreter (3.11 or 3.12)'
 
 # No resolving here: the lock is complete, and pip checks every file's hash.
@@ -36,6 +36,9 @@ test: $(STAMP) ## the whole suite, linters included; PYTEST_ARGS='-k word' for a
 
 torture: $(STAMP) ## the fault suite on Apache Kafka and PostgreSQL, some 15 minutes; TORTURE_SEED=1 for a certain one
 	$(BIN)/python -m tests.torture
+
+proof-change: $(STAMP) ## definitions change under a live stream and kills, on Apache Kafka, some 10 minutes; CHANGE_EDITS=6 for fewer
+	$(BIN)/python -m tests.change
 
 lint: $(STAMP) ## ruff, mypy --strict and the import rules
 	$(BIN)/ruff check .

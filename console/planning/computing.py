@@ -67,7 +67,8 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """old, new: plans, with the schemas that they were compiled for; segments: whose members may differ."""
+    """old, new: plans, with the schemas that they were compiled for; segments: whose members may differ by what they
+    mean; columns: from when on (µs) those have values that were declared later (storage.column_history)."""
 
     old: "Plan"
     new: "Plan"
@@ -75,6 +76,7 @@ class Task:
     new_schema: "Schema"
     segments: Sequence[str]
     sample: int
+    columns: Mapping[str, int] = field(default_factory=dict)
 
 
 def compute(settings: "Settings", task: Task, progress: Progress) -> Found:
@@ -113,10 +115,14 @@ def _check_types(task: Task) -> None:
 
 
 def _compute(settings: "Settings", task: Task, saved: Sequence[CheckpointRecord], progress: Progress) -> Found:
-    found = Found(differences={segment: Difference() for segment in task.segments})
+    found = Found(differences={segment: Difference() for segment in sorted({*task.old.names, *task.new.names})})
     for number, record in enumerate(saved):
         advance = partial(_advance, progress, number, len(saved))
         _add_shard(settings, task, record, advance, found)
+    # Others move only where their own history is not held any more.
+    moved = {name for name, one in found.differences.items() if one.enter or one.leave}
+    shown = moved | found.since.keys() | set(task.segments)
+    found.differences = {name: one for name, one in found.differences.items() if name in shown}
     return found
 
 
@@ -125,7 +131,8 @@ def _advance(progress: Progress, number: int, shards: int, share: float, rows: i
 
 
 def _add_shard(settings: "Settings", task: Task, record: CheckpointRecord, progress: Progress, found: Found) -> None:
-    from segmentation.evaluate.building import build, rows_of
+    from segmentation.evaluate.building import build, held_by, rows_of
+    from segmentation.evaluate.history import missing
 
     state = unpack(CheckpointStore(settings.storage_url).load(record))
     old = _loaded(settings, record, state, task)
@@ -137,15 +144,19 @@ def _add_shard(settings: "Settings", task: Task, record: CheckpointRecord, progr
         progress(rows / max(1, total), rows_before + rows)
         return True
 
+    held = held_by(old, task.columns)
+    for name, one in missing(task.new, held).items():
+        found.since[name] = max(one.since, found.since.get(name, one.since))
     began = time.perf_counter()
-    new = build(old, task.new, _archive(settings, record.shard, task.new_schema), progress=advance)
+    archive = _archive(settings, record.shard, task.new_schema)
+    new = build(old, task.new, archive, settings.retention_us, held, advance)
     found.work = Work(rows_before + total, found.work.seconds + time.perf_counter() - began)
-    users, here = differences(old, new, task.segments)
+    users, here = differences(old, new, list(found.differences))
     found.users += users
     found.places.append(Place(record.shard, record.step, old.watermark, dict(old.next_offset)))
     _look_up_profiles(settings.storage_url, task, record, state, here, found)
-    for segment, one in here.items():
-        _add(found.differences[segment], one)
+    for segment, difference in here.items():
+        _add(found.differences[segment], difference)
 
 
 def _loaded(settings: "Settings", record: CheckpointRecord, state: Mapping[str, Any], task: Task) -> "Shard":

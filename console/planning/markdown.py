@@ -20,7 +20,8 @@ def lines(report: Report) -> Iterator[str]:
     if report.coming:
         yield ""
         yield f"> {text(report.coming[:1].upper() + report.coming[1:])}."
-    changed = [change for change in report.changes.definitions if change.kind is not Kind.SAME]
+    definitions = report.changes.definitions
+    changed = [change for change in definitions if change.kind is not Kind.SAME or report.segments(change)]
     if changed:
         yield ""
         yield "| segment | change | now | after | enter | leave |"
@@ -48,12 +49,13 @@ def lines(report: Report) -> Iterator[str]:
 
 
 def _rows(report: Report, change: Change) -> Iterator[str]:
-    effect = "; no effect" if change.kind in (Kind.SPELLING, Kind.HEADER) else ""
+    segments = report.segments(change) if report.moves else []
+    effect = "; no effect" if change.kind in (Kind.SPELLING, Kind.HEADER) and not segments else ""
     reasons = "".join(f"<br>{text(reason)}" for reason in words.reasons(change))
     what = f"{change.kind}{effect}{reasons}"
-    if not change.affected or not report.moves:
+    if not segments:
         yield f"| {text(change.name)} | {what} | | | | |"
-    for number, segment in enumerate(change.affected if report.moves else ()):
+    for number, segment in enumerate(segments):
         one = report.moves[segment]
         since = "" if one.complete_since is None else f"<br>complete since {rfc3339(one.complete_since)}"
         yield (

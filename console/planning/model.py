@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from segmentation.compile.changes import Changes
+from segmentation.compile.changes import Change, Changes, of_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,4 +87,9 @@ class Report:
 
     @property
     def differs(self) -> bool:
-        return not self.changes.harmless
+        return not self.changes.harmless or any(one.enter or one.leave for one in self.moves.values())
+
+    def segments(self, change: Change) -> list[str]:
+        """Those of a definition of which there is something to say: what may differ by what it means, or for lack of
+        history."""
+        return sorted({*change.affected} | {name for name in self.moves if of_file(name) == change.name})

@@ -12,14 +12,15 @@ def as_object(report: Report) -> dict[str, Any]:
     from segmentation.events.rows import partition_name
 
     deployed = report.deployed
-    work = report.work
+    work, definitions = report.work, report.changes.definitions
+    unchanged = [each.name for each in definitions if each.kind is Kind.SAME and not report.segments(each)]
     return {
         "differs": report.differs,
         "deployed": None if deployed is None else {
             "version": deployed.version, "by": deployed.by, "at": deployed.at.isoformat(),
         },
-        "definitions": [_definition(report, each) for each in report.changes.definitions if each.kind is not Kind.SAME],
-        "unchanged": [each.name for each in report.changes.definitions if each.kind is Kind.SAME],
+        "definitions": [_definition(report, each) for each in definitions if each.name not in unchanged],
+        "unchanged": unchanged,
         "schema": [
             {"column": each.column, "change": each.what, "readers": list(each.readers)}
             for each in report.changes.schema
@@ -48,7 +49,7 @@ def _definition(report: Report, change: Change) -> dict[str, Any]:
         "header": list(change.header),
         "through": list(change.through),
         "readers": list(change.readers),
-        "segments": [_moves(report.moves[segment]) for segment in change.affected if segment in report.moves],
+        "segments": [_moves(report.moves[segment]) for segment in report.segments(change) if segment in report.moves],
     }
 
 

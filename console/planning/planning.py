@@ -1,5 +1,6 @@
 """From the folder and what is deployed to a report."""
 
+import time
 from pathlib import Path
 
 from console.loading import progress
@@ -11,8 +12,9 @@ from segmentation.compile import compile_files
 from segmentation.compile.changes import Kind, Side, compare
 from segmentation.compile.problems import DefinitionErrors
 from segmentation.errors import TidegateError
+from storage.column_history import columns_since
 from storage.definitions_folder import DefinitionsFolder
-from storage.deployments import building, deployed
+from storage.deployments import building, deployed, versions
 from storage.settings import Settings
 
 #: Fewer rows than this are built before a bar could be seen.
@@ -48,7 +50,8 @@ def plan(settings: Settings, folder: DefinitionsFolder, sample: int, members: Pa
         report.coming = f"version {coming.version}, applied by {coming.by}, is being built and is not compared with"
     found = Found()
     if changes.schema or any(change.kind is not Kind.SAME for change in changes.definitions):
-        task = Task(old, new, before.schema, folder.schema, changes.affected, sample)
+        columns = columns_since(versions(url), folder.schema, time.time_ns() // 1_000)
+        task = Task(old, new, before.schema, folder.schema, changes.affected, sample, columns)
         try:
             found = _computed(settings, task)
         except NotTold as error:

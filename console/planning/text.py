@@ -9,7 +9,7 @@ from segmentation.compile.changes import Change, Kind
 
 _SIGNS = {
     Kind.ADDED: "+", Kind.ENABLED: "+", Kind.REMOVED: "-", Kind.DISABLED: "-", Kind.MEANING: "~", Kind.THROUGH: "~",
-    Kind.SPELLING: "=", Kind.HEADER: "=",
+    Kind.SPELLING: "=", Kind.HEADER: "=", Kind.SAME: "=",
 }  # fmt: skip
 
 
@@ -18,10 +18,10 @@ def lines(report: Report) -> Iterator[str]:
     if report.coming:
         yield f"Note: {report.coming}."
     for change in report.changes.definitions:
-        if change.kind is not Kind.SAME:
+        if change.kind is not Kind.SAME or report.segments(change):
             yield ""
             yield from _definition(report, change)
-    same = sum(change.kind is Kind.SAME for change in report.changes.definitions)
+    same = sum(change.kind is Kind.SAME and not report.segments(change) for change in report.changes.definitions)
     if same:
         yield ""
         yield f"  {words.definitions(same)} unchanged."
@@ -49,10 +49,10 @@ def lines(report: Report) -> Iterator[str]:
 
 
 def _definition(report: Report, change: Change) -> Iterator[str]:
-    effect = " (no effect)" if change.kind in (Kind.SPELLING, Kind.HEADER) else ""
+    effect = " (no effect)" if change.kind in (Kind.SPELLING, Kind.HEADER) and not report.segments(change) else ""
     yield f"{_SIGNS[change.kind]} {change.name}: {change.kind}{effect}"
     yield from (f"    {reason}" for reason in words.reasons(change))
-    for segment in change.affected:
+    for segment in report.segments(change):
         if segment in report.moves:
             yield from _segment(report.moves[segment], named=segment != change.name)
 
@@ -67,7 +67,10 @@ def _segment(moves: Moves, named: bool) -> Iterator[str]:
             more = f", and {total - len(sample):,} more" if total > len(sample) else ""
             yield f"      {verb}: {', '.join(map(_sampled, sample))}{more}"
     if moves.complete_since is not None:
-        yield f"      history is missing: complete_since {rfc3339(moves.complete_since)}"
+        yield (
+            f"      history is missing: complete_since {rfc3339(moves.complete_since)}; `tidegate apply` takes it with "
+            "--allow-incomplete only"
+        )
 
 
 def _sampled(one: Sampled) -> str:

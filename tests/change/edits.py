@@ -30,11 +30,12 @@ FIRST: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """what: for people; changes: name -> text, None for a definition that goes. back: not an edit of files but
-    `apply --version` of the version before this many."""
+    """what: for people; changes: name -> text, None for a definition that goes. quiet: made when no event comes and
+    no window is open. back: not an edit of files but `apply --version` of the version before this many."""
 
     what: str
     changes: Mapping[str, str | None]
+    quiet: bool = False
     back: int = 0
 
 
@@ -43,14 +44,14 @@ EDITS = [
     Edit("another window", {"active": ACTIVE.format(8, 1)}),
     Edit("a new definition over existing ones", {"both": BOTH.format("INTERSECT")}),
     Edit("a spelling", {"lapsed": SAME}),
-    Edit("a value", {"north": NORTH.format("south")}),
+    Edit("a value", {"north": NORTH.format("south")}, quiet=True),
     Edit("one is switched off", {"lapsed": OFF + LAPSED}),
     Edit("a header", {"spent": HEADER.format("growth") + SPENT.format(200)}),
     Edit("another operator between segments", {"both": BOTH.format("UNION")}),
     Edit("one is switched on again, another one goes", {"lapsed": LAPSED, "north": None}),
-    Edit("two at once", {"spent": SPENT.format(90), "active": ACTIVE.format(4, 2)}),
+    Edit("two at once", {"spent": SPENT.format(90), "active": ACTIVE.format(4, 2)}, quiet=True),
     Edit("back to the version before", {}, back=1),
-    Edit("what was gone comes again, what was new goes", {"north": NORTH.format("north"), "both": None}),
+    Edit("what was gone comes again, what was new goes", {"north": NORTH.format("north"), "both": None}, quiet=True),
 ]
 
 

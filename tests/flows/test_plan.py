@@ -15,7 +15,7 @@ from segmentation.reference import Event, Known
 from segmentation.types import BIGINT, TEXT
 from tests.console.run_command import Done, tidegate
 from tests.fix_kafka import produce
-from tests.flows.conftest import DEFINITIONS, World, event, write_definitions
+from tests.flows.conftest import DEFINITIONS, SCHEMA, World, event, write_definitions
 from tests.oracle.judge import Judge
 
 Make = Callable[..., World]
@@ -47,11 +47,12 @@ def world(make_world: Make, embedded_broker: str) -> World:
     return world
 
 
-def plan(world: World, definitions: dict[str, str], *arguments: str | Path) -> Done:
+def plan(world: World, definitions: dict[str, str], *arguments: str | Path, schema: str = SCHEMA) -> Done:
     folder = world.folder / "edited"
     for old in folder.glob("*.sql"):
         old.unlink()
     write_definitions(folder, definitions)
+    (folder / "schema.yml").write_text(schema)
     environment = {name: value for name, value in world.environment().items() if name.startswith("TIDEGATE_")}
     return tidegate("plan", "--definitions", folder, *arguments, cwd=world.folder, env=environment)
 
@@ -104,6 +105,7 @@ def test_plan(world: World) -> None:
     _other_files(world, expected)
     _words(world)
     _no_effect(world)
+    _history_missing(world)
 
 
 def _other_files(world: World, expected: set[tuple[str, ...]]) -> None:
@@ -138,6 +140,20 @@ def _no_effect(world: World) -> None:
     assert spelled.code == 0 and "No difference for any user: 1 definition changed" in spelled.out
     broken = plan(world, DEFINITIONS | {"gone": "SELECT nothing FROM events"})
     assert broken.code == 2 and "gone.sql:1:8" in broken.err
+
+
+def _history_missing(world: World) -> None:
+    """A column that is declared now has no value in what came before."""
+    noted = "SELECT user_id FROM events WHERE note = 'x' GROUP BY user_id"
+    schema = f"{SCHEMA}  note: {{type: text}}\n"
+    told = json.loads(plan(world, DEFINITIONS | {"noted": noted}, "--json", schema=schema).out)
+    assert [(each["column"], each["readers"]) for each in told["schema"]] == [("events.note", ["noted"])]
+    ((one,),) = [each["segments"] for each in told["definitions"]]
+    assert (one["segment"], one["members_after"]) == ("noted", 0) and one["complete_since"] > "2026-01-01T00:00:00Z"
+    done = plan(world, DEFINITIONS | {"noted": noted}, schema=schema)
+    assert done.code == 1 and "history is missing: complete_since 20" in done.out and "--allow-incomplete" in done.out
+    other = plan(world, DEFINITIONS, schema=SCHEMA.replace("bigint", "double"))
+    assert other.code == 2 or "events.amount was bigint and is to be double" in other.out, other.out + other.err
 
 
 def test_nothing_to_compare_with(make_world: Make, embedded_broker: str) -> None:

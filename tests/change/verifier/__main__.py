@@ -63,7 +63,7 @@ class Verifier:
         self._decoder = Decoder(Path(facts["schema"]), facts["max_skew_us"])
         self._log = by_partition(self._events())
         with psycopg.connect(url) as connection:
-            self._rows = lambda sql: connection.execute(sql.encode()).fetchall()
+            self._connection = connection
             self.steps = self._steps()
             self.switches = {one.version: one for one in self._switches()}
             self.transitions = self._rows(
@@ -129,6 +129,9 @@ class Verifier:
                 self.tally.flaps += 1
             (inside.add if entered else inside.discard)((segment, user))
         self.tally.same("members by the log", inside, self.members)
+
+    def _rows(self, sql: str) -> list[tuple[Any, ...]]:
+        return self._connection.execute(sql.encode()).fetchall()
 
     def _steps(self) -> Steps:
         steps: Steps = {}
