@@ -27,6 +27,7 @@ from segmentation.compile import compile_files
 from segmentation.compile.plan import Plan
 from segmentation.errors import TidegateError
 from segmentation.evaluate import building
+from segmentation.evaluate.carrying import chosen
 from segmentation.evaluate.history import Held, HistoryMissing, Missing, check_types, missing
 from segmentation.evaluate.shard import Shard
 from storage import deployments, engine_state, postgres, reservoir
@@ -151,8 +152,9 @@ class _Switch:
         saved = {shard: found for shard, (_, _, found) in _standing(self.url).items()}
         olds = {number: self._loaded(number, found, old_plan, old_folder) for number, found in saved.items()}
         columns = columns_since(deployments.versions(self.url), folder.schema, clock.now_us())
-        held = {number: building.held_by(old, columns) for number, old in olds.items()}
-        incomplete = self._incomplete(plan, held)
+        before_incomplete = self._incomplete_before()
+        held = {number: building.held_by(old, columns, before_incomplete.keys()) for number, old in olds.items()}
+        incomplete = self._incomplete(old_plan, plan, held, before_incomplete)
         self.total = sum(map(building.rows_of, olds.values()))
         self._tell()
         kept = kept_columns(folder.schema)
@@ -167,19 +169,23 @@ class _Switch:
             )
         self._commit(record, plan, known, shards, saved, incomplete)
 
-    def _incomplete(self, plan: Plan, held: Mapping[int, Held]) -> dict[str, int]:
+    def _incomplete_before(self) -> dict[str, str]:
+        with (
+            closing(postgres.connect(self.url, application="tidegate engine", autocommit=True)) as connection,
+            postgres.foreign_errors(postgres.address(self.url)),
+        ):
+            return engine_state.read_complete_since(connection)
+
+    def _incomplete(
+        self, old_plan: Plan, plan: Plan, held: Mapping[int, Held], before: Mapping[str, str]
+    ) -> dict[str, int]:
         """By segment, µs: where history is missing and that was allowed, now or when it was deployed."""
         found: dict[str, Missing] = {}
         for each in held.values():
-            for name, one in missing(plan, each).items():
+            for name, one in missing(plan, each, chosen(old_plan, plan, each)).items():
                 if name not in found or found[name].since < one.since:
                     found[name] = one
         if found and not self.new.allow_incomplete:
-            with (
-                closing(postgres.connect(self.url, application="tidegate engine", autocommit=True)) as connection,
-                postgres.foreign_errors(postgres.address(self.url)),
-            ):
-                before = engine_state.read_complete_since(connection)
             now = {segment.name: engine_state.segment_digest(segment) for segment in plan.segments}
             refused = {name: one for name, one in found.items() if before.get(name) != now[name]}
             if refused:

@@ -12,12 +12,13 @@ archive in any order is enough; nothing is played again.
 `old` and `new` share files of the archive, and both may write: only one of them goes on.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import numpy as np
 
 from segmentation.compile.plan import Gate, Plan
 from segmentation.errors import TidegateError
+from segmentation.evaluate.carrying import carry, chosen
 from segmentation.evaluate.history import Held, floors
 from segmentation.evaluate.index import ARRIVAL, LATE, Index, Touched
 from segmentation.evaluate.network import Firsts
@@ -47,7 +48,8 @@ def build(
     """`old` as if it had had `plan` from the beginning, at the same place of the log.
 
     archive: over the same files, with the columns that the new schema declares; where `old` has one, too.
-    held: what is missing there; where it is, a term counts what came after, and nothing of before.
+    held: what is missing there. Values that were counted from it are taken over where the old definitions have the
+    same (segmentation.evaluate.carrying); other terms count what came after, and nothing of before.
     progress: told how many more rows have been read, and says whether to go on; if not, Stopped is raised.
     """
     new = Shard(plan, 0, old._lateness, old._horizon, old._live, archive, retention_us)
@@ -55,7 +57,11 @@ def build(
     _log(new, old)
     waiting = _Waiting(old, new)
     until = _applied_to(new)
-    whole_since = None if held is None else floors(new._index, held)
+    whole_since = None
+    if held is not None:
+        carried = chosen(old.plan, plan, held)
+        carry(new, old, carried)
+        whole_since = floors(plan, held, carried)
     for rows in _everything(new._log):
         if not progress(len(rows["time"])):
             raise Stopped("the state is not wanted any more.")
@@ -75,11 +81,12 @@ def rows_of(shard: Shard) -> int:
     return kept + sum(len(rows["time"]) for rows in shard._log.in_memory())
 
 
-def held_by(shard: Shard, columns: Mapping[str, int]) -> Held:
-    """What its archive holds. columns: from when on (µs) these have values; those that are not named always had."""
+def held_by(shard: Shard, columns: Mapping[str, int], partial: Collection[str] = ()) -> Held:
+    """What its archive holds. columns: from when on (µs) these have values; those that are not named always had.
+    partial: segments that are not whole now."""
     if shard.watermark == NEVER:  # nothing has been counted
         return Held(NEVER)
-    return Held(shard.watermark - 1, shard._log.dropped_before, columns)
+    return Held(shard.watermark - 1, shard._log.dropped_before, columns, partial)
 
 
 def _stand(new: Shard, old: Shard) -> None:

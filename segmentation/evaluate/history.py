@@ -4,7 +4,7 @@ Events leave it when no window and no setting keeps them, and a column has nothi
 declared. A definition that looks further back than that is exact over the events from then on, no further.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,6 @@ from segmentation.compile.anchors import scalars_in
 from segmentation.compile.plan import Cell, Formula, LatestSource, Plan, Reach, Source, Term, below, walk
 from segmentation.edges import since
 from segmentation.errors import TidegateError
-from segmentation.evaluate.index import Index
 from segmentation.events.rows import Int64
 from segmentation.events.schema import Schema
 from segmentation.types import FOREVER, NEVER
@@ -27,11 +26,13 @@ class HistoryMissing(TidegateError):
 @dataclass(frozen=True, slots=True)
 class Held:
     """What an archive holds. at: the instant that is computed for; dropped_before: of events from before it some may
-    be gone; columns: from when on these have values, by the plan's names. µs; NEVER and not named: always."""
+    be gone; columns: from when on these have values, by the plan's names. µs; NEVER and not named: always. partial:
+    segments of the definitions before that were not whole then."""
 
     at: int
     dropped_before: int = NEVER
     columns: Mapping[str, int] | None = None
+    partial: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +69,21 @@ def missing(plan: Plan, held: Held, carried: Iterable[Cell] = ()) -> dict[str, M
     return found
 
 
-def floors(index: Index, held: Held) -> Int64:
-    """int64[terms], µs: from when on what is held is whole for each term; NEVER where it always is."""
-    found = [_of_term(term, held) for term in index.terms]
-    return np.array([NEVER if one is None else one.since for one in found], np.int64)
+def is_whole(cell: Cell, held: Held) -> bool:
+    """Whether all that feeds it is held; of sets of values, their own events."""
+    return all(_of_term(term, held) is None for term in cell.terms)
+
+
+def floors(plan: Plan, held: Held, carried: Collection[Cell]) -> Int64:
+    """int64[terms], in the order of segmentation.evaluate.index, µs: from when on what is held is whole for each term;
+    NEVER where it always is, FOREVER for those of carried cells, which count nothing."""
+    kinds: tuple[Sequence[Cell], ...] = (plan.linears, plan.registers, plan.distincts, plan.bags)
+    found = []
+    for cell in (cell for cells in kinds for cell in cells):
+        for term in cell.terms:
+            one = _of_term(term, held)
+            found.append(FOREVER if cell in carried else NEVER if one is None else one.since)
+    return np.array(found, np.int64)
 
 
 def cells_below(plan: Plan, signal: int) -> list[Cell]:

@@ -50,7 +50,7 @@ class Index:
     def __init__(self, plan: Plan) -> None:
         kinds: tuple[Sequence[Cell], ...] = (plan.linears, plan.registers, plan.distincts, plan.bags)
         numbered = [(cell, term) for cells in kinds for cell, one in enumerate(cells) for term in one.terms]
-        self.terms = terms = [term for _, term in numbered]
+        terms = [term for _, term in numbered]
         sizes = [sum(len(one.terms) for one in cells) for cells in kinds]
         self.first_terms = [0, *accumulate(sizes)]  # of each kind of cell, and the end
         self.cell = np.array([cell for cell, _ in numbered], np.int64)

@@ -14,7 +14,7 @@ from storage import deployments
 from storage.applying import apply
 from storage.deployments import COMPLETE, Deployment
 from tests.fix_kafka import produce
-from tests.flows.conftest import DEFINITIONS, ROOT, SCHEMA, Running, World, event, send_all, until
+from tests.flows.conftest import DEFINITIONS, ROOT, SCHEMA, Running, World, ended, event, send_all, until
 from tests.flows.oracle import folded, members_by_events
 
 Make = Callable[..., World]
@@ -204,3 +204,22 @@ def test_what_cannot_be_built_is_withdrawn(make_world: Make, embedded_broker: st
     assert found.state == deployments.WITHDRAWN
     assert ("column amount" if what == "type" else "buyers.sql") in str(found.reason)
     check(world, AT + 200 * MINUTE)
+
+
+def test_several_processes_take_it_up_together(
+    make_world: Make, embedded_broker: str, tidegate: Callable[..., "subprocess.Popen[str]"]
+) -> None:
+    world = make_world(embedded_broker, shards=4, checkpoint_every=1)
+    at = now_us() - 5 * 3_600_000_000
+    some = [event(f"u{i % 31}", i, at + i * 1_000_000, "buy" if i % 3 else "view", i % 5) for i in range(600)]
+    engine = tidegate(world.environment(), "--workers", "2")
+    produce(world.bootstrap, world.topic, some[:200])
+    until(lambda: world.taken() == 200, "taken", alive=[engine])
+    assert apply(world.url, texts(CHANGED), "ann") == 2
+    produce(world.bootstrap, world.topic, some[200:400])
+    until(lambda: complete(world, 2), "the version is answered by", alive=[engine], timeout_s=120)
+    produce(world.bootstrap, world.topic, some[400:])
+    until(lambda: world.taken() == 600, "all taken", alive=[engine], timeout_s=120)
+    changed(world, CHANGED)
+    ended(engine)
+    check(world, world.watermark())
