@@ -52,11 +52,23 @@ def watch_deployments(engine: Engine, end: threading.Event) -> None:
     while not end.wait(LOOK_SECONDS):
         try:
             new = deployments.building(engine.url)
-            if new is not None and _caught_up(engine):
+            if new is not None and _fits(engine, new) and _caught_up(engine):
                 engine.end(f"version {new.version} of the definitions is to be taken up")
                 return
         except TidegateError as error:
             log.warning("%s", error)
+
+
+def _fits(engine: Engine, new: Deployment) -> bool:
+    """What can be known to be refused is withdrawn without ending the flow."""
+    try:
+        compile_files(new.folder.files, new.folder.schema)
+        check_types(engine.decoder.schema, new.folder.schema)
+    except TidegateError as error:
+        deployments.withdraw(engine.url, new.version, str(error))
+        log.warning("version %d was withdrawn: %s", new.version, error)
+        return False
+    return True
 
 
 def _caught_up(engine: Engine) -> bool:

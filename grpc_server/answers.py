@@ -4,6 +4,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from grpc_server.errors import disabled
 from grpc_server.generated.tidegate.v1.definition_pb2 import DefinitionStatus, SegmentState
+from storage.queries import State
 
 _STATES = {
     "building": SegmentState.SEGMENT_STATE_BUILDING,
@@ -22,11 +23,12 @@ def timestamp(micros: int | None) -> Timestamp | None:
     return Timestamp(seconds=seconds, nanos=rest * 1_000)
 
 
-def definition(segment: str, version: int, state: str) -> DefinitionStatus:
-    return DefinitionStatus(segment=segment, version=version, state=_STATES[state])
+def definition(segment: str, version: int, state: State) -> DefinitionStatus:
+    since = timestamp(state.since)
+    return DefinitionStatus(segment=segment, version=version, state=_STATES[state], complete_since=since)
 
 
-def member_definition(segment: str, version: int, state: str) -> DefinitionStatus:
+def member_definition(segment: str, version: int, state: State) -> DefinitionStatus:
     """For answers about members. Raises Refusal for a disabled segment: its "no" would say nothing."""
     if state == "disabled":
         raise disabled(segment)

@@ -26,6 +26,21 @@ class UnknownSegment(TidegateError):
         super().__init__(f"There is no segment {', '.join(self.names)}. `tidegate status` lists those that are.")
 
 
+class State(str):
+    """Of a definition: complete, disabled, or complete_since, with since (µs) as the instant before which history is
+    missing; else None."""
+
+    since: int | None
+
+    @staticmethod
+    def of(stored: str) -> "State":
+        """What `_STATE` gives."""
+        name, _, since = stored.partition(" ")
+        state = State("complete_since" if since and name == "complete" else name)
+        state.since = int(since) if since else None
+        return state
+
+
 @dataclass(frozen=True, slots=True)
 class Query(Generic[T]):
     sql: str
@@ -44,7 +59,7 @@ class Answer:
     known: bool
     as_of: int | None
     version: int
-    state: str
+    state: State
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +67,7 @@ class Membership:
     segment: str
     since: int
     version: int
-    state: str
+    state: State
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +92,7 @@ class MemberPage:
 
     segment: str
     version: int
-    state: str
+    state: State
     as_of: int | None
     members: list[Member]
     next_after: str | None
@@ -94,7 +109,7 @@ class Segment:
     enabled: bool
     version: int
     sql: str
-    state: str
+    state: State
     updated_at: int
     members: int
     changed_at: int | None
@@ -109,6 +124,7 @@ class SegmentPage:
     next_after: str | None
 
 
+_STATE = f"concat_ws(' ', d.state, {micros_sql('d.complete_since')})"
 _LEAST_WATERMARK = "(SELECT min(watermark) FROM tidegate.shards)"
 _USER_AS_OF = f"""
     CASE WHEN u.user_id IS NULL THEN {_LEAST_WATERMARK}
@@ -116,7 +132,7 @@ _USER_AS_OF = f"""
                   {micros_sql("u.last_effective_at")}) END
 """
 _SEGMENT = f"""
-    SELECT d.name, d.description, d.owner, d.tags, d.enabled, d.version, d.sql, d.state, {micros_sql("d.updated_at")},
+    SELECT d.name, d.description, d.owner, d.tags, d.enabled, d.version, d.sql, {_STATE}, {micros_sql("d.updated_at")},
            coalesce(c.members, 0)::bigint, {micros_sql("c.changed_at")}, {_LEAST_WATERMARK}
     FROM tidegate.definitions d
     LEFT JOIN LATERAL (
@@ -131,7 +147,7 @@ def check(pairs: Sequence[tuple[str, str]]) -> Query[list[Answer]]:
     """`pairs` of (user id, segment), answered in order. Building raises UnknownSegment."""
     # The lateral subqueries keep the planner to one look-up per pair, whatever its statistics say.
     sql = f"""
-        SELECT d.version, d.state, {micros_sql("m.since")}, coalesce(u.known, false), {_USER_AS_OF}
+        SELECT d.version, {_STATE}, {micros_sql("m.since")}, coalesce(u.known, false), {_USER_AS_OF}
         FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS p(user_id, segment, place)
         LEFT JOIN tidegate.definitions d ON d.name = p.segment AND d.state <> 'removed'
         LEFT JOIN LATERAL (
@@ -148,7 +164,7 @@ def check(pairs: Sequence[tuple[str, str]]) -> Query[list[Answer]]:
         if unknown:
             raise UnknownSegment(sorted(unknown))
         return [
-            Answer(user, segment, since is not None, since, known, instant(as_of), version, state)
+            Answer(user, segment, since is not None, since, known, instant(as_of), version, State.of(state))
             for (user, segment), (version, state, since, known, as_of) in zip(pairs, rows)
         ]
 
@@ -157,7 +173,7 @@ def check(pairs: Sequence[tuple[str, str]]) -> Query[list[Answer]]:
 
 def user_segments(user_id: str) -> Query[UserSegments]:
     sql = f"""
-        SELECT coalesce(u.known, false), {_USER_AS_OF}, d.name, {micros_sql("m.since")}, d.version, d.state
+        SELECT coalesce(u.known, false), {_USER_AS_OF}, d.name, {micros_sql("m.since")}, d.version, {_STATE}
         FROM (SELECT %s::text AS user_id) p
         LEFT JOIN tidegate.users u ON u.user_id = p.user_id
         LEFT JOIN tidegate.members m ON m.user_id = p.user_id
@@ -167,7 +183,7 @@ def user_segments(user_id: str) -> Query[UserSegments]:
 
     def build(rows: list[Row]) -> UserSegments:
         known, as_of = rows[0][:2]
-        found = [Membership(*row[2:]) for row in rows if row[2] is not None]
+        found = [Membership(row[2], row[3], row[4], State.of(row[5])) for row in rows if row[2] is not None]
         return UserSegments(user_id, known, instant(as_of), found)
 
     return Query(sql, [user_id], build)
@@ -179,8 +195,10 @@ def members(segment: str, after: str | None, limit: int) -> Query[MemberPage]:
     Who is a member throughout a walk over the pages is on exactly one of them, whatever else changes.
     """
     sql = f"""
-        WITH d AS (SELECT id, version, state FROM tidegate.definitions WHERE name = %s AND state <> 'removed')
-        SELECT d.version, d.state, {_LEAST_WATERMARK}, m.user_id, {micros_sql("m.since")}
+        WITH d AS (
+            SELECT id, version, state, complete_since FROM tidegate.definitions WHERE name = %s AND state <> 'removed'
+        )
+        SELECT d.version, {_STATE}, {_LEAST_WATERMARK}, m.user_id, {micros_sql("m.since")}
         FROM d LEFT JOIN LATERAL (
             SELECT user_id, since FROM tidegate.members
             WHERE segment_id = d.id AND user_id > %s ORDER BY user_id LIMIT %s
@@ -195,7 +213,7 @@ def members(segment: str, after: str | None, limit: int) -> Query[MemberPage]:
         found = [Member(user_id, since) for *_, user_id, since in rows if user_id is not None]
         page = found[:limit]
         return MemberPage(
-            segment, version, state, instant(as_of), page, page[-1].user_id if len(found) > limit else None
+            segment, version, State.of(state), instant(as_of), page, page[-1].user_id if len(found) > limit else None
         )
 
     return Query(sql, [segment, after or "", limit + 1], build)
@@ -221,7 +239,7 @@ def segment(name: str) -> Query[Segment]:
 
 
 def _segment(row: Row) -> Segment:
-    values = [*row[:-1], instant(row[-1])]
+    values = [*row[:7], State.of(row[7]), *row[8:-1], instant(row[-1])]
     return Segment(*values)
 
 

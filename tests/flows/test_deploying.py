@@ -223,3 +223,17 @@ def test_several_processes_take_it_up_together(
     changed(world, CHANGED)
     ended(engine)
     check(world, world.watermark())
+
+
+def test_a_running_engine_goes_on_where_it_cannot_be_built(
+    make_world: Make, embedded_broker: str, start: Start
+) -> None:
+    world = make_world(embedded_broker)
+    engine = start(world.settings())
+    produce(world.bootstrap, world.topic, [event("a", 1, now_us(), amount=10)])
+    until(lambda: world.taken() == 1, "taken", alive=[engine])
+    (token,) = world.query("SELECT max(token) FROM tidegate.shards")
+    assert apply(world.url, texts(DEFINITIONS) | {"buyers.sql": "SELECT nonsense"}, "ann") == 2
+    until(lambda: deployments.version(world.url, 2).state == deployments.WITHDRAWN, "withdrawn", alive=[engine])
+    assert world.query("SELECT max(token) FROM tidegate.shards") == [token], "nothing was interrupted"
+    engine.end()

@@ -1,10 +1,13 @@
 """MembershipService over a real channel and a real database: every answer, every refusal."""
 
+from contextlib import closing
+
 import grpc
 import pytest
 
-from grpc_server.generated.tidegate.v1 import definition_pb2
+from grpc_server.generated.tidegate.v1 import definition_pb2, segments_pb2
 from grpc_server.generated.tidegate.v1 import membership_pb2 as pb
+from storage import engine_state, postgres
 from tests.grpc.serving import Serving, failure
 from tests.grpc.shop import BIG, NAMES, START, Shop
 
@@ -28,6 +31,23 @@ def test_a_member(shop: Shop, server: Serving) -> None:
     assert (answer.definition.segment, answer.definition.version) == ("big_spenders", 1)
     assert answer.definition.state == definition_pb2.SEGMENT_STATE_COMPLETE
     assert not answer.definition.HasField("complete_since")
+
+
+def test_an_answer_says_since_when_it_is_complete(shop: Shop, server: Serving) -> None:
+    shop.fill()
+    with closing(postgres.connect(shop.url)) as connection, connection.transaction():
+        engine_state.store_complete_since(connection, {"big_spenders": START - 5})
+    answers = [
+        server.membership.CheckMembership(check("ann", "big_spenders")).definition,
+        server.membership.ListUserSegments(pb.ListUserSegmentsRequest(user_id="ann")).segments[0].definition,
+        server.membership.ListMembers(pb.ListMembersRequest(segment="big_spenders")).definition,
+        server.segments.GetSegment(segments_pb2.GetSegmentRequest(segment="big_spenders")).segment.definition,
+    ]
+    for said in answers:
+        assert said.state == definition_pb2.SEGMENT_STATE_COMPLETE_SINCE
+        assert micros(said.complete_since) == START - 5
+    other = server.membership.CheckMembership(check("ann", "lapsed_californians")).definition
+    assert other.state == definition_pb2.SEGMENT_STATE_COMPLETE and not other.HasField("complete_since")
 
 
 def test_not_a_member_and_never_seen_are_answers(shop: Shop, server: Serving) -> None:
