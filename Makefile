@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV_VERSION := 0.13.9
 PYTEST_ARGS ?=
+SERVING_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test torture proof-change lint lock docs clean
+.PHONY: help venv demo test torture proof-change bench-serving lint lock docs clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 21
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 	@echo '  PYTHON=python3.12 make ... uses another interpreter (3.11 or 3.12)'
 
 # No resolving here: the lock is complete, and pip checks every file's hash.
@@ -39,6 +40,9 @@ torture: $(STAMP) ## the fault suite on Apache Kafka and PostgreSQL, some 15 min
 
 proof-change: $(STAMP) ## definitions change under a live stream and kills, on Apache Kafka, some 10 minutes; CHANGE_EDITS=6 for fewer
 	$(BIN)/python -m tests.change
+
+bench-serving: $(STAMP) ## checks over gRPC while transitions go in, and a soak; SERVING_ARGS='--users 20000 --soak 30'
+	$(BIN)/python -m loadtest.serving $(SERVING_ARGS)
 
 lint: $(STAMP) ## ruff, mypy --strict and the import rules
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""The whole membership in this process's memory: loaded at one moment, then kept up by the feed of the log.
+"""The whole membership in this process's memory: loaded at one moment, then kept up by the log.
 
 An answer from here is what the database would have said when it was last asked for news; `as_of` says so. It is given
 only while that question began less than `max_age` seconds ago, so a feed that fails ends the answers, it never ages
@@ -8,24 +8,29 @@ number of shards, a rebuild, or an entry that does not fit what is here, make it
 """
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from grpc_server.feed import Batch, Feed
+from grpc_server.feed import PAGE_FLIPS, POLL_S
 from grpc_server.generated.tidegate.v1.definition_pb2 import DefinitionStatus, SegmentState
 from grpc_server.generated.tidegate.v1.membership_pb2 import MembershipPair
 from grpc_server.records import inside_of, record, shard_key, stamp
 from segmentation.errors import TidegateError
 from segmentation.evaluate.erasure import digest_of
+from storage import postgres, transitions
 from storage.postgres import DatabaseError
 from storage.queries import instant
+from storage.reader import LOOKING_UP, fetch
 from storage.snapshot import StoredDefinition, snapshot
-from storage.transitions import AheadOfLog, Position, Transition
+from storage.transitions import AheadOfLog, Page, Position, Transition
 
 log = logging.getLogger(__name__)
 
@@ -91,11 +96,9 @@ class Copy:
             copy._digests.begin(copy.users)
             return copy
 
-    def apply(self, batch: Batch) -> None:
-        """Raises DoesNotFit."""
-        for entry in batch.page.entries:
-            if entry.number <= self.position.of(entry.shard):
-                continue
+    def apply(self, page: Page) -> None:
+        """A page that was read from `position` on. Raises DoesNotFit."""
+        for entry in page.entries:
             if isinstance(entry, Transition):
                 self._move(entry)
             else:
@@ -103,9 +106,9 @@ class Copy:
                     self.users.pop(user, None)
                     self.ahead.pop(user, None)
                 self.unfit -= {user for user in self.unfit if digest_of(user.decode()) == entry.digest}
-        self.position = self.position.joined(batch.page.after)
-        if not batch.page.more:
-            self._advance(batch.page.watermarks)
+        self.position = page.after
+        if not page.more:
+            self._advance(page.watermarks)
 
     def _move(self, entry: Transition) -> None:
         user = entry.user_id.encode()
@@ -191,12 +194,14 @@ def _columns(definitions: list[StoredDefinition]) -> tuple[dict[str, Column], di
 
 
 class Cache:
-    """`copy()` while it may be used."""
+    """`copy()` while it may be used. A thread asks the database, so that news come in time however many calls wait for
+    the event loop; they are applied in the loop, between two calls."""
 
-    def __init__(self, url: str, feed: Feed, max_age: float) -> None:
-        self._url, self._feed, self._max_age = url, feed, max_age
+    def __init__(self, url: str, max_age: float) -> None:
+        self._url, self._max_age = url, max_age
         self._copy: Copy | None = None
         self._asked = -float("inf")
+        self._stop = threading.Event()
 
     def copy(self) -> Copy | None:
         found = self._copy
@@ -204,36 +209,62 @@ class Cache:
 
     async def run(self) -> None:
         """Until cancelled."""
-        stop = threading.Event()
+        loop = asyncio.get_running_loop()
+        # A daemon: it may wait for a database that says nothing, and must not keep the process from ending.
+        threading.Thread(target=self._thread, args=(loop,), name="cache", daemon=True).start()
         try:
-            while True:
-                try:
-                    await self._keep(stop)
-                except DatabaseError:
-                    pass  # the watch over the database says it
-                except (AheadOfLog, DoesNotFit) as error:
-                    log.error("%s Loading it anew.", error)
-                self._drop()
-                await asyncio.sleep(_PAUSE_S)
+            await loop.create_future()
         finally:
-            stop.set()
-            self._drop()
+            self._stop.set()
+            self._copy = None
 
-    async def _keep(self, stop: threading.Event) -> None:
+    def _thread(self, loop: asyncio.AbstractEventLoop) -> None:
+        while not self._stop.is_set():
+            try:
+                self._keep(loop)
+            except DatabaseError:
+                pass  # the watch over the database says it
+            except (AheadOfLog, DoesNotFit) as error:
+                log.error("%s Loading it anew.", error)
+            except RuntimeError:
+                return  # the loop was closed
+            except Exception:
+                log.exception("the membership in memory cannot be kept up; loading it anew")
+            self._copy = None
+            self._stop.wait(_PAUSE_S)
+
+    def _keep(self, loop: asyncio.AbstractEventLoop) -> None:
         """Returns where the copy is to be loaded anew."""
         started = time.perf_counter()
-        copy = await asyncio.to_thread(Copy.load, self._url, stop)
+        copy = Copy.load(self._url, self._stop)
         if copy is None:
             return
         log.info("%d users in memory after %.1f s", len(copy.users), time.perf_counter() - started)
-        async for batch, asked in self._feed.every_page(copy.position):
-            if batch.page.definitions != copy.definitions:
-                log.info("definitions or shards have changed; loading the membership into memory anew")
-                return
-            copy.apply(batch)
-            # Between two pages it is of no one moment.
-            self._copy = None if batch.page.more else copy
-            self._asked = asked
+        with closing(postgres.connect(self._url, application="tidegate server", autocommit=True)) as connection:
+            connection.execute(LOOKING_UP)
+            while not self._stop.is_set():
+                asked = time.monotonic()
+                page = fetch(connection, transitions.after(copy.position, PAGE_FLIPS))
+                if page.definitions != copy.definitions:
+                    log.info("definitions or shards have changed; loading the membership into memory anew")
+                    return
+                taken: Future[None] = Future()
+                loop.call_soon_threadsafe(self._take, copy, page, asked, taken)
+                while not self._stop.is_set():
+                    with contextlib.suppress(TimeoutError):
+                        taken.result(_PAUSE_S)
+                        break
+                if not page.more:
+                    self._stop.wait(POLL_S)
 
-    def _drop(self) -> None:
-        self._copy = None
+    def _take(self, copy: Copy, page: Page, asked: float, taken: Future[None]) -> None:
+        try:
+            copy.apply(page)
+        except Exception as error:
+            self._copy = None
+            taken.set_exception(error)
+            return
+        # Between two pages it is of no one moment.
+        self._copy = None if page.more else copy
+        self._asked = asked
+        taken.set_result(None)

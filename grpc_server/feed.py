@@ -9,7 +9,6 @@ memory is bounded by the ring, whatever watchers do. Nobody follows, nothing is 
 import asyncio
 import contextlib
 import logging
-import time
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
@@ -73,8 +72,7 @@ class Feed:
         self._last: Page | None = None  # None: not begun
         self._epoch = 0
         self._followers = 0
-        self._wanted, self._news, self._polled = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self._asked = 0.0  # time.monotonic() when `_last` was asked for
+        self._wanted, self._news = asyncio.Event(), asyncio.Event()
         self._catching_up = asyncio.Semaphore(_CATCHING_UP_MAX)
         self._ended = False
 
@@ -142,30 +140,6 @@ class Feed:
                     if last is not None and number == self._first + len(self._ring):
                         yield Batch(last.after, replace(last, entries=[]))
 
-    async def every_page(self, position: Position) -> AsyncGenerator[tuple[Batch, float], None]:
-        """As `follow`, and an empty batch after each question without news. With the time.monotonic() at which the
-        database was asked. Never ends by itself. Raises AheadOfLog, DatabaseError."""
-        with self._following():
-            while True:
-                polled, asked = self._polled, self._asked
-                number = self._number(position)
-                if number is None:
-                    asked = time.monotonic()
-                    page = await self.read(position)
-                    yield Batch(position, page), asked
-                    position = page.after
-                    if not page.more and self._number(position) is None:
-                        await self._wait(POLL_S)
-                    continue
-                for batch in list(self._ring)[number - self._first :]:
-                    yield batch, asked
-                    position = position.joined(batch.page.after)
-                last = self._last
-                if last is not None:
-                    yield Batch(last.after, replace(last, entries=[])), asked
-                    position = position.joined(last.after)
-                await polled.wait()
-
     @contextmanager
     def _following(self) -> Iterator[None]:
         self._followers += 1
@@ -202,17 +176,15 @@ class Feed:
 
     async def _poll(self) -> bool:
         """Whether there is more at once."""
-        before, asked = self._last, time.monotonic()
+        before = self._last
         if before is None:
-            self._last, self._asked = await self.now(), asked
+            self._last = await self.now()
             self._tell()
             return False
         page = await self._reader.fetch(transitions.after(before.after, PAGE_FLIPS))
         if page.log != before.log:
             raise AheadOfLog()
-        self._last, self._asked = page, asked
-        polled, self._polled = self._polled, asyncio.Event()
-        polled.set()
+        self._last = page
         if page.entries:
             self._ring.append(Batch(before.after, page))
             self._entries += len(page.entries)

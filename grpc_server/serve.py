@@ -128,7 +128,7 @@ async def start(settings: Settings, further: Sequence[grpc.GenericRpcHandler] = 
     feed = Feed(reader)
     explainer = Explainer(url, settings.storage_url)
     membership = MembershipService(reader, feed, explainer)
-    cache = Cache(url, feed, settings.grpc_cache_max_age) if settings.grpc_cache else None
+    cache = Cache(url, settings.grpc_cache_max_age) if settings.grpc_cache else None
     membership_pb2_grpc.add_MembershipServiceServicer_to_server(membership, server)
     if cache is not None:
         fast.add(server, cache, membership)

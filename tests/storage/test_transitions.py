@@ -46,7 +46,7 @@ class Reader:
             else:
                 self.seq = {user: seq for user, seq in self.seq.items() if digest_of(user) != entry.digest}
                 self.copy = [flip for flip in self.copy if digest_of(flip.user) != entry.digest]
-        assert page.after.covers(self.position)
+        assert page.after.covers(self.position) and (page.entries or not page.more)
         self.position = page.after
         return page.more
 
@@ -62,8 +62,8 @@ happenings = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.sampled_from([1, 3]), st.lists(st.integers(1, 12), min_size=3, max_size=3), happenings)
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from([1, 3]), st.lists(st.integers(2, 12), min_size=3, max_size=3), happenings)
 def test_every_transition_once_whatever_happens(
     database_url: str, tmp_path: Path, shards: int, sizes: list[int], given: list[tuple[str, Any]]
 ) -> None:
