@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from segmentation.errors import TidegateError
+from storage.files import RefusedRow
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -58,13 +59,6 @@ def mapping_flags(command: Decorated) -> Decorated:
         "--map", "mapping", type=ColumnMap(), default=dict, metavar="COLUMN=FIELD,...",
         help="Which field of the file each column is in, where the names differ.",
     )(command)
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedRow:
-    row: int
-    reason: str
-    detail: str
 
 
 @dataclass(slots=True)

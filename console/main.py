@@ -29,6 +29,7 @@ COMMANDS = {
     "apply": "Deploy the folder of definitions, or go back to an earlier version of it.",
     "rebuild": "Compute one segment anew from what is stored of the events.",
     "reshard": "More or fewer shards, of a stopped engine, without a rebuild.",
+    "backfill": "History from files, from before Kafka's retention, of a stopped engine.",
     "replay": "Send a file of events to Kafka.",
     "send": "Send one event, and with --wait see what became of it.",
     "check": "Is this user in this segment?",

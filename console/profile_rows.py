@@ -4,7 +4,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from console.loading import CHUNK_ROWS, RefusedRow
+from console.loading import CHUNK_ROWS
+from storage.files import RefusedRow
 
 TIME = "profile_time"
 

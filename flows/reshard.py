@@ -65,7 +65,7 @@ def reshard(settings: Settings, count: int, stop: threading.Event) -> Outcome:
         engine.pace = Pace(range(found.shards), 2**62, 2**62)  # the writer holds us back
         runners = [engine.runner(shard) for shard in range(found.shards)]
         shards = [runner.shard for runner in runners if isinstance(runner.shard, Shard)]
-        _to_one_place(engine, runners, shards)
+        to_one_place(engine, runners, shards)
         new = _New(engine, count, 1 + max(runner.takeover.token for runner in runners))
         new.save(shards, 1 + max(runner.number for runner in runners))
         before = {runner.number_of_shard: (runner.takeover.token, runner.number) for runner in runners}
@@ -125,7 +125,7 @@ class _New:
         clean_beyond(self.engine.settings, self.count)
 
 
-def _to_one_place(engine: Engine, runners: Sequence[ShardRunner], shards: Sequence[Shard]) -> None:
+def to_one_place(engine: Engine, runners: Sequence[ShardRunner], shards: Sequence[Shard]) -> None:
     """Every shard takes what any has taken, stands where the furthest does, and is saved there."""
     writer = Writer(engine, 0)
     try:

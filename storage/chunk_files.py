@@ -75,7 +75,7 @@ def rows_of(rows: StoredRows, columns: Mapping[str, Type]) -> Rows:
         "event_time": _int64(rows.time, _TIME),
     }
     for name, type_ in columns.items():
-        table[name] = _column(rows.columns[name], type_)
+        table[name] = arrow_column(rows.columns[name], type_)
     table |= {
         "known_at": _int64(rows.known, _TIME), "_user": pa.array(rows.user.astype(np.int32)),
         "_partition": pa.array(rows.partition), "_offset": pa.array(rows.offset),
@@ -175,7 +175,8 @@ def _encoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.combine_chunks().dictionary_encode()
 
 
-def _column(column: TextColumn | ValueColumn | NDArray[np.object_], type_: Type) -> pa.Array:
+def arrow_column(column: TextColumn | ValueColumn | NDArray[np.object_], type_: Type) -> pa.Array:
+    """As it stands in a file."""
     if isinstance(column, TextColumn):
         used, place = np.unique(column.codes, return_inverse=True)
         values = column.values
@@ -186,7 +187,7 @@ def _column(column: TextColumn | ValueColumn | NDArray[np.object_], type_: Type)
         return pa.array(column, pa.string()).dictionary_encode()
     mask = None if column.valid is None or column.valid.all() else ~column.valid
     if type_.kind is Kind.NUMERIC:
-        return _decimals(column.data, mask, type_)
+        return decimals(column.data, mask, type_)
     if type_.kind is Kind.TIMESTAMPTZ:
         return pa.array(column.data, pa.int64(), mask=mask).cast(_TIME)
     return pa.array(column.data, _SIMPLE[type_.kind], mask=mask)
@@ -211,7 +212,8 @@ def _found(column: pa.ChunkedArray, type_: Type) -> TextColumn | ValueColumn:
     return ValueColumn(array.to_numpy(zero_copy_only=False), valid)
 
 
-def _decimals(data: Int64, mask: NDArray[np.bool_] | None, type_: Type) -> pa.Array:
+def decimals(data: Int64, mask: NDArray[np.bool_] | None, type_: Type) -> pa.Array:
+    """Of a numeric column's whole numbers; mask: where it is NULL."""
     words = np.empty((len(data), 2), np.int64)
     words[:, 0], words[:, 1] = data, data >> 63
     valid = None if mask is None else pa.py_buffer(np.packbits(~mask, bitorder="little").tobytes())

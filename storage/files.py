@@ -43,6 +43,15 @@ class Unreadable:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class RefusedRow:
+    """A record that is no event: its number in the file, and why."""
+
+    row: int
+    reason: str
+    detail: str
+
+
 Record = bytes | dict[str, Any] | Unreadable
 
 
@@ -143,7 +152,7 @@ class EventFile:
                 file = pq.ParquetFile(stream)
                 row = 0
                 for batch in file.iter_batches(batch_size=16_384):
-                    for record in _microseconds(batch).to_pylist():
+                    for record in microseconds(batch).to_pylist():
                         row += 1
                         yield row, record
             except (pa.ArrowException, ValueError) as error:
@@ -195,7 +204,7 @@ def _ndjson(stream: IO[bytes]) -> Iterator[tuple[int, Record]]:
             yield number, line
 
 
-def _microseconds(batch: Any) -> Any:
+def microseconds(batch: Any) -> Any:
     """Nanosecond time stamps cut to microseconds, before 1970 too; dictionaries made plain."""
     import pyarrow as pa
     import pyarrow.compute as pc

@@ -11,6 +11,7 @@ state, and are compared when a file is opened for the first time. Any Parquet re
     SELECT * FROM read_parquet('.tidegate/storage/reservoir/*/*.parquet')
 """
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -137,6 +138,16 @@ class Reservoir:
     def arrived(self, pieces: Sequence[Rows], late: bool) -> ChunkRef:
         return self._written(self._next(), Rows.joined(pieces).in_order(), late=late)
 
+    def take_over(self, other: "Reservoir", ref: ChunkRef) -> ChunkRef:
+        """A chunk of another reservoir on the same disk, under a name of this one's; it stays there, too."""
+        path = self._next()
+        with explained(path, "chunk"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for theirs, ours in zip(other._files(ref), (path, path.with_suffix(".index"))):
+                os.link(theirs[0], ours)
+            flush_folder(self.folder)
+        return replace(ref, file=path.stem)
+
     def open(self, ref: ChunkRef) -> OpenChunk:
         self._verify(ref)
         with _damage(self._path(ref)):
@@ -162,6 +173,10 @@ class Reservoir:
         for path, digest in zip((path for path, _ in self._files(ref)), (ref.digest, ref.index_digest)):
             if _digest(path) != digest:
                 raise ReservoirError(f"The chunk {path} is damaged (its digest is not the recorded one). {_REMEDY}")
+
+    def continue_after(self, number: int) -> None:
+        """The next file gets the number after this one."""
+        self._number = number
 
     def unfinished(self) -> tuple[int, frozenset[str]]:
         """(the last number given, the files that nobody has taken over yet): for `clean`."""
