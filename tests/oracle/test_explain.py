@@ -34,6 +34,8 @@ from tests.oracle.streams import polls_of
 
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # flushing to a disk would be most of the time
 ALL_STORED = kept_columns(SCHEMA)
+pytestmark = pytest.mark.timeout(900)
+
 EXAMPLES = int(os.environ.get("TIDEGATE_EXAMPLES", 25))
 
 
@@ -93,7 +95,7 @@ def test_a_forecast_is_the_log_of_passing_time() -> None:
         later = reference.log[before:]
         tally.add(reference.log)
         for segment, definition in enumerate(plan.segments):
-            told = forecast(_shards(scenario, plan), segment, scenario.end, 1_000)
+            told = forecast(_shards(scenario, plan), segment, scenario.end, 100_000)
             expected = sorted(
                 (at, user_id, entered)
                 for user_id in {flip.user_id for flip in later}
