@@ -24,10 +24,15 @@ def lines(told: Explanation) -> Iterator[str]:
     yield f"Known of {told.user_id}: {_number(told.events, 'event')}{profile}."
     if told.later:
         yield f"{_number(told.later, 'arrival')} became known later and {'do' if told.later > 1 else 'does'} not count."
+    if told.held:
+        yield f"{told.segment} is held: what is stored stays as it was until its release. This is what the events say."
     if told.from_state:
+        why = f"Older events of {told.user_id} have been dropped"
+        if told.complete_since is not None:
+            why = f"{told.segment} does not count what is older than {rfc3339(told.complete_since)}"
         yield (
-            f"Older events of {told.user_id} have been dropped. So the condition is said as the engine evaluates it, "
-            "with the values that it keeps; the events that it counted cannot be named."
+            f"{why}. So the condition is said as the engine evaluates it, with the values that it keeps; the events "
+            "that it counted cannot be named."
         )
     yield ""
     yield from _tree(told.condition, 0)
@@ -106,6 +111,7 @@ def as_object(told: Explanation) -> dict[str, Any]:
         "member": told.member, "since": _time(told.since), "next_flip": _time(told.next_flip),
         "searched_until": rfc3339(told.searched), "events": told.events, "known_later": told.later,
         "profile_time": _time(told.profile), "events_dropped": told.from_state,
+        "held": told.held, "complete_since": _time(told.complete_since),
         "condition": part_object(told.condition),
         "turns": [
             {"words": turn.part.words, "sql": turn.part.sql, "holds": turn.part.holds, "then": turn.then.holds}

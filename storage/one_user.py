@@ -6,7 +6,7 @@ then. What arrived since is not in it.
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -69,7 +69,8 @@ class Deployed:
 class Seen:
     """One user as of `at` (µs). arrivals: all that is kept of him, those that count later too; whole: is that
     everything there ever was? member, since (µs), held: what is stored of the segment that was asked for, None if that
-    cannot be said any more. known False: nothing has arrived of him. shard: where it is not whole, the engine's."""
+    cannot be said any more. known False: nothing has arrived of him. complete_since: µs, of a segment that does not
+    count what is older. shard: where it is not whole, or there is such a time, the engine's."""
 
     known: bool
     at: int
@@ -78,6 +79,7 @@ class Seen:
     member: bool | None = None
     held: bool = False
     since: int | None = None
+    complete_since: int | None = None
     shard: Shard | None = None
 
 
@@ -148,11 +150,21 @@ def _see(
         held = segment in stored.held
         member = (user_id, segment) in stored.members if user_id in stored.told and not held else None
     arrivals = list(_arrivals(sample, what.schema))
-    if user.whole:
+    complete_since = _complete_since(connection, segment)
+    if user.whole and complete_since is None:
         return Seen(True, user.at, True, arrivals, member, held)
     archive = Reservoir(storage_url, record.shard, 0, kept_columns(what.schema), read_only=True)
     shard = Shard.load(saved.state, what.plan, 0, 0, None, what.live, archive)
-    return Seen(True, user.at, False, arrivals, member, held, _since(connection, user, segment), shard)
+    since = _since(connection, user, segment)
+    return Seen(True, user.at, user.whole, arrivals, member, held, since, complete_since, shard)
+
+
+def _complete_since(connection: Connection, segment: str) -> int | None:
+    row = connection.execute(
+        "SELECT (extract(epoch FROM complete_since) * 1000000)::bigint FROM tidegate.definitions WHERE name = %s",
+        [segment],
+    ).fetchone()
+    return None if row is None or row[0] is None else int(row[0])
 
 
 def _since(connection: Connection, user: User, segment: str) -> int | None:
@@ -195,12 +207,17 @@ def explained(
     segment = definition.name
     seen = see(url, storage_url, what, user_id, segment)
     moment = seen.at if at is None else at
-    if not seen.whole and moment < seen.at:
+    partly = seen.complete_since is not None or not seen.whole
+    if partly and moment < seen.at:
+        what_is_gone = f"events of {user_id!r} have been dropped, because no definition needs them any more"
+        if seen.complete_since is not None:
+            what_is_gone = f"{segment} does not count what is older than its history"
         raise NotWhole(
-            f"events of {user_id!r} have been dropped, because no definition needs them any more: a past instant "
-            "cannot be explained for certain. Leave --at out, or set `retention` to keep events for longer."
+            f"{what_is_gone}: a past instant cannot be explained for certain. Leave --at out; the setting `retention` "
+            "keeps events for longer."
         )
-    if seen.shard is not None and segment in looks_back_for_ever(what.plan):
+    endless = seen.complete_since is not None or segment in looks_back_for_ever(what.plan)
+    if seen.shard is not None and endless:
         told = _of_state(what, seen, seen.shard, user_id, segment, moment)
     else:
         told = explain(definition, what.schema, user_id, seen.arrivals, moment, events_max)
@@ -209,7 +226,7 @@ def explained(
             f"what is stored says that {user_id!r} is {'' if seen.member else 'not '}in {segment}, and the events say "
             "the contrary. `tidegate audit` looks further."
         )
-    return told
+    return replace(told, held=seen.held, complete_since=seen.complete_since)
 
 
 def _of_state(what: Deployed, seen: Seen, shard: Shard, user_id: str, segment: str, at: int) -> Explanation:

@@ -40,7 +40,8 @@ class Explanation:
     in, or out after having been in; None for one who never was. next_flip: µs, when that changes if nothing arrives,
     None if it does not by `searched`. turns: the conditions that change there. events: of his that are known; later:
     arrivals that were given and are not known at `at`; profile: µs, the time of the latest version of his profile.
-    from_state: events of his have been dropped: the condition is the engine's own (segmentation.explain.from_state)."""
+    from_state: events that count may be missing: the condition is the engine's own (segmentation.explain.from_state).
+    held: what is stored stays as it was, whatever the events say. complete_since: µs, what is older does not count."""
 
     user_id: str
     segment: str
@@ -56,6 +57,8 @@ class Explanation:
     later: int
     profile: int | None
     from_state: bool = False
+    held: bool = False
+    complete_since: int | None = None
 
 
 def explain(

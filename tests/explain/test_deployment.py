@@ -4,9 +4,11 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
+from console.explanation import lines
 from flows.run import run
 from segmentation.state import log
 from storage.one_user import NotSaved, deployed, explained, see
@@ -73,6 +75,13 @@ def test_the_commands(world: World) -> None:
     ]:
         done = told(world, *arguments)
         assert done.code == code and said in done.err, done
+    what = deployed(world.url)
+    one = explained(world.url, world.settings().storage_url, what, what.plan.segments[0], "u2", None, 3)
+    assert any("is held: what is stored stays" in line for line in lines(replace(one, held=True)))
+    world.execute("UPDATE tidegate.definitions SET complete_since = now() WHERE name = 'recent'")
+    partly = told(world, "explain", "u2", "recent")
+    assert partly.code == 0 and "recent does not count what is older than 2" in partly.out, partly
+    assert told(world, "explain", "u2", "recent", "--at", "2025-12-31T22:00:00Z").code == 2
     assert set(DEFINITIONS) - {"hour"} <= set(deployed(world.url).plan.names)
 
 
