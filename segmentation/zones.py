@@ -17,6 +17,7 @@ import numpy as np
 import tzdata  # type: ignore[import-untyped]
 
 from segmentation.events.rows import Int64
+from segmentation.local_time import truncated
 from segmentation.types import NEVER, SECOND
 
 FIRST_YEAR, LAST_YEAR = 1900, 2299
@@ -76,6 +77,12 @@ class Zone:
     def _local_starts(self) -> Int64:
         """From which local time on each offset counts: set forward or back, from what the clock then shows."""
         return np.maximum.accumulate(self.starts + self.offsets)
+
+    def ordered(self, unit: str) -> bool:
+        """Whether no later instant is in an earlier cell of this unit of local_time.UNITS."""
+        back = np.flatnonzero(self.offsets[1:] < self.offsets[:-1]) + 1
+        before, after = self.starts[back] + self.offsets[back - 1] - 1, self.starts[back] + self.offsets[back]
+        return not (truncated(unit, before) > truncated(unit, after)).any()
 
     def local(self, instants: Int64) -> Int64:
         """Local times of instants."""

@@ -16,6 +16,7 @@ from segmentation.compile.bind_band_column import has_band, without_bands
 from segmentation.compile.bind_columns import column, missing
 from segmentation.compile.bind_exists import as_comparison
 from segmentation.compile.bind_functions import unsupported, unsupported_operator
+from segmentation.compile.bind_seconds import as_intervals
 from segmentation.compile.bind_shape import Place, Reported, place_of
 from segmentation.compile.bind_tables import USER, Scope, only_users
 from segmentation.compile.bind_time import Operand, Span, is_time, settled
@@ -255,7 +256,8 @@ class Binder:
         return conditions.disjunction(tuple(map(settled, parts)), place_of(node))
 
     def _compare(self, node: exp.Binary) -> tree.Expr:
-        left, right = self.all((node.this, node.expression))
+        sides = (node.this, node.expression)
+        left, right = as_intervals(self, sides) or self.all(sides)
         where = conditions.Where(self.place.rows, place_of(node), node.meta["op"])
         return conditions.compare(_COMPARISONS[type(node)], left, right, where)
 
@@ -266,7 +268,8 @@ class Binder:
         return tree.IsTrue(self.condition(compared), at=place_of(node))
 
     def _between(self, node: exp.Between) -> tree.Expr:
-        what, low, high = self.all((node.this, node.args["low"], node.args["high"]))
+        sides = (node.this, node.args["low"], node.args["high"])
+        what, low, high = as_intervals(self, sides) or self.all(sides)
         where = conditions.Where(self.place.rows, place_of(node), node.meta["op"])
         return conditions.conjunction(conditions.between(what, low, high, where), where.at)
 

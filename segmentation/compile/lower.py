@@ -23,7 +23,7 @@ from segmentation.compile.problems import DefinitionErrors, Problem, Refused
 from segmentation.compile.prune import prune
 from segmentation.compile.rebuild import has_profile, mapped, of_profile, segments_in
 from segmentation.compile.sources import add_anchors, source_of
-from segmentation.compile.turning import nows
+from segmentation.compile.turning import cell_of, is_event_time, nows, of_cells
 from segmentation.evaluate.environments import NoEvents
 from segmentation.evaluate.vector import evaluate
 from segmentation.events.schema import Schema
@@ -239,9 +239,9 @@ class _Lowering:
         for side, other, way in ((left, right, op), (right, left, SWAPPED[op])):
             if isinstance(side, tree.Coalesce) and len(side.args) > 1:
                 return self._compare_coalesce(way, side, other, node)
-        extreme = isinstance(left, tree.Aggregate) and left.function in ("min", "max")
-        if extreme and (isinstance(right, tree.Now | tree.Literal) or nows(right)):
-            assert isinstance(left, tree.Aggregate)
+        left = of_cells(left) if nows(right) else left
+        extreme = isinstance(right, tree.Now | tree.Literal) or nows(right)
+        if extreme and isinstance(left, tree.Aggregate) and left.function in ("min", "max"):
             return self._extreme(op, left, right)
         found = self._linear_compare(op, left, right)
         return found if found is not None else self._formula(tree.Compare(op, left, right, at=node.at))
@@ -264,7 +264,7 @@ class _Lowering:
         assert aggregate.arg is not None
         if isinstance(bound, tree.Literal) and bound.value is None:
             return False
-        by_time = isinstance(aggregate.arg, tree.Column) and aggregate.arg.name == "event_time"
+        by_time = is_event_time(aggregate.arg) or cell_of(aggregate.arg) is not None
         if nows(bound) and not by_time:
             raise Refused(
                 aggregate.at, f"{aggregate.function} of something other than event_time is compared with now().",

@@ -13,9 +13,11 @@ from segmentation.compile import tree
 from segmentation.compile.bind_time import FLIPPED
 from segmentation.compile.plan import walk, walk_group
 from segmentation.compile.problems import Refused
+from segmentation.compile.rebuild import mapped
 from segmentation.edges import Cell
 from segmentation.local_time import MONTHS, UNITS
 from segmentation.types import DAY, TIMESTAMP, TIMESTAMPTZ, Kind
+from segmentation.zones import zone
 
 REMEDY = (
     "Compare event_time with a boundary: event_time >= date_trunc('month', now() AT TIME ZONE 'UTC') "
@@ -68,7 +70,7 @@ def cell_of(node: tree.Expr) -> tuple[Cell, tree.Expr] | None:
         node = node.arg
     if not isinstance(node, tree.AtZone) or (UNITS[unit] < DAY and any(months for months, _ in after)):
         return None
-    zone, node = node.zone, node.arg
+    name, node = node.zone, node.arg
     before = 0
     while isinstance(node, tree.Arithmetic) and isinstance(node.right, tree.Literal):
         assert isinstance(node.right.value, int)
@@ -78,7 +80,7 @@ def cell_of(node: tree.Expr) -> tuple[Cell, tree.Expr] | None:
         before, node = before + node.offset, replace(node, offset=0)
     if not isinstance(node, tree.Now | tree.Column):
         return None
-    return Cell(unit, zone, before, inner, tuple(after), back, micros if back else 0), node
+    return Cell(unit, name, before, inner, tuple(after), back, micros if back else 0), node
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +102,44 @@ def turn_of(node: tree.Expr) -> Turn | None:
     boundary = cell_of(right)
     if boundary is None or not isinstance(boundary[1], tree.Now):
         return None
-    if isinstance(left, tree.Aggregate) and left.function in ("min", "max") and left.arg is not None:
-        left = left.arg
+    left, _ = within(left)
     if is_event_time(left):
         return Turn(op, None, boundary[0])
     key = cell_of(left)
     return Turn(op, key[0], boundary[0]) if key is not None and is_event_time(key[1]) else None
+
+
+def within(side: tree.Expr) -> tuple[tree.Expr, tree.Aggregate | None]:
+    """max(event_time), min(event_time), or the cell of the calendar that it is in, as of one event; and the aggregate.
+    Any other expression as it is."""
+    found = next((part for part in walk_group(side) if isinstance(part, tree.Aggregate)), None)
+    if found is None or found.function not in ("min", "max") or found.arg is None or not is_event_time(found.arg):
+        return side, None
+    row: tree.Expr = mapped(side, lambda part: found.arg if part == found else None)
+    return (row, found) if row != side and (is_event_time(row) or cell_of(row) is not None) else (side, None)
+
+
+def of_cells(side: tree.Expr) -> tree.Expr:
+    """The cell of max(event_time) as the largest cell; any other expression as it is."""
+    row, aggregate = within(side)
+    return side if aggregate is None else replace(aggregate, arg=row, type=row.type)
+
+
+def _check_order(node: tree.Compare) -> None:
+    """Refuses cells of max(event_time) that are not those of the latest event: where clocks are set back from a later
+    cell into an earlier one."""
+    for side in (node.left, node.right):
+        row, aggregate = within(side)
+        cell = None if aggregate is None else cell_of(row)
+        if aggregate is None or cell is None:
+            continue
+        key = cell[0]
+        if key.inner or key.back or not zone(key.zone).ordered(key.unit):
+            raise Refused(
+                side.at, f"A later time may be in an earlier {key.unit} here, by the clocks of {key.zone}.",
+                f"Compare {aggregate.function}(event_time) with the boundary itself: {aggregate.function}(event_time) "
+                f">= date_trunc('{key.unit}', now() AT TIME ZONE '{key.zone}') AT TIME ZONE '{key.zone}'.",
+            )
 
 
 def is_event_time(node: tree.Expr) -> bool:
@@ -117,6 +151,8 @@ def checked(node: tree.Expr) -> tree.Expr:
     found = nows(node)
     calendar = any(isinstance(part, tree.AtZone | tree.Part) for part in walk_group(node))
     if not found or turn_of(node) is not None or _of_conditions(node):
+        if found and isinstance(node, tree.Compare):
+            _check_order(node)
         return node
     if of_clock(node):
         _check_clock(node)

@@ -53,6 +53,8 @@ MORE: dict[str, list[str]] = {
         "{boundary} {order} min(event_time){filter}",
         "max(event_time){filter} BETWEEN {boundary} AND {boundary}",
         "max(event_time){only} + {span} {order} {boundary}",
+        *["{cells_of_groups}"] * 3,
+        *["{seconds}"] * 2,
         "extract({part} FROM max(event_time){filter} AT TIME ZONE {zone}) {op} {field_value}",
         "date_trunc({unit_of}, min(event_time){filter} AT TIME ZONE {zone}) {op} {local_stamp}",
         "{clock}",
@@ -88,6 +90,26 @@ RULES: dict[str, list[str]] = {
         "date_trunc({small_unit_of}, event_time AT TIME ZONE {zone}) {op} ({small_in}{zone}){small_shift})",
         "date_trunc('day', event_time AT TIME ZONE {zone}){months} {order} ({now_in}{zone}){shift})",
         "date_trunc('day', event_time AT TIME ZONE {zone}) AT TIME ZONE {zone} {order} {boundary}",
+    ],
+    "seconds": [
+        "extract(epoch FROM max(event_time){filter} - min(event_time)) {op} 2",
+        "extract(epoch FROM (max(event_time) - min(event_time){filter})) / 3600 BETWEEN 1 AND 3",
+        "extract(epoch FROM (now() - max(event_time){filter})) {order} 3",
+        "extract(epoch FROM now() - min(event_time){only}) / 86400 {order} 3",
+        "2 {order} extract(epoch FROM (now() - max(event_time){only})) / 60 / 60",
+        "count(*) FILTER (WHERE extract(epoch FROM now() - event_time) / 86400 {order} 2) {op} {small}",
+    ],
+    "cells_of_groups": [
+        f"date_trunc({{unit_of}}, {{least}}(event_time){{filter}} AT TIME ZONE '{zone}') {op} "
+        f"({{now_in}}'{zone}'){{shift}})"
+        for zone in ZONES if zone != "America/St_Johns" for op in ("=", "=", "<>", "{order}")
+    ] + [
+        "date_trunc('day', {least}(event_time){only} AT TIME ZONE 'Europe/Berlin'){months} {order} "
+        "({now_in}{zone}){shift})",
+        "date_trunc('hour', max(event_time){filter} AT TIME ZONE 'America/New_York') {op} "
+        "({small_in}'America/New_York'){small_shift})",
+        "date_trunc('day', max(event_time){filter} AT TIME ZONE 'Asia/Kolkata') BETWEEN ({now_in}'Asia/Kolkata')"
+        " - INTERVAL '2 days') AND ({now_in}'Asia/Kolkata'))",
     ],
     "unit_of": ["'day'", "'day'", "'week'", "'month'", "'month'", "'quarter'", "'year'"],
     "small_unit_of": ["'minute'", "'hour'"],
