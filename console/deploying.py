@@ -33,7 +33,7 @@ def wait_for(url: str, number: int, quiet: bool) -> "Deployment":
         found = None
         try:
             found = deployments.version(url, number)
-            if found.state != deployments.BUILDING:
+            if found.state != deployments.BUILDING or found.held:
                 return found
             if found.progress is not None or engine_runs(url):
                 seen_at = time.monotonic()
@@ -71,6 +71,13 @@ def report(found: "Deployment", as_json: bool) -> int:
         if rows:
             table(f"Version {found.version}", ("segment", "entered", "left"), rows)
         click.echo(f"version {found.version} is deployed" + ("" if rows else "; nobody entered or left a segment"))
+    elif found.held:
+        rows = [(name, entered, left) for name, (entered, left) in sorted(found.outcome.items())]
+        table(f"Version {found.version}, held", ("segment", "would enter", "would leave"), rows)
+        click.echo(
+            f"version {found.version} is held: more members of a segment would change than the setting `guard` lets. "
+            "Nothing was changed. `tidegate apply --confirm` deploys it all the same, `--withdraw` takes it back."
+        )
     elif found.state == BUILDING:
         click.echo(
             f"version {found.version} is recorded. No engine runs on this database: it takes the version up when it "
@@ -78,13 +85,14 @@ def report(found: "Deployment", as_json: bool) -> int:
         )
     if found.state not in (BUILDING, COMPLETE):
         raise TidegateError(f"version {found.version} was withdrawn: {found.reason}")
-    return 0
+    return 1 if found.held else 0
 
 
 def as_object(found: "Deployment") -> dict[str, Any]:
     """For programs, without the files."""
     return {
         "version": found.version, "state": found.state, "by": found.by, "at": found.at, "reason": found.reason,
-        "switched_at": found.switched_at, "rebuilt": list(found.rebuilt),
+        "switched_at": found.switched_at, "held_since": found.held_since if found.held else None,
+        "rebuilt": list(found.rebuilt),
         "segments": {name: {"entered": came, "left": left} for name, (came, left) in sorted(found.outcome.items())},
     }

@@ -52,7 +52,7 @@ def watch_deployments(engine: Engine, end: threading.Event) -> None:
     while not end.wait(LOOK_SECONDS):
         try:
             new = deployments.building(engine.url)
-            if new is not None and _fits(engine, new) and _caught_up(engine):
+            if new is not None and not new.held and _fits(engine, new) and _caught_up(engine):
                 engine.end(f"version {new.version} of the definitions is to be taken up")
                 return
         except TidegateError as error:
@@ -97,7 +97,7 @@ def take_up(settings: Settings, placement: Placement, stop: threading.Event) -> 
 
 def _due(url: str) -> Deployment | None:
     new = deployments.building(url)
-    if new is None or any(recorded for _, recorded, _ in _standing(url).values()):
+    if new is None or new.held or any(recorded for _, recorded, _ in _standing(url).values()):
         return None
     return new
 
@@ -122,6 +122,9 @@ def _switch(settings: Settings, new: Deployment, stop: threading.Event) -> None:
     log.info("taking up version %d of the definitions, applied by %s", new.version, new.by)
     try:
         _Switch(settings, new, stop).run()
+    except _Held as held:
+        deployments.hold(url, new.version, held.outcome)
+        log.warning("%s", held)
     except DeploymentError as error:
         deployments.withdraw(url, new.version, str(error))
         log.warning("%s", error)
@@ -140,6 +143,18 @@ def _switch(settings: Settings, new: Deployment, stop: threading.Event) -> None:
         reason = f"unexpected {type(error).__name__}: {error}. This is a defect of Tidegate: report it."
         deployments.withdraw(url, new.version, reason)
         log.exception("version %d was withdrawn", new.version)
+
+
+class _Held(TidegateError):
+    """More would change than may without somebody's word."""
+
+    def __init__(self, version: int, limit: float, shares: Mapping[str, float], outcome: dict[str, tuple[int, int]]):
+        self.outcome = outcome
+        said = ", ".join(f"{name} ({share:.1f}%)" for name, share in sorted(shares.items()))
+        super().__init__(
+            f"Version {version} is held: of these segments more than {limit:g}% of the members would change: {said}. "
+            "Nothing was changed. `tidegate apply --confirm` deploys it all the same, `--withdraw` takes it back."
+        )
 
 
 class _Switch:
@@ -264,11 +279,19 @@ class _Switch:
                     written.append(self.checkpoints.save(number, step, offsets, shard.dump()))
                     rebuild.finish(number, written[-1], shard.watermark)
                     log.info("shard %d: %d entered and %d left", number, differences.entered, differences.left)
+                self._guard(rebuild)
         except TidegateError as error:
             if not error.passing:  # else it may have been committed
                 self._discard(written, known)
             raise
         log.info("version %d of the definitions is answered by now", self.new.version)
+
+    def _guard(self, rebuild: Rebuild) -> None:
+        """Raises _Held, which undoes all of it."""
+        limit = self.settings.guard
+        too_much = {name: share for name, share in rebuild.shares().items() if share > limit} if limit else {}
+        if too_much and self.new.confirmed_by is None:
+            raise _Held(self.new.version, limit, too_much, dict(rebuild.outcome))
 
     def _discard(self, written: Sequence[CheckpointRecord], known: Mapping[int, int]) -> None:
         for record in written:

@@ -37,7 +37,8 @@ class Deployment:
     """files: bare name -> text, schema.yml included. by: who made it; at: when, in UTC. state: building, complete or
     withdrawn; reason: why it was withdrawn. rebuilt: segments to be computed anew though their meaning is the same.
     progress: (rows done, rows to do) while it is built; ready: only the switch is left. switched_at: when it
-    became what is answered by; outcome: how many entered and left each segment then."""
+    became what is answered by; outcome: how many entered and left each segment then. held_since: when it was built,
+    and held because outcome would be too much; confirmed_by: who wants it all the same."""
 
     version: int
     files: dict[str, str]
@@ -52,6 +53,13 @@ class Deployment:
     ready: bool = False
     switched_at: datetime | None = None
     outcome: dict[str, tuple[int, int]] = field(default_factory=dict)
+    held_since: datetime | None = None
+    confirmed_by: str | None = None
+
+    @property
+    def held(self) -> bool:
+        """It waits for somebody to confirm or withdraw it."""
+        return self.state == BUILDING and self.held_since is not None and self.confirmed_by is None
 
     @property
     def folder(self) -> DefinitionsFolder:
@@ -159,6 +167,24 @@ def withdraw(url: str, number: int, reason: str) -> bool:
     return found == 1
 
 
+def hold(url: str, number: int, outcome: Mapping[str, tuple[int, int]]) -> None:
+    """It is not to be taken up before it is confirmed. DatabaseError."""
+    _read(url, lambda connection: connection.execute(
+        "UPDATE tidegate.deployments SET held_since = now(), outcome = %s, progress = NULL, ready = false "
+        "WHERE version = %s AND state = 'building'",
+        [Json({name: list(both) for name, both in outcome.items()}), number],
+    ))  # fmt: skip
+
+
+def confirm(url: str, number: int, by: str) -> bool:
+    """It is to be taken up whatever comes of it; False where it is not held. DatabaseError."""
+    found = _read(url, lambda connection: connection.execute(
+        "UPDATE tidegate.deployments SET confirmed_by = %s "
+        "WHERE version = %s AND state = 'building' AND held_since IS NOT NULL", [by, number],
+    ).rowcount)  # fmt: skip
+    return found == 1
+
+
 def tell(url: str, number: int, done: int, total: int) -> bool:
     """How far its building is, in rows; False where it is not wanted any more. DatabaseError."""
     found = _read(url, lambda connection: connection.execute(
@@ -169,7 +195,7 @@ def tell(url: str, number: int, done: int, total: int) -> bool:
 
 
 _COLUMNS = """version, files, digest, made_by, made_at, state, reason, rebuilt, allow_incomplete, progress, ready,
-    switched_at, outcome"""
+    switched_at, outcome, held_since, confirmed_by"""
 
 
 def _select(connection: Connection, condition: str, parameters: Sequence[Any] = ()) -> list[Deployment]:
@@ -180,12 +206,12 @@ def _select(connection: Connection, condition: str, parameters: Sequence[Any] = 
 
 
 def _deployment(*row: Any) -> Deployment:
-    *first, rebuilt, allow_incomplete, progress, ready, switched_at, outcome = row
+    *first, rebuilt, allow_incomplete, progress, ready, switched_at, outcome, held_since, confirmed_by = row
     number, files, digest, by, at, state, reason = first
     return Deployment(
         number, files, digest, by, at, state, reason, tuple(rebuilt), allow_incomplete,
         None if progress is None else (progress["done"], progress["total"]), ready, switched_at,
-        {name: (entered, left) for name, (entered, left) in (outcome or {}).items()},
+        {name: (entered, left) for name, (entered, left) in (outcome or {}).items()}, held_since, confirmed_by,
     )
 
 

@@ -120,6 +120,8 @@ class Rebuild:
     version that is being built. complete_since: by name, of segments whose older history is missing, µs."""
 
     segments: list[StoredSegment]
+    #: By segment: how many have entered and left.
+    outcome: dict[str, tuple[int, int]]
 
     def __init__(
         self, url: str, record: EngineRecord, definitions: Sequence[Definition], tokens: Mapping[int, int],
@@ -129,7 +131,7 @@ class Rebuild:
         self._url, self._where = url, postgres.address(url)
         self._record, self._definitions, self._tokens = record, definitions, dict(tokens)
         self._files, self._version, self._since = files, version, dict(complete_since or {})
-        self._outcome: dict[str, tuple[int, int]] = {}
+        self.outcome = {}
         self._stack = ExitStack()
         self._steps: dict[int, int] = {}
         self._unfinished = set(range(record.shards))
@@ -177,7 +179,7 @@ class Rebuild:
         with self._stack:
             assert not self._unfinished, f"shards {sorted(self._unfinished)} were not finished"
             if self._version is not None:
-                deployments.complete(self._connection, self._version, self._outcome)
+                deployments.complete(self._connection, self._version, self.outcome)
 
     def next_step(self, shard: int) -> int:
         """The number of the step that the rebuild counts as."""
@@ -213,14 +215,23 @@ class Rebuild:
         ).fetchall()
         connection.execute("TRUNCATE new_users, new_members, flips, sent")
         for name, entered, left in found:
-            before = self._outcome.get(name, (0, 0))
-            self._outcome[name] = before[0] + entered, before[1] + left
+            before = self.outcome.get(name, (0, 0))
+            self.outcome[name] = before[0] + entered, before[1] + left
         return Differences(users, sum(row[1] for row in found), sum(row[2] for row in found), known)
 
     def _position(self, shard: int) -> int:
         row = self._connection.execute("SELECT position FROM tidegate.shards WHERE shard = %s", [shard]).fetchone()
         assert row is not None
         return int(row[0])
+
+    def shares(self) -> dict[str, float]:
+        """By segment that had members: how many have entered or left by now, as a part of them. In per cent."""
+        after: dict[str, int] = dict(self._connection.execute(
+            "SELECT d.name, sum(c.members)::bigint FROM tidegate.member_counts c "
+            "JOIN tidegate.definitions d ON d.id = c.segment_id GROUP BY d.name"
+        ).fetchall())  # fmt: skip
+        before = {name: after.get(name, 0) - entered + left for name, (entered, left) in self.outcome.items()}
+        return {name: 100 * sum(self.outcome[name]) / count for name, count in before.items() if count > 0}
 
     def sequence_numbers(self, shard: int) -> dict[str, int]:
         return sequence_numbers(self._connection, shard)

@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     max_skew: float = Field(300, ge=0, description="seconds an event may be ahead of its Kafka timestamp")
     dedupe_horizon: float = Field(7 * 86_400, gt=0, description="seconds; older events are refused (clock live)")
     retention: float = Field(0, ge=0, description="seconds; events are kept so long at least, whatever the windows")
+    guard: float = Field(
+        0, ge=0, description="percent of a segment's members; a change that would flip more of them is held; 0: none is"
+    )
     shards: int = Field(4, ge=1, le=1024, description="most workers of an engine; changed by `tidegate reshard`")
     poll_rows: int = Field(20_000, ge=1, le=1_000_000, description="most messages of one poll")
     checkpoint_every: float = Field(30, gt=0, description="seconds between state checkpoints")

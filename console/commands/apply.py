@@ -13,6 +13,7 @@ from console.output import print_json, table
 @settings_flags("definitions", "database_url")
 @click.option("--version", "number", type=click.IntRange(1), metavar="V", help="Go back to version V.")
 @click.option("--withdraw", is_flag=True, help="Take back the version that is being built.")
+@click.option("--confirm", "--release", "confirm", is_flag=True, help="Deploy the version that is held.")
 @click.option("--versions", "listed", is_flag=True, help="Only list the versions: who, when, and what became of them.")
 @click.option("--allow-incomplete", is_flag=True,
               help="Also where history is missing; answers say since when they are complete.")  # fmt: skip
@@ -21,7 +22,7 @@ from console.output import print_json, table
 @json_flag
 def command(
     config: Path | None, definitions: Path | None, database_url: str | None, number: int | None, withdraw: bool,
-    listed: bool, allow_incomplete: bool, by: str | None, no_wait: bool, as_json: bool,
+    confirm: bool, listed: bool, allow_incomplete: bool, by: str | None, no_wait: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Deploy the folder of definitions: segments and schema.yml.
 
@@ -30,7 +31,9 @@ def command(
     segment are announced, with the cause "definition". This waits for the switch and says how many they
     were. If no engine runs, the version is recorded, and taken up at the next start.
 
-    A version that cannot be built exactly is withdrawn with the reason, and the old one stays.
+    A version that cannot be built exactly is withdrawn with the reason, and the old one stays. One that would
+    have more of a segment's members enter or leave than the setting `guard` lets is held until it is confirmed.
+    Exit code 1: it is held.
 
     \b
     Examples:
@@ -38,6 +41,7 @@ def command(
       tidegate apply --versions
       tidegate apply --version 3          (back to the files of version 3, as a new version)
       tidegate apply --withdraw
+      tidegate apply --confirm
     """
     from segmentation.compile import compile_files
     from segmentation.evaluate.history import check_types
@@ -57,6 +61,11 @@ def command(
             raise DeploymentError("No version is being built.")
         click.echo(f"version {found.version} is withdrawn")
         return 0
+    if confirm:
+        found = deployments.building(url)
+        if found is None or not deployments.confirm(url, found.version, by or whoever()):
+            raise DeploymentError("No version is held.")
+        return report(wait_for(url, found.version, quiet=as_json), as_json)
     if number is not None:
         before = deployments.version(url, number)
         if before.state != deployments.COMPLETE:
@@ -93,7 +102,8 @@ def _list(url: str, as_json: bool) -> None:
         return
     now = deployments.deployed(url)
     rows = [
-        (each.version, "deployed" if now is not None and each.version == now.version else each.state, each.by, each.at,
+        (each.version, "deployed" if now is not None and each.version == now.version
+         else "held" if each.held else each.state, each.by, each.at,
          each.switched_at, each.reason or (f"rebuilt {', '.join(each.rebuilt)}" if each.rebuilt else ""))
         for each in found
     ]  # fmt: skip

@@ -237,3 +237,26 @@ def test_a_running_engine_goes_on_where_it_cannot_be_built(
     until(lambda: deployments.version(world.url, 2).state == deployments.WITHDRAWN, "withdrawn", alive=[engine])
     assert world.query("SELECT max(token) FROM tidegate.shards") == [token], "nothing was interrupted"
     engine.end()
+
+
+def test_a_change_of_too_many_is_held(make_world: Make, embedded_broker: str) -> None:
+    world = make_world(embedded_broker, clock="event", guard=10)
+    produce(world.bootstrap, world.topic, minutes(0, 300))
+    run(world.settings(), until_end=True)
+    before = world.members(), world.log()
+    assert apply(world.url, texts(CHANGED), "ann") == 2
+    run(world.settings(), until_end=True)
+    held = deployments.version(world.url, 2)
+    assert held.held and held.outcome["buyers"][1] > 3 and (world.members(), world.log()) == before
+    run(world.settings(), until_end=True)
+    assert deployments.version(world.url, 2) == held, "nobody tries again before it is confirmed"
+    assert deployments.confirm(world.url, 2, "bob")
+    run(world.settings(), until_end=True, finish_at=AT + 500 * MINUTE)
+    now = complete(world, 2)
+    assert now is not None and now.confirmed_by == "bob" and now.outcome == held.outcome
+    changed(world, CHANGED)
+    check(world, AT + 500 * MINUTE)
+    # A version that changes little goes through.
+    assert apply(world.url, texts(CHANGED) | {"new.sql": CHANGED["viewers"]}, "ann") == 3
+    run(world.settings(), until_end=True)
+    assert complete(world, 3)
