@@ -26,7 +26,7 @@ from segmentation.reference_eval import COMPARE
 from segmentation.state import log
 from segmentation.state.archive import Archive
 from storage.reservoir import Reservoir, kept_columns
-from tests.oracle.erasures import with_profiles
+from tests.oracle.erasures import with_erasures, with_profiles
 from tests.oracle.grammar import COLUMNS
 from tests.oracle.running import SCHEMA, Bits, Tally, bound, engine, finish, planned, reference_of
 from tests.oracle.strategies import PARTITIONS, Scenario, scenarios
@@ -34,6 +34,10 @@ from tests.oracle.streams import polls_of
 
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # flushing to a disk would be most of the time
 ALL_STORED = kept_columns(SCHEMA)
+SCENARIOS = (
+    scenarios(definitions=3) | with_profiles(scenarios(definitions=3, of_users=True))
+    | with_erasures(scenarios(definitions=3))
+)  # fmt: skip
 pytestmark = pytest.mark.timeout(900)
 
 EXAMPLES = int(os.environ.get("TIDEGATE_EXAMPLES", 25))
@@ -43,7 +47,7 @@ def test_explanations_are_what_the_log_says() -> None:
     tally = Tally()
 
     @settings(max_examples=EXAMPLES)
-    @given(scenarios(definitions=3) | with_profiles(scenarios(definitions=3, of_users=True)), st.data())
+    @given(SCENARIOS, st.data())
     def property_(scenario: Scenario, data: st.DataObject) -> None:
         definitions = planned(bound(scenario, tally), tally).segments
         reference = reference_of(scenario, definitions)
