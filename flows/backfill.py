@@ -27,13 +27,14 @@ from segmentation.evaluate.past import forgets, with_past
 from segmentation.evaluate.shard import Shard
 from segmentation.events.times import text_of
 from segmentation.types import NEVER
-from storage import reservoir
+from storage import postgres, reservoir
 from storage import reshard as preview
 from storage.backfill.batches import Reading, batches
 from storage.backfill.shard_log import ShardLog
 from storage.backfill.staging import Counts, Staging
-from storage.engine_state import EngineRecord
+from storage.engine_state import EngineRecord, read_complete_since
 from storage.files import EventFile, RefusedRow
+from storage.migrate import check_migrated
 from storage.rebuild import Rebuild
 from storage.reservoir import Reservoir
 from storage.settings import Settings
@@ -74,6 +75,7 @@ def backfill(
     this one stopped."""
     digests = {file: EventFile(file).digest() for file in files}
     url = settings.database_url.get_secret_value()
+    _whole(url)
     settings = settings.model_copy(update={"shards": preview.preview(url, settings.shards).shards})
     with closing(Engine.open(settings, Placement(settings.shards), Goal(), stop)) as engine:
         log.info("took over %d shards; an engine that still runs is shut out now", settings.shards)
@@ -102,6 +104,20 @@ def backfill(
             _commit(engine, shards, staging, outcome, {n: runner.takeover.token for n, runner in enumerate(runners)})
             staging.discard()
     return outcome
+
+
+def _whole(url: str) -> None:
+    """What counts only from some instant on has no place for what was before."""
+    with closing(postgres.connect(url, application="tidegate backfill")) as connection, postgres.foreign_errors(
+        postgres.address(url)
+    ):
+        check_migrated(connection, postgres.address(url))
+        partial = sorted(read_complete_since(connection))
+    if partial:
+        raise TidegateError(
+            f"{', '.join(partial)}: complete only since some instant, so history from before it has no place there. "
+            "Take these definitions out (`tidegate apply`), load the history, and put them back."
+        )
 
 
 def _binding(shards: Sequence[Shard]) -> Any:

@@ -16,7 +16,7 @@ from storage.postgres import Connection
 @dataclass(frozen=True, slots=True)
 class Stored:
     """members: (user, segment), of the users in `told`; of the others nothing can be said any more (erased meanwhile).
-    held: segments whose stored membership is not to follow the events at present."""
+    held: segments whose stored membership is not to be what all events say."""
 
     members: set[tuple[str, str]]
     told: set[str]
@@ -54,7 +54,9 @@ def _read(connection: Connection, sample: Sample, definitions: str) -> Stored:
         for user, number, segment, entered in _rows(connection, _FLIPS, told):
             if number > seq[user]:
                 (members.discard if entered else members.add)((user, segment))
-        held = connection.execute("SELECT name FROM tidegate.definitions WHERE state = 'held'").fetchall()
+        held = connection.execute(
+            "SELECT name FROM tidegate.definitions WHERE state <> 'complete' OR complete_since IS NOT NULL"
+        ).fetchall()
     return Stored(members, told, {name for (name,) in held})
 
 
