@@ -15,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 
+from segmentation.distinct import distinct
 from segmentation.events.rows import Int64
 from segmentation.local_time import UNITS, starts, truncated, with_months
 from segmentation.types import DAY, FOREVER, NEVER
@@ -56,7 +57,7 @@ class Cell:
             end = min(high, int(of.starts[place + 1])) if place + 1 < len(of.starts) else high
             moved = int(of.offsets[place]) + self.inner
             found += [np.array([begin], np.int64), starts(self.unit, begin + moved, end + moved) - moved]
-        return np.unique(np.concatenate(found)) - self.before
+        return distinct(np.concatenate(found)) - self.before
 
     @property
     def moved(self) -> int:
@@ -121,7 +122,7 @@ class Crossing:
         if block[0] == block[-1] and (block == block[0]).all():
             return self._crossed(_steps(self.boundary, int(block[0])), key)
         out = np.empty(len(key), np.int64)
-        for number in np.unique(block).tolist():
+        for number in distinct(block).tolist():
             here = block == number
             out[here] = self._crossed(_steps(self.boundary, number), key[here])
         return out

@@ -38,8 +38,7 @@ def mapped(node: Any, exchange: Callable[[Any], Any]) -> Any:
     changed = {}
     for name in node.__dataclass_fields__:
         part = getattr(node, name)
-        new = mapped(part, exchange)
-        if new is not part:
+        if isinstance(part, tuple | Node) and (new := mapped(part, exchange)) is not part:
             changed[name] = new
     return replace(node, **changed) if changed else node
 

@@ -20,6 +20,7 @@ from segmentation.compile import tree
 from segmentation.compile.anchors import scalars_in
 from segmentation.compile.plan import BY_TIME, Anchor, Bag, Linear, Plan, Source, Term, fed_by, walk
 from segmentation.compile.rebuild import mapped
+from segmentation.distinct import distinct
 from segmentation.evaluate.columns import Columnar
 from segmentation.evaluate.deltas import Deltas
 from segmentation.evaluate.distincts import Distincts
@@ -88,7 +89,7 @@ class Beside:
         new = watch.kept.add({name: column[aside.touched.row[come]] for name, column in aside.rows.items()})
         came = aside.step[aside.touched.row[come]]
         going = aside.step[aside.touched.row[go]]
-        users = np.unique(np.concatenate((steps.user[moves], steps.user[going])))
+        users = distinct(np.concatenate((steps.user[moves], steps.user[going])))
         old = np.setdiff1d(watch.kept.of_users(users), new)
         # Items: rows that are kept from before, and rows that come.
         slot = np.concatenate((old, new))
@@ -148,7 +149,7 @@ class Beside:
         """The steps after which one of the values is another than before, ascending."""
         found = [np.zeros(0, np.int64)]
         for anchor in watch.values.values():
-            step = np.unique(np.concatenate([np.zeros(0, np.int64), *(
+            step = distinct(np.concatenate([np.zeros(0, np.int64), *(
                 changes.steps_of(source) for _, source in anchor.sources
             )]))  # fmt: skip
             if step.size:
@@ -157,7 +158,7 @@ class Beside:
                 # One step earlier is of the same user, or nothing of this user has changed yet.
                 then = _value(anchor, changes, formulas, step - 1, user)
                 found.append(step[_differs(now, then)])
-        return np.unique(np.concatenate(found))
+        return distinct(np.concatenate(found))
 
     def erase(self, users: Int64) -> None:
         """Lets go of these users' rows."""
@@ -210,7 +211,7 @@ def _watch(plan: Plan, index: Index, columnar: Columnar, levels: _Levels, number
     condition = mapped(
         term.beside, lambda part: tree.Column(names[part], part.type) if isinstance(part, tree.Scalar) else None
     )
-    args = [index.args[arg] for arg in np.unique(index.arg[terms]).tolist() if arg >= 0]
+    args = [index.args[arg] for arg in distinct(index.arg[terms]).tolist() if arg >= 0]
     read = {node.name for part in (term.beside, *args) for node in walk(part) if isinstance(node, tree.Column)}
     columns = {"user", "time", "event_id", *(f"{sign}{name}" for name in read for sign in "=?")}
     # Other rows may come without theirs, which no saved state can hold: the archive is read without.

@@ -12,6 +12,7 @@ from segmentation.compile import tree
 from segmentation.compile.plan import Clock, Plan, walk
 from segmentation.compile.rebuild import mapped
 from segmentation.compile.turning import nows
+from segmentation.distinct import distinct
 from segmentation.edges import Cell
 from segmentation.evaluate.kernel import Flips
 from segmentation.evaluate.steps import Steps
@@ -64,7 +65,7 @@ class Turning:
             if len(self._blocks) > 64:
                 self._blocks.clear()
             first = block * _BLOCK - 1
-            at = np.unique(np.concatenate([np.array([first], np.int64), *self._candidates(first, first + _BLOCK)]))
+            at = distinct(np.concatenate([np.array([first], np.int64), *self._candidates(first, first + _BLOCK)]))
             at = at[(at >= first) & (at <= first + _BLOCK)]
             truth = self.truth(at)
             turned = np.flatnonzero(truth[1:] != truth[:-1]) + 1
@@ -82,13 +83,13 @@ class Turning:
             moved = _free(one)
             if moved is None:
                 continue
-            at = np.unique(np.concatenate([np.array([first], np.int64), *stepped]))
+            at = distinct(np.concatenate([np.array([first], np.int64), *stepped]))
             met = evaluate(mapped(other, _as_column), _Instants(at)).data - moved[0]
             offsets = np.zeros(1, np.int64)
             if moved[1]:
                 of = zone(moved[1])
                 changes = of.starts[(of.starts > first - _BLOCK) & (of.starts <= last + _BLOCK)]
-                offsets = np.unique(of.local(np.concatenate((at[:1], changes))) - np.concatenate((at[:1], changes)))
+                offsets = distinct(of.local(np.concatenate((at[:1], changes))) - np.concatenate((at[:1], changes)))
                 yield changes
             for offset in offsets.tolist():
                 yield met - offset

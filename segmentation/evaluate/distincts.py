@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmentation.compile.plan import Plan
+from segmentation.distinct import distinct
 from segmentation.evaluate.deltas import product
 from segmentation.evaluate.rows import LinearRows, ValueRows
 from segmentation.evaluate.steps import Steps
@@ -63,7 +64,7 @@ class Distincts:
     def texts(self, users: Int64) -> Int64:
         """Codes of all texts that are among the values of one of these users."""
         cell, _, value, _ = self.table.of_users(users)
-        return np.unique(value[self._text[cell]].astype(np.int64))
+        return distinct(value[self._text[cell]].astype(np.int64))
 
     def _settled(self, rows: ValueRows, steps: Steps) -> "_Change":
         """Stores the counts; at the end of which step a value has come to be, or is gone."""

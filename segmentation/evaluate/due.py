@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from segmentation.distinct import distinct
 from segmentation.edges import Edge, instants, passing
 from segmentation.evaluate.clocks import Clocks, Turns
 from segmentation.evaluate.erasure import taken_again
@@ -65,7 +66,7 @@ def _rows_due(log: Log, edge: Edge, progress: Progress, last: int, users: Int32)
         yield from log.between(first, end)
         return
     yield from log.between(first, middle)
-    yield from log.of_users(np.unique(users).astype(np.int64), middle, end)
+    yield from log.of_users(distinct(users).astype(np.int64), middle, end)
 
 
 def clock_turns(clocks: Clocks, progress: Progress, events: Columns, users: int) -> Turns | None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from segmentation.compile import tree
 from segmentation.compile.plan import Formula, LatestSource, Plan, Source
+from segmentation.distinct import distinct
 from segmentation.evaluate.bags import Bags
 from segmentation.evaluate.environments import Values
 from segmentation.evaluate.kernel import Flips, Settled
@@ -141,7 +142,7 @@ class Formulas:
                 if a < b:
                     for number in formulas:
                         found.setdefault(number, []).append(key[a:b] - cell * n_steps)
-        flips = [self._flips(number, np.unique(np.concatenate(parts)), changes) for number, parts in found.items()]
+        flips = [self._flips(number, distinct(np.concatenate(parts)), changes) for number, parts in found.items()]
         return Flips.joined(flips)
 
     def _flips(self, number: int, step: Int64, changes: Changes) -> Flips:

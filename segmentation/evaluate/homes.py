@@ -7,6 +7,7 @@ partitioners, or no key: worth telling. It changes nothing that is counted.
 import numpy as np
 from numpy.typing import NDArray
 
+from segmentation.distinct import distinct
 from segmentation.events.rows import Int32, Int64
 
 _NOWHERE, _SCATTERED = -1, -2
@@ -31,7 +32,7 @@ class Homes:
         self._home[user[home == _NOWHERE]] = partition
         moved = (home != partition) & (home >= 0)
         if moved.any():
-            some = np.unique(user[moved])
+            some = distinct(user[moved])
             self._home[some] = _SCATTERED
             self.scattered += len(some)
             self._some = None

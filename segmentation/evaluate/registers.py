@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segmentation.distinct import distinct
 from segmentation.evaluate.rows import ValueRows
 from segmentation.evaluate.steps import Steps
 from segmentation.evaluate.vectors import bound
@@ -166,4 +167,4 @@ class Registers:
         for cell in np.flatnonzero(self._text).tolist():
             held = self._arena.peek(cell, users, raw=True) > 0
             found.append(self._arena.peek(cell, users[held], 2, raw=True))
-        return np.unique(np.concatenate(found))
+        return distinct(np.concatenate(found))

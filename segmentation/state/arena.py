@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segmentation.distinct import distinct
 from segmentation.events.rows import Int64
 
 Array = NDArray[Any]
@@ -135,12 +136,12 @@ class Arena:
         self._block = grown
 
     def _allot(self, family: Array, user: Array) -> None:
-        pair = np.unique(family.astype(np.int64) * self._block.shape[1] + user)
+        pair = distinct(family.astype(np.int64) * self._block.shape[1] + user)
         family, user = np.divmod(pair, self._block.shape[1])
         width = self._width[family]
         start = self._room(int(width.sum())) + np.cumsum(width) - width
         self._block[family, user] = start
-        for f in np.unique(family).tolist():
+        for f in distinct(family).tolist():
             at = start[family == f]
             self._data[at[:, None] + np.arange(self._width[f])] = self._templates[f]
 

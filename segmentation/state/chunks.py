@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segmentation.distinct import distinct
 from segmentation.events.rows import Int64
 from segmentation.state.archive import (
     ROW_BITS,
@@ -103,7 +104,7 @@ class Chunks:
             who, when = user[inside].astype(np.int64), time[inside]
             a, b = np.searchsorted(chunk.time, when, "left"), np.searchsorted(chunk.time, when, "right")
             some = a < b
-            keys = np.unique(_keys(chunk.key, who[some], a[some], b[some]))
+            keys = distinct(_keys(chunk.key, who[some], a[some], b[some]))
             keys = keys[np.argsort(keys & _ROW, kind="stable")]
             for group, places in _by_group(keys & _ROW, self.archive.group_rows):
                 ids = self._group_ids(ref, group)[places % self.archive.group_rows]
@@ -197,7 +198,7 @@ class Chunks:
         """Forgets chunks of which every row is older; the users who had rows in them, int64[n]."""
         users = [np.zeros(0, np.int64)]
         if self.has_before(time):
-            users += [np.unique(self._chunk(ref).key >> ROW_BITS) for ref in self.refs if ref.last < time]
+            users += [distinct(self._chunk(ref).key >> ROW_BITS) for ref in self.refs if ref.last < time]
             self.refs = [ref for ref in self.refs if ref.last >= time]
             self._changed()
         return np.concatenate(users)

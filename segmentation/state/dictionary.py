@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segmentation.distinct import distinct
+
 _UNKNOWN = -2  # of a derived value that nobody asked for yet; -1 is NULL
 
 
@@ -76,7 +78,7 @@ class Dictionary:
                 grown[: len(known)] = known
             known = self._derived[key] = grown
         out = np.where(codes >= 0, known[codes], -1)
-        if (missing := np.unique(codes[out == _UNKNOWN])).size:
+        if (missing := distinct(codes[out == _UNKNOWN])).size:
             known[missing] = [function(self.values[code]) for code in missing.tolist()]
             out = np.where(codes >= 0, known[codes], -1)
         return out

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segmentation.distinct import distinct
 from segmentation.events.rows import Bool, Int64
 from segmentation.state.dictionary import Translation
 
@@ -96,7 +97,7 @@ class Kept:
         """Codes of all texts in rows of these users."""
         slots = self.of_users(users)
         codes = [np.zeros(0, np.int64), *(self._columns[name][slots] for name in self._texts)]
-        found = np.unique(np.concatenate(codes))
+        found = distinct(np.concatenate(codes))
         return found[found >= 0]
 
     def dump(self) -> dict[str, Any]:

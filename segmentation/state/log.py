@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segmentation.distinct import distinct
 from segmentation.events.rows import Int64
 from segmentation.state.archive import Pending, of_erased
 from segmentation.state.chunks import Chunks
@@ -140,7 +141,7 @@ class Log:
 
     def same(self, user: Int64, time: Int64) -> Columns:
         """`time`, `user` and `event_id` of at least all rows that agree with one of (user, time), n pairs, in both."""
-        times = np.unique(time)
+        times = distinct(time)
         parts: list[Columns] = []
         if self.chunks is not None:
             parts += self.chunks.same(user, time)

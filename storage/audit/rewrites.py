@@ -45,7 +45,7 @@ def for_judge(sql: str, columns: Mapping[str, Type]) -> str:
     """The definition as DuckDB runs it, with NOW in place of the instant."""
     tree = parse(sql)
     for rewrite in (_instant, _tie, _every, _mode, _zero, _segment):
-        tree = tree.transform(rewrite)
+        tree = tree.transform(rewrite, copy=False)
     deepest_first = reversed(list(tree.find_all(exp.Between, exp.In, *COMPARISONS)))
     for node in deepest_first:
         node.replace(exact(node, columns))
