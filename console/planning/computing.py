@@ -7,6 +7,7 @@ compared user by user. So the numbers are exact at that place, which the report 
 
 import heapq
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from storage.settings import Settings
 
 #: So often all is begun anew when an engine replaces files meanwhile.
-_TRIES = 3
+_TRIES = 10
 
 #: progress(share of the whole that is done, 0 to 1; rows of the archive so far).
 Progress = Callable[[float, int], None]
@@ -116,9 +117,12 @@ def _check_types(task: Task) -> None:
 
 def _compute(settings: "Settings", task: Task, saved: Sequence[CheckpointRecord], progress: Progress) -> Found:
     found = Found(differences={segment: Difference() for segment in sorted({*task.old.names, *task.new.names})})
-    for number, record in enumerate(saved):
-        advance = partial(_advance, progress, number, len(saved))
-        _add_shard(settings, task, record, advance, found)
+    store = CheckpointStore(settings.storage_url)
+    # All at once, for the engine deletes them soon; as bytes, for only one is wanted in full at a time.
+    states = deque([(record, store.load(record)) for record in saved])
+    while states:
+        advance = partial(_advance, progress, len(saved) - len(states), len(saved))
+        _add_shard(settings, task, *states.popleft(), advance, found)
     # Others move only where their own history is not held any more.
     moved = {name for name, one in found.differences.items() if one.enter or one.leave}
     shown = moved | found.since.keys() | set(task.segments)
@@ -130,11 +134,13 @@ def _advance(progress: Progress, number: int, shards: int, share: float, rows: i
     progress((number + share) / shards, rows)
 
 
-def _add_shard(settings: "Settings", task: Task, record: CheckpointRecord, progress: Progress, found: Found) -> None:
+def _add_shard(
+    settings: "Settings", task: Task, record: CheckpointRecord, data: bytes, progress: Progress, found: Found
+) -> None:
     from segmentation.evaluate.building import build, held_by, rows_of
     from segmentation.evaluate.history import missing
 
-    state = unpack(CheckpointStore(settings.storage_url).load(record))
+    state = unpack(data)
     old = _loaded(settings, record, state, task)
     total, rows_before, rows = rows_of(old), found.work.rows, 0
 

@@ -137,7 +137,7 @@ def test_columns() -> None:
 GRAMMAR = load_schema(SCHEMA_YML)
 
 
-@settings(max_examples=EXAMPLES // 2, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES // 4, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data(), st.sampled_from(UNITS))
 def test_rewriting_a_condition_is_spelling_only(data: st.DataObject, unit: Unit) -> None:
     first = data.draw(definition(unit))
