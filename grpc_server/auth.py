@@ -42,15 +42,18 @@ class Tokens:
         """Why a call of `method` ("/package.Service/Method") may not go on; None: it may."""
         if not self._scopes or method.startswith(OPEN):
             return None
-        header = next((value for key, value in metadata if key == _HEADER), None)
-        scheme, _, given = header.partition(" ") if isinstance(header, str) else ("", "", "")
-        if scheme.lower() != "bearer" or not given:
+        given = _given(metadata)
+        if not given:
             return unauthenticated("MISSING_TOKEN", "Send a token as metadata `authorization: Bearer TOKEN`.")
-        scope = self._scope(given.strip())
+        scope = self._scope(given)
         if scope is None:
             return unauthenticated("UNKNOWN_TOKEN", "This token is not among those in the settings (grpc_tokens).")
         needed = SCOPES.get(method, "admin")
         return None if scope in (needed, "admin") else forbidden(needed)
+
+    def name(self, metadata: Iterable[tuple[str, str | bytes]]) -> str:
+        """Of a caller who was let in, for logs: the beginning of the token's SHA-256; "anybody" without tokens."""
+        return _digest(_given(metadata)).hex()[:8] if self._scopes else "anybody"
 
     def _scope(self, token: str) -> Scope | None:
         """Compares with every token, in constant time each, and does not stop at the one that fits."""
@@ -59,6 +62,16 @@ class Tokens:
             if hmac.compare_digest(known, digest):
                 found = scope
         return found
+
+
+def _given(metadata: Iterable[tuple[str, str | bytes]]) -> str:
+    header = next((value for key, value in metadata if key == _HEADER), None)
+    scheme, _, given = header.partition(" ") if isinstance(header, str) else ("", "", "")
+    return given.strip() if scheme.lower() == "bearer" else ""
+
+
+def needs_admin(method: str) -> bool:
+    return not method.startswith(OPEN) and SCOPES.get(method, "admin") == "admin"
 
 
 def _digest(token: str) -> bytes:

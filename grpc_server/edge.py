@@ -1,6 +1,6 @@
 """The edge of the server: every call comes in and goes out here, and nowhere else.
 
-Checks the token, turns calls away that are more than the database answers in time (OVERLOADED), holds
+Checks the token and its rate, turns calls away that are more than the database answers in time (OVERLOADED), holds
 a call to its deadline, turns whatever went wrong into one gRPC status with details, and counts the call.
 Services behind it return answers or raise `Refusal`.
 
@@ -30,13 +30,15 @@ import grpc
 import psycopg
 from psycopg import errors as pg
 
-from grpc_server.auth import SCOPES, Tokens
+from grpc_server.auth import OPEN, SCOPES, Tokens, needs_admin
 from grpc_server.errors import Refusal, internal, late, unavailable
 from grpc_server.metrics import Metrics
+from grpc_server.rates import Rates
 from grpc_server.watch import Stalled
 from storage.postgres import DatabaseError
 
 log = logging.getLogger(__name__)
+audit = logging.getLogger("grpc_server.audit")
 
 #: For callers that set no deadline.
 LONGEST_CALL_S = 30.0
@@ -57,8 +59,8 @@ Stream = Callable[[Any, Context], AsyncGenerator[Any, None]]
 class Edge(grpc.aio.ServerInterceptor):
     """`calls_max`: calls in flight, of all our methods together, that are taken at one time."""
 
-    def __init__(self, tokens: Tokens, metrics: Metrics, calls_max: int) -> None:
-        self._tokens, self._metrics = tokens, metrics
+    def __init__(self, tokens: Tokens, metrics: Metrics, calls_max: int, rates: Rates) -> None:
+        self._tokens, self._metrics, self._rates = tokens, metrics, rates
         self._calls, self._unlimited = _Calls(calls_max), _Calls(sys.maxsize)
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
@@ -68,8 +70,13 @@ class Edge(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         method = handler_call_details.method
-        refusal = self._tokens.refuse(method, handler_call_details.invocation_metadata)
+        metadata = handler_call_details.invocation_metadata
+        refusal = self._tokens.refuse(method, metadata)
+        if refusal is None and self._rates.limited and not method.startswith(OPEN):
+            refusal = self._rates.refuse(self._tokens.name(metadata))
         if refusal is not None:
+            if refusal.code is grpc.StatusCode.PERMISSION_DENIED:
+                audit.info("%.200r by %s: %s", method, self._tokens.name(metadata), refusal.code.name)
             # A stranger must not make up labels.
             return _refusing(refusal, self._metrics.ended(method if method in SCOPES else "/unknown"))
         wrapped = self._wrapped.get(method)
@@ -86,12 +93,31 @@ class Edge(grpc.aio.ServerInterceptor):
             # Health asks no database; a probe that is turned away would have a busy server killed.
             calls = self._calls if method in SCOPES else self._unlimited
             wrapped = grpc.unary_unary_rpc_method_handler(
-                _guarded(cast(Handler, handler.unary_unary), self._metrics.ended(method), calls, method),
+                _guarded(self._audited(cast(Handler, handler.unary_unary), method), self._metrics.ended(method), calls,
+                         method),
                 handler.request_deserializer,
                 handler.response_serializer,
-            )
+            )  # fmt: skip
             self._wrapped[method] = wrapped
         return wrapped
+
+    def _audited(self, handler: Handler, method: str) -> Handler:
+        """Calls that need scope `admin` are written down with who made them, once begun and once ended."""
+        if not needs_admin(method):
+            return handler
+
+        async def call(request: Any, context: Context) -> Any:
+            who = self._tokens.name(context.invocation_metadata() or ())
+            audit.info("%s by %s from %s", method, who, context.peer())
+            outcome = "failed"
+            try:
+                answer = await handler(request, context)
+                outcome = "done"
+                return answer
+            finally:
+                audit.info("%s by %s: %s", method, who, outcome)
+
+        return call
 
 
 @dataclass(slots=True)

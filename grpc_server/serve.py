@@ -30,6 +30,7 @@ from grpc_server.feed import Feed
 from grpc_server.generated.tidegate.v1 import membership_pb2, membership_pb2_grpc, segments_pb2, segments_pb2_grpc
 from grpc_server.membership import MembershipService
 from grpc_server.metrics import Metrics
+from grpc_server.rates import Rates
 from grpc_server.segments import SegmentService
 from segmentation.errors import TidegateError
 from storage.postgres import address
@@ -121,7 +122,8 @@ async def start(settings: Settings, further: Sequence[grpc.GenericRpcHandler] = 
     url = settings.database_url.get_secret_value()
     calls = database.pool(url, settings.grpc_connections)
     metrics = Metrics()
-    edge = Edge(Tokens(settings.grpc_tokens), metrics, settings.grpc_connections * CALLS_PER_CONNECTION)
+    most = settings.grpc_connections * CALLS_PER_CONNECTION
+    edge = Edge(Tokens(settings.grpc_tokens), metrics, most, Rates(settings.grpc_rate))
     server = grpc.aio.server(interceptors=[edge], options=_OPTIONS)
     status = health.aio.HealthServicer()
     reader = MembershipReader(calls, address(url))

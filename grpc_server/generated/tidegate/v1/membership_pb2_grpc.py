@@ -49,6 +49,7 @@ class MembershipServiceStub:
     OUT_OF_RANGE         POSITION_GONE     of WatchTransitions
     RESOURCE_EXHAUSTED   WATCHER_TOO_SLOW  metadata: position; of WatchTransitions
     TOO_MANY_WATCHERS of WatchTransitions
+    RATE_LIMITED, together with google.rpc.RetryInfo
     DEADLINE_EXCEEDED    DEADLINE_EXCEEDED
     UNAUTHENTICATED      MISSING_TOKEN, UNKNOWN_TOKEN
     PERMISSION_DENIED    SCOPE_MISSING     metadata: scope
@@ -117,6 +118,7 @@ class MembershipServiceServicer:
     OUT_OF_RANGE         POSITION_GONE     of WatchTransitions
     RESOURCE_EXHAUSTED   WATCHER_TOO_SLOW  metadata: position; of WatchTransitions
     TOO_MANY_WATCHERS of WatchTransitions
+    RATE_LIMITED, together with google.rpc.RetryInfo
     DEADLINE_EXCEEDED    DEADLINE_EXCEEDED
     UNAUTHENTICATED      MISSING_TOKEN, UNKNOWN_TOKEN
     PERMISSION_DENIED    SCOPE_MISSING     metadata: scope
@@ -248,6 +250,7 @@ class MembershipService:
     OUT_OF_RANGE         POSITION_GONE     of WatchTransitions
     RESOURCE_EXHAUSTED   WATCHER_TOO_SLOW  metadata: position; of WatchTransitions
     TOO_MANY_WATCHERS of WatchTransitions
+    RATE_LIMITED, together with google.rpc.RetryInfo
     DEADLINE_EXCEEDED    DEADLINE_EXCEEDED
     UNAUTHENTICATED      MISSING_TOKEN, UNKNOWN_TOKEN
     PERMISSION_DENIED    SCOPE_MISSING     metadata: scope

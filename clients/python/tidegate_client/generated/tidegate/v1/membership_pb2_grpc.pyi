@@ -50,6 +50,7 @@ class MembershipServiceStub:
       OUT_OF_RANGE         POSITION_GONE     of WatchTransitions
       RESOURCE_EXHAUSTED   WATCHER_TOO_SLOW  metadata: position; of WatchTransitions
                            TOO_MANY_WATCHERS of WatchTransitions
+                           RATE_LIMITED, together with google.rpc.RetryInfo
       DEADLINE_EXCEEDED    DEADLINE_EXCEEDED
       UNAUTHENTICATED      MISSING_TOKEN, UNKNOWN_TOKEN
       PERMISSION_DENIED    SCOPE_MISSING     metadata: scope
@@ -120,6 +121,7 @@ class MembershipServiceAsyncStub(MembershipServiceStub):
       OUT_OF_RANGE         POSITION_GONE     of WatchTransitions
       RESOURCE_EXHAUSTED   WATCHER_TOO_SLOW  metadata: position; of WatchTransitions
                            TOO_MANY_WATCHERS of WatchTransitions
+                           RATE_LIMITED, together with google.rpc.RetryInfo
       DEADLINE_EXCEEDED    DEADLINE_EXCEEDED
       UNAUTHENTICATED      MISSING_TOKEN, UNKNOWN_TOKEN
       PERMISSION_DENIED    SCOPE_MISSING     metadata: scope
@@ -186,6 +188,7 @@ class MembershipServiceServicer(metaclass=_abc_1.ABCMeta):
       OUT_OF_RANGE         POSITION_GONE     of WatchTransitions
       RESOURCE_EXHAUSTED   WATCHER_TOO_SLOW  metadata: position; of WatchTransitions
                            TOO_MANY_WATCHERS of WatchTransitions
+                           RATE_LIMITED, together with google.rpc.RetryInfo
       DEADLINE_EXCEEDED    DEADLINE_EXCEEDED
       UNAUTHENTICATED      MISSING_TOKEN, UNKNOWN_TOKEN
       PERMISSION_DENIED    SCOPE_MISSING     metadata: scope
