@@ -138,6 +138,7 @@ def _add_shard(
     settings: "Settings", task: Task, record: CheckpointRecord, data: bytes, progress: Progress, found: Found
 ) -> None:
     from segmentation.evaluate.building import build, held_by, rows_of
+    from segmentation.evaluate.carrying import chosen
     from segmentation.evaluate.history import missing
 
     state = unpack(data)
@@ -151,7 +152,7 @@ def _add_shard(
         return True
 
     held = held_by(old, task.columns)
-    for name, one in missing(task.new, held).items():
+    for name, one in missing(task.new, held, chosen(task.old, task.new, held)).items():
         found.since[name] = max(one.since, found.since.get(name, one.since))
     began = time.perf_counter()
     archive = _archive(settings, record.shard, task.new_schema)
