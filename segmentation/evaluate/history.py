@@ -117,7 +117,8 @@ def _cells_of(plan: Plan, source: Source) -> Iterator[Cell]:
 
 
 def _of_term(term: Term, held: Held) -> Missing | None:
-    first = NEVER if term.end == FOREVER else since(term.end, held.at)
+    # Before anything has been counted, a window would begin before all time.
+    first = NEVER if term.end == FOREVER else max(NEVER, since(term.end, held.at))
     found = None
     if held.dropped_before > first:
         found = Missing(held.dropped_before, "older events are not kept (setting `retention`)")

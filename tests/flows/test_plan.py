@@ -173,3 +173,13 @@ def test_nothing_saved(world: World) -> None:
     assert [each["segments"] for each in told["definitions"]] == [[]] * 6
     done = plan(world, NEW, "--members", "all.csv")
     assert done.code == 2 and "has saved no state yet" in done.err and not (world.folder / "all.csv").exists()
+
+
+def test_nothing_counted_yet(make_world: Make, embedded_broker: str) -> None:
+    world = make_world(embedded_broker, clock="event")
+    run(world.settings(), until_end=True)
+    done = plan(world, NEW, "--json")
+    told: dict[str, Any] = json.loads(done.out)
+    assert done.code == 1 and told["users"] == 0, done.err
+    segments = [one for each in told["definitions"] for one in each["segments"]]
+    assert all(one["members_after"] == 0 and one["complete_since"] is None for one in segments)
