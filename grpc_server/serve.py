@@ -51,8 +51,6 @@ _OWN_SERVICES = (
     segments_pb2.DESCRIPTOR.services_by_name["SegmentService"].full_name,
 )
 _OPTIONS = (
-    # Two servers on one port would share its calls at random; the second is to fail instead.
-    ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", _MESSAGE_BYTES_MAX),
     # Load balancers keep idle connections open with pings; the default calls that abuse.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
@@ -124,7 +122,11 @@ async def start(settings: Settings, further: Sequence[grpc.GenericRpcHandler] = 
     metrics = Metrics()
     most = settings.grpc_connections * CALLS_PER_CONNECTION
     edge = Edge(Tokens(settings.grpc_tokens), metrics, most, Rates(settings.grpc_rate))
-    server = grpc.aio.server(interceptors=[edge], options=_OPTIONS)
+    server = grpc.aio.server(interceptors=[edge], options=[
+        *_OPTIONS,
+        # Two servers on one port share its calls at random; where nobody wants that, the second is to fail instead.
+        ("grpc.so_reuseport", int(settings.grpc_share_port)),
+    ])  # fmt: skip
     status = health.aio.HealthServicer()
     reader = MembershipReader(calls, address(url))
     feed = Feed(reader)

@@ -61,6 +61,9 @@ class Settings(BaseSettings):
     grpc_cache_max_age: float = Field(
         1.0, gt=0, description="seconds that checks are answered from memory after the last news from the database"
     )
+    grpc_share_port: bool = Field(
+        False, description="several servers of this machine listen on one port; the system deals out connections"
+    )
     grpc_drain: float = Field(1.0, ge=0, description="seconds that an ending server says NOT_SERVING and still serves")
     metrics_host: str = "127.0.0.1"
     engine_metrics_port: int = Field(

@@ -22,6 +22,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from grpc_server import database
 from grpc_server.generated.tidegate.v1 import membership_pb2 as pb
 from grpc_server.generated.tidegate.v1 import membership_pb2_grpc as rpc
+from segmentation.errors import TidegateError
 from storage import postgres
 from tests.grpc.proxy import eventually
 from tests.grpc.serving import Serving, bearer, failure, serving
@@ -231,3 +232,24 @@ def test_an_end_under_load_fails_no_call(shop: Shop, tmp_path: Path) -> None:
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:
     eventually(condition, what, 60)
+
+
+@pytest.mark.postgres
+def test_several_servers_share_a_port_where_they_are_told_to(shop: Shop) -> None:
+    shop.fill()
+    with closing(socket.create_server(("127.0.0.1", 0))) as held:
+        listen = f"127.0.0.1:{held.getsockname()[1]}"
+    # A connection of its own each time.
+    options = [("grpc.use_local_subchannel_pool", 1)]
+
+    def ask() -> bool:
+        with grpc.insecure_channel(listen, options) as channel:
+            return rpc.MembershipServiceStub(channel).CheckMembership(CHECK, timeout=20).member
+
+    with serving(shop.url, grpc_listen=listen, grpc_share_port=True):
+        with serving(shop.url, grpc_listen=listen, grpc_share_port=True):
+            assert all(ask() for _ in range(20))
+            alone = serving(shop.url, grpc_listen=listen)
+            with pytest.raises(TidegateError, match="Is another server running there"), alone:
+                raise AssertionError("the port is taken")
+        assert all(ask() for _ in range(20))
