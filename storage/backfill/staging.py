@@ -74,6 +74,7 @@ class Staging:
         self._shards = [
             _Shard(log, Reservoir(self.folder, number, 0, columns)) for number, log in enumerate(logs)
         ]  # fmt: skip
+        self._recent: tuple[pa.Array, Int64] = (pa.array([], pa.string()), np.zeros(0, np.int64))
         self._any_erased = any(len(log.shard.erasures) for log in logs)
         self._seen = [Seen(shard.reservoir) for shard in self._shards]
         self.resumed = self._resume()
@@ -152,21 +153,36 @@ class Staging:
         places = array.indices.to_numpy(zero_copy_only=False)
         there = np.zeros(len(array.dictionary), np.bool_)
         there[places] = True
-        ids = array.dictionary.filter(pa.array(there)).to_pylist()
-        find = self._codes.get
-        found = np.array([find(user_id, -1) for user_id in ids], np.int64)
-        new = np.flatnonzero(found < 0).tolist()
-        found[new] = self._new_users([ids[place] for place in new])
+        ids = array.dictionary.filter(pa.array(there))
         codes = np.full(len(there), -1, np.int64)
-        codes[there] = found
+        codes[there] = self._codes_of(ids)
         return np.asarray(codes[places], np.int64)
+
+    def _codes_of(self, ids: pa.Array) -> Int64:
+        """int64[n], of different users. Most are those of the batch before: looked up without a Python string each."""
+        found = np.full(len(ids), -1, np.int64)
+        before, theirs = self._recent
+        if len(before):
+            place = pc.index_in(ids, value_set=before).fill_null(-1).to_numpy(zero_copy_only=False)
+            found = np.where(place >= 0, theirs[place], -1)
+        other = np.flatnonzero(found < 0)
+        if len(other):
+            find, texts = self._codes.get, ids.take(pa.array(other)).to_pylist()
+            known = np.array([find(user_id, -1) for user_id in texts], np.int64)
+            new = np.flatnonzero(known < 0).tolist()
+            known[new] = self._new_users([texts[place] for place in new])
+            found[other] = known
+        self._recent = ids, found
+        return found
 
     def _new_users(self, user_ids: Sequence[str]) -> list[int]:
         codes = []
+        finds = [shard.log.find if shard.log.users else None for shard in self._shards]
         for user_id, number in zip(user_ids, shards_of(user_ids, len(self._shards)).tolist()):
-            shard = self._shards[number]
-            found = shard.log.find(user_id)
+            find = finds[number]
+            found = -1 if find is None else find(user_id)
             if found < 0:
+                shard = self._shards[number]
                 found = shard.log.users + len(shard.new_users)
                 shard.new_users.append(user_id)
             codes.append(self._remember(user_id, number, found))
