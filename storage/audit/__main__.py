@@ -6,6 +6,7 @@ Settings come as JSON on stdin, since they hold a password; what was found goes 
 import json
 import os
 import sys
+import time
 from dataclasses import asdict
 from random import Random
 
@@ -30,7 +31,8 @@ def main() -> None:
         except (TidegateError, OSError):
             pass  # the engine says it in its log
     else:
-        said = asdict(done) | {"agree": len(done.agree)}
+        # All that this process has taken, its start included.
+        said = asdict(done) | {"agree": len(done.agree), "seconds": time.process_time()}
     print(json.dumps(said), flush=True)
 
 
