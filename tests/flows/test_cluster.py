@@ -49,19 +49,19 @@ def test_lost_processes_come_back_by_themselves(make_world: Make, tidegate: Tide
     _check_saved(world)
 
 
-def test_definitions_that_changed(make_world: Make, tidegate: Tidegate, embedded_broker: str) -> None:
+def test_a_setting_that_changed(make_world: Make, tidegate: Tidegate, embedded_broker: str) -> None:
     """Refused by the processes, told once by the supervisor; a rebuild is done before the cluster starts."""
     world = make_world(embedded_broker, clock="event")
     at = 1_767_225_600_000_000
     produce(world.bootstrap, world.topic, some_events(3_000, 200, at))
     to_the_end = ("--until-end", "--at", datetime.fromtimestamp(at / 1e6, UTC).isoformat())
     ended(tidegate(world.environment(), *to_the_end), number=None)
+    said = ended(tidegate(world.environment(lateness=9), "--workers", "2"), code=2, number=None)
+    assert said.count("lateness was 0.25, now 9") == 1 and "Traceback" not in said, said
     write_definitions(
         world.folder / "definitions",
         {"buyers": "SELECT user_id FROM events WHERE event_type = 'buy' GROUP BY user_id HAVING sum(amount) >= 30"},
     )
-    said = ended(tidegate(world.environment(), "--workers", "2"), code=2, number=None)
-    assert said.count("segment changed: buyers") == 1 and "Traceback" not in said, said
     ended(tidegate(world.environment(), "--workers", "2", *to_the_end, "--rebuild"), number=None)
     assert world.members() == members_by_events(world, at) == folded(world.log())
 
