@@ -49,7 +49,7 @@ EDITS = [
     Edit("a header", {"spent": HEADER.format("growth") + SPENT.format(200)}),
     Edit("another operator between segments", {"both": BOTH.format("UNION")}),
     Edit("one is switched on again, another one goes", {"lapsed": LAPSED, "north": None}),
-    Edit("two at once", {"spent": SPENT.format(90), "active": ACTIVE.format(4, 2)}, quiet=True),
+    Edit("two at once", {"spent": SPENT.format(900), "active": ACTIVE.format(4, 2)}, quiet=True),
     Edit("back to the version before", {}, back=1),
     Edit("what was gone comes again, what was new goes", {"north": NORTH.format("north"), "both": None}, quiet=True),
 ]
