@@ -14,11 +14,11 @@ from segmentation.compile import bind_conditions as conditions
 from segmentation.compile.bind_aggregates import aggregate
 from segmentation.compile.bind_band_column import has_band, without_bands
 from segmentation.compile.bind_columns import column, missing
-from segmentation.compile.bind_exists import as_comparison
+from segmentation.compile.bind_exists import as_comparison, with_outside
 from segmentation.compile.bind_functions import unsupported, unsupported_operator
 from segmentation.compile.bind_seconds import as_intervals
 from segmentation.compile.bind_shape import Place, Reported, place_of
-from segmentation.compile.bind_tables import USER, Scope, only_users
+from segmentation.compile.bind_tables import USER, Rows, Scope, only_users
 from segmentation.compile.bind_time import Operand, Span, is_time, settled
 from segmentation.compile.bind_types import WORDS, arithmetic, is_number
 from segmentation.compile.parse_expressions import arguments_of, function_of
@@ -262,10 +262,17 @@ class Binder:
         return conditions.compare(_COMPARISONS[type(node)], left, right, where)
 
     def _exists(self, node: exp.Exists) -> tree.Expr:
+        split = with_outside(node, self._of_row)
+        if split is not None:
+            return tree.IsTrue(self.condition(split), at=place_of(node))
         compared = as_comparison(node)
         if compared is None:
             return tree.Member(self.inner.exists(node.this), at=place_of(node))
         return tree.IsTrue(self.condition(compared), at=place_of(node))
+
+    def _of_row(self, column: exp.Column) -> bool:
+        found = self.scope.found(column)
+        return found is not None and not found.is_user and isinstance(found.item.table, Rows)
 
     def _between(self, node: exp.Between) -> tree.Expr:
         sides = (node.this, node.args["low"], node.args["high"])

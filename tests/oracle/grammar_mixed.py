@@ -23,6 +23,7 @@ RULES: dict[str, list[str]] = {
         "max(event_time) FILTER (WHERE {mixed}) {order} now() - {span}", "bool_or(premium AND vip)", "{groups}",
         "mode(region) FILTER (WHERE {mixed}) = max(country)", "avg(amount) FILTER (WHERE {mixed}) {op} max(credit)",
     ],
+    "is_there": ["EXISTS", "NOT EXISTS"],
     "not_in": ["IN", "NOT IN"],
     "mixed_of_x": [
         "x.amount {op} credit", "vip", "x.region = country AND x.{kind}", "(x.quantity {op} city_tier OR vip)",
@@ -46,6 +47,16 @@ QUERIES = [
     "WHERE {two}.user_id = {one}.user_id AND {mixed})",
     "SELECT {one}.user_id FROM users {one} WHERE {own} OR NOT EXISTS (SELECT 1 FROM events {two} "
     "WHERE {one}.user_id = {two}.user_id AND {mixed} AND {kind})",
+    # What is asked of the event outside beside a table with one row per user, or alone
+    "SELECT {one}.user_id FROM events {one} WHERE {is_there} (SELECT 1 FROM users {two} WHERE {two}.user_id = "
+    "{one}.user_id AND {one}.amount {op} {two}.credit AND {two}.{person_of} AND {one}.region = {two}.country) "
+    "AND {kind} GROUP BY {one}.user_id{having}",
+    "SELECT {one}.user_id FROM events {one} WHERE {is_there} (SELECT 1 FROM (SELECT user_id, min(event_time) AS first, "
+    "max(amount) AS most FROM events GROUP BY user_id) {two} WHERE {two}.user_id = {one}.user_id AND {two}.first "
+    "{order} {one}.event_time AND ({two}.most {op} {one}.amount OR {one}.premium)) OR {kind}",
+    "SELECT {one}.user_id FROM events {one} WHERE {is_there} (SELECT 1 FROM events {two} WHERE {two}.user_id = "
+    "{one}.user_id AND {two}.{kind} AND {one}.amount {op} {money} AND {two}.amount {order} {one}.amount) "
+    "GROUP BY {one}.user_id{having}",
     "SELECT {one}.user_id FROM users {one} WHERE {one}.user_id {not_in} (SELECT {two}.user_id FROM events {two} "
     "WHERE {two}.user_id = {one}.user_id AND {mixed})",
     "SELECT {one}.user_id FROM users {one} WHERE (SELECT count(*) FROM events {two} WHERE {two}.user_id = "
