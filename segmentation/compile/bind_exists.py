@@ -81,6 +81,8 @@ def with_outside(node: exp.Exists, of_row: Callable[[exp.Column], bool]) -> exp.
     if not beside or not inside:
         return None
     ties = [part for part, inner in inside if not inner and isinstance(bare(part), exp.EQ)]
+    if not ties:  # joined by nothing that says whose rows they are
+        return None
     rest = _placed(exp.Exists(this=_only(select, [part for part, _ in inside])), node)
     return _all([rest, *(_with_values(part, names, _only(select, ties)) for part, _ in beside)], node)
 

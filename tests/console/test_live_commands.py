@@ -56,7 +56,8 @@ def test_an_accepted_event_says_what_it_flipped(run: Run) -> None:
     ]  # fmt: skip
     outcome = json.loads(send(run, "s1", "--json", amount=-1).out)
     assert outcome["outcome"] == "accepted"
-    assert [flip["segment"] for flip in outcome["flips"] if not flip["entered"]][-1:] == ["vip"]
+    # "here" may have been left a second after the first event, before or with this one.
+    assert "vip" in [flip["segment"] for flip in outcome["flips"] if not flip["entered"]]
 
 
 def test_a_refused_event_says_why_and_is_listed(run: Run) -> None:

@@ -118,7 +118,7 @@ def test_those_who_watch_little_have_a_recent_position(
         position = next(stream).position
     shop.move([("bob", [BIG])])
     with watching(server, position=position) as stream:
-        assert users_of(next(stream)) == ["bob"]
+        assert next(users for users in map(users_of, stream) if users) == ["bob"]  # heartbeats may come first
 
 
 def test_an_erasure_is_told(shop: Shop, server: Serving) -> None:

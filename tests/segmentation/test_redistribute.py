@@ -27,7 +27,10 @@ HANDLED: dict[str, Any] = {
         "gates": {"block": None, "data": None, "big": None},
         "event_ids": None, "values": {"key": None, "value": None, "count": None, "wide": None}, "bags": None,
     },
-    "log": {"rows": {}, "cut_at": None, "lost": None, "chunks": {"refs": None, "erased": None, "dirty": None}},
+    "log": {
+        "rows": {}, "cut_at": None, "lost": None, "dropped": None,
+        "chunks": {"refs": None, "erased": None, "dirty": None},
+    },
     "waiting": None, "erasures": {"digests": None, "until": None},
 }  # fmt: skip
 
