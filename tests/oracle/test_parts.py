@@ -29,12 +29,13 @@ def test_every_part_holds_for_as_many_users_as_the_judge_says() -> None:
     def property_(scenario: Scenario, hundredth: int) -> None:
         definitions = bound(scenario, tally)
         reference = reference_of(scenario, definitions)
+        stands = reference.watermark - 1  # as far as silent users' windows have been moved
         finish(reference, scenario)  # so that it knows those that were ahead of the clock
         plan = planned(definitions, tally)
         if not plan.segments or not (known := list(reference.known())):
             return
         JUDGE.load(known)
-        newest = max(each.known_at for each in known)
+        newest = max(stands, *(each.known_at for each in known))
         at = newest + max(0, scenario.end - newest) * hundredth // 100
         parts.append(_hold(scenario, plan, list(_shards(scenario, plan, at)), at))
 
