@@ -83,7 +83,7 @@ def test_spellings_of_aggregates(first: str, second: str) -> None:
     check(f"{GROUPS} {first}", f"{GROUPS} {second}")
 
 
-@settings(max_examples=2 * EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data(), st.sampled_from(UNITS))
 def test_another_spelling_adds_nothing(data: st.DataObject, unit: Unit) -> None:
     first = data.draw(definition(unit))

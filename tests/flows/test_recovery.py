@@ -1,21 +1,24 @@
 """Kills at any point: what is committed is what the record says, once, and nothing of the input is missing."""
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segmentation.evaluate.step import Transitions
 from tests.flows.world import World
 from tests.oracle.erasures import with_erasures
-from tests.oracle.running import Tally, bound, planned
+from tests.oracle.running import EXAMPLES, Tally, bound, planned
 from tests.oracle.strategies import Scenario, scenarios
 
 
+@pytest.mark.timeout(900)
 def test_kills_change_nothing() -> None:
     tally = Tally()
     flips = [0, 0, 0]
 
     some = scenarios(events=30) | with_erasures(scenarios(events=30))
 
+    @settings(max_examples=EXAMPLES // 6)
     @given(some, st.integers(0, 2**32), st.sampled_from([1, 2, 3]), st.integers(0, 4))
     def property_(scenario: Scenario, seed: int, shards: int, kills: int) -> None:
         plan = planned(bound(scenario, tally), tally)

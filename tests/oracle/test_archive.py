@@ -56,7 +56,7 @@ def folder() -> Iterator[Path]:
 def test_logs_are_those_of_the_reference(folder: Path, some: st.SearchStrategy[Scenario]) -> None:
     tally, seen = Tally(), Counter[str]()
 
-    @settings(max_examples=EXAMPLES // 4)
+    @settings(max_examples=EXAMPLES // 6)
     @given(some, MANY_CUTS)
     def property_(scenario: Scenario, cuts: int) -> None:
         _hold(scenario, cuts, folder, tally, seen)

@@ -24,7 +24,7 @@ JUDGE = Judge(COLUMNS, USER_COLUMNS)
 def test_every_part_holds_for_as_many_users_as_the_judge_says() -> None:
     tally, parts = Tally(), []
 
-    @settings(max_examples=EXAMPLES // 2)
+    @settings(max_examples=EXAMPLES // 4)
     @given(scenarios(), st.integers(0, 100))
     def property_(scenario: Scenario, hundredth: int) -> None:
         definitions = bound(scenario, tally)

@@ -17,7 +17,7 @@ from tests.flows.test_recovery import check
 from tests.flows.world import COLUMNS
 from tests.simulation.engine import Simulation, plan
 
-SCHEDULES = int(os.environ.get("TIDEGATE_SCHEDULES", 400 if "CI" in os.environ else 60))
+SCHEDULES = int(os.environ.get("TIDEGATE_SCHEDULES", 250 if "CI" in os.environ else 60))
 SEED = int(os.environ.get("TIDEGATE_SEED", 1))
 #: Schedules that once showed a defect.
 FOUND: list[int] = []
@@ -66,7 +66,7 @@ def test_schedules() -> None:
         flips, flipping = flips + flipped, flipping + bool(flipped)
     print(f"seeds {SEED} to {SEED + SCHEDULES - 1}: {flips} transitions; killed {dict(kills)}")
     assert flipping * 4 >= SCHEDULES * 3
-    if SCHEDULES >= 400:
+    if SCHEDULES >= 250:
         for where in ("in a chunk", "in a state", "before a commit", "after a commit", "in a clean-up"):
             assert kills[where] > 0, where
 
