@@ -9,7 +9,6 @@ balancers that heed health: gRPC drops calls that arrive in the instant of its s
 """
 
 import asyncio
-import contextlib
 import logging
 import signal
 from collections.abc import Sequence
@@ -100,10 +99,12 @@ class RunningServer:
         self._feed.end()
         await asyncio.sleep(drain)
         await self._server.stop(grace)
-        for task in self.tasks:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        left = set(self.tasks)
+        while left:
+            for task in left:
+                task.cancel()
+            # Again: where what a task waits for has just come about, the first request may pass it by.
+            _, left = await asyncio.wait(left, timeout=1.0)
         await self._calls.close(timeout=1.0)
         if self._metrics is not None:
             server, thread = self._metrics
