@@ -1,5 +1,6 @@
 """The parts of conditions against the judge: each part's SQL, run alone, returns as many users as are counted."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -71,7 +72,7 @@ def _hold(scenario: Scenario, plan: Plan, shards: list[Shard], at: int) -> int:
 
 
 def _query(condition: str) -> str:
-    if "users." not in condition:
+    if not re.search(rf"\b(users|{'|'.join(USER_COLUMNS)})\b", condition):
         return f"SELECT user_id FROM events GROUP BY user_id HAVING {condition}"
     columns = ", ".join(f"users.{name}" for name in USER_COLUMNS)
     return f"SELECT user_id FROM events LEFT JOIN users USING (user_id) GROUP BY user_id, {columns} HAVING {condition}"
