@@ -56,7 +56,8 @@ def bind_each(files: Mapping[str, str], schema: Schema) -> tuple[list[tree.Defin
             segments.bound[definition.name] = definition
     for draft in drafts.values():
         problems.extend(_problems(draft))
-    return [segments.bound[name] for name in sorted(segments.bound)], sorted(problems)
+    # One place may be read in two ways, and be wrong in both.
+    return [segments.bound[name] for name in sorted(segments.bound)], sorted(set(problems))
 
 
 def read_each(files: Mapping[str, str]) -> tuple[dict[str, Draft], list[Problem]]:
