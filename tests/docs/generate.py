@@ -40,11 +40,16 @@ def default(value: Any) -> str:
     return f"`{str(shown).lower() if isinstance(shown, bool) else shown}`"
 
 
+#: Settings with fractions that are no times.
+PLAIN = {"guard", "grpc_rate"}
+
+
 def settings_table() -> str:
     rows = ["| setting | type | default | |", "|---|---|---|---|"]
     for name, field in Settings.model_fields.items():
         value = field.default_factory() if field.default_factory else field.default  # type: ignore[call-arg]
-        rows.append(f"| `{name}` | {kind(field.annotation)} | {default(value)} | {field.description or ''} |")
+        type_ = "number" if name in PLAIN else kind(field.annotation)
+        rows.append(f"| `{name}` | {type_} | {default(value)} | {field.description or ''} |")
     return "\n".join(rows) + "\n"
 
 
