@@ -4,12 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+NATIVE := build/.native
 UV_VERSION := 0.13.9
 PYTEST_ARGS ?=
 SERVING_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test torture proof-change bench-serving lint lock docs clean
+.PHONY: help venv native demo test torture proof-change bench-serving lint lock docs clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -27,29 +28,36 @@ $(STAMP): requirements.lock pyproject.toml
 	  --editable clients/python
 	@touch $@
 
-venv: $(STAMP) ## set up .venv/ (done by the other targets when the lock file has changed)
+# The C part is built where it stands, again when a source of it has changed.
+$(NATIVE): $(STAMP) setup.py $(wildcard segmentation/native/*.[ch])
+	@$(BIN)/python setup.py --quiet build_ext --inplace
+	@touch $@
 
-demo: $(STAMP) ## everything on this machine with live traffic; DEMO_SECONDS=30 ends it by itself
+native: $(NATIVE) ## build the C part of segmentation/ (done by the other targets when it has changed)
+
+venv: $(NATIVE) ## set up .venv/ (done by the other targets when the lock file has changed)
+
+demo: $(NATIVE) ## everything on this machine with live traffic; DEMO_SECONDS=30 ends it by itself
 	@$(BIN)/tidegate demo
 
-test: $(STAMP) ## the whole suite, linters included; PYTEST_ARGS='-k word' for a part
+test: $(NATIVE) ## the whole suite, linters included; PYTEST_ARGS='-k word' for a part
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-torture: $(STAMP) ## the fault suite on Apache Kafka and PostgreSQL, some 15 minutes; TORTURE_SEED=1 for a certain one
+torture: $(NATIVE) ## the fault suite on Apache Kafka and PostgreSQL, some 15 minutes; TORTURE_SEED=1 for a certain one
 	$(BIN)/python -m tests.torture
 
-proof-change: $(STAMP) ## definitions change under a live stream and kills, on Apache Kafka, some 10 minutes; CHANGE_EDITS=6 for fewer
+proof-change: $(NATIVE) ## definitions change under a live stream and kills, on Apache Kafka, some 10 minutes; CHANGE_EDITS=6 for fewer
 	$(BIN)/python -m tests.change
 
-bench-serving: $(STAMP) ## checks over gRPC while transitions go in, and a soak; SERVING_ARGS='--users 20000 --soak 30'
+bench-serving: $(NATIVE) ## checks over gRPC while transitions go in, and a soak; SERVING_ARGS='--users 20000 --soak 30'
 	$(BIN)/python -m loadtest.serving $(SERVING_ARGS)
 
-lint: $(STAMP) ## ruff, mypy --strict and the import rules
+lint: $(NATIVE) ## ruff, mypy --strict and the import rules
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(STAMP) ## write again what is generated into docs/
+docs: $(NATIVE) ## write again what is generated into docs/
 	$(BIN)/python -m tests.docs.generate
 
 # One lock for all supported platforms and both Python versions; the image's is the part of it that runs.
@@ -65,4 +73,4 @@ LOCK_FLAGS := --quiet --upgrade --universal --python-version 3.11 --fork-strateg
   --no-annotate --custom-compile-command 'make lock'
 
 clean: ## remove .venv/ and what the tools cache
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) segmentation/native/*.so .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info

@@ -24,6 +24,7 @@ from flows.progress import Progress, follow
 from flows.rebuild import rebuild_all
 from flows.signals import BROKEN_SECONDS, PATIENCE_SECONDS, Ending, stopping
 from flows.supervised import Link
+from segmentation import native
 from segmentation.errors import TidegateError
 from storage import disk
 from storage.commits import Fenced
@@ -67,6 +68,7 @@ def run(
     topic from its beginning with the present definitions and write only the differences; then_end:
     and return. link: to the supervisor of this process.
     """
+    log.info("events are evaluated by %s", native.STATE)
     placement = Placement(settings.shards, threads, process_id or 0, len(addresses) if addresses else 1)
     stop, started = stop or threading.Event(), link.started if link is not None else threading.Event()
     with stopping(stop, started, link) as ending, _explained(stop), _metrics(settings, placement):

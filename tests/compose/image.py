@@ -1,6 +1,6 @@
 """The Dockerfile carried out in a `Root`: RUN, COPY, ENV and the rest as written, on this machine's userland.
 
-Both stages share one root, since they come from the same base image; `COPY --from=build` then
+Both stages share one root, since they have the same Python and C library; `COPY --from=build` then
 finds its files in place.
 """
 
@@ -84,7 +84,7 @@ def _copy(root: Root, image: Image, rest: str) -> None:
         to = root.inside(Path(image.workdir, target))
         if (ROOT / source).is_dir():
             shutil.copytree(
-                ROOT / source, to, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"), dirs_exist_ok=True
+                ROOT / source, to, ignore=shutil.ignore_patterns("__pycache__", "*.pyc", "*.so"), dirs_exist_ok=True
             )
         else:
             shutil.copy(ROOT / source, to / Path(source).name if target.endswith("/") else to)
