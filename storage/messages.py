@@ -18,7 +18,8 @@ class TransitionMessage(msgspec.Struct):
     """The JSON value of one transition message: all flips of one user in one step.
 
     seq: from 1, without gaps per user, so (user_id, seq) identifies the message. effective_at: RFC
-    3339 UTC with microseconds. versions: of the definitions named. cause: event, time, definition.
+    3339 UTC with microseconds. versions: of the definitions named. cause: event, time, definition,
+    release.
     """
 
     user_id: str
@@ -61,15 +62,17 @@ def transition_messages(transitions: Transitions, segments: Sequence[StoredSegme
     return found
 
 
-def definition_message(user: str, seq: int, effective_at: str, flips: Iterable[tuple[str, int, bool]]) -> bytes:
-    """The JSON value where other definitions flip a user; `flips` of (segment, version, entered)."""
+def net_message(
+    user: str, seq: int, effective_at: str, flips: Iterable[tuple[str, int, bool]], cause: str
+) -> bytes:
+    """The JSON value where other definitions or a release flip a user; `flips` of (segment, version, entered)."""
     into: list[str] = []
     out: list[str] = []
     versions: dict[str, int] = {}
     for name, version, entered in flips:
         (into if entered else out).append(name)
         versions[name] = version
-    return msgspec.json.encode(TransitionMessage(user, seq, into, out, effective_at, versions, "definition"))
+    return msgspec.json.encode(TransitionMessage(user, seq, into, out, effective_at, versions, cause))
 
 
 def dead_letter_headers(letter: DeadLetter) -> list[tuple[str, bytes | None]]:

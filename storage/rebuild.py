@@ -21,11 +21,10 @@ from dataclasses import dataclass
 from types import TracebackType
 
 import msgspec
-import numpy as np
 
 from segmentation.compile.tree import Definition
 from segmentation.errors import TidegateError
-from storage import arrays, deployments, engine_state, erasing, messages, postgres, writer
+from storage import arrays, deployments, differences, engine_state, erasing, postgres
 from storage.commits import CheckpointRecord, Commit, StoredSegment
 from storage.engine_state import EngineRecord
 from storage.placing import place_users
@@ -48,12 +47,6 @@ class Differences:
 _STAGING = """
     CREATE TEMP TABLE new_users (user_id text COLLATE "C" NOT NULL) ON COMMIT DROP;
     CREATE TEMP TABLE new_members (user_id text COLLATE "C" NOT NULL, segment_id integer NOT NULL) ON COMMIT DROP;
-    CREATE TEMP TABLE flips (
-        user_id text COLLATE "C" NOT NULL, segment_id integer NOT NULL, entered boolean NOT NULL
-    ) ON COMMIT DROP;
-    CREATE TEMP TABLE sent (
-        user_id text COLLATE "C" PRIMARY KEY, seq bigint NOT NULL, at timestamptz NOT NULL, position bigint NOT NULL
-    ) ON COMMIT DROP;
 """
 _NEW = "INSERT INTO tidegate.users (user_id, shard) SELECT user_id, %(shard)s FROM new_users ON CONFLICT DO NOTHING"
 _KNOWN = """
@@ -73,38 +66,6 @@ _FLIPS = """
     FULL JOIN (SELECT user_id, segment_id, true AS there FROM new_members) now USING (user_id, segment_id)
     WHERE before.there IS NULL OR now.there IS NULL
 """
-_SENT = """
-    INSERT INTO sent (user_id, seq, at, position)
-    SELECT user_id, u.seq + 1, greatest(u.last_effective_at, (%(at)s::timestamptz[])[1]),
-           %(position)s + row_number() OVER (ORDER BY user_id)
-    FROM (SELECT DISTINCT user_id FROM flips) f JOIN tidegate.users u USING (user_id)
-"""
-_APPLY = (
-    """
-    INSERT INTO tidegate.transitions
-        (user_id, seq, segment_id, entered, effective_at, cause, version, shard, position)
-    SELECT user_id, s.seq, f.segment_id, f.entered, s.at, 'definition', d.version, %(shard)s, s.position
-    FROM flips f JOIN sent s USING (user_id) JOIN tidegate.definitions d ON d.id = f.segment_id
-    """,
-    """
-    DELETE FROM tidegate.members m USING flips f
-    WHERE NOT f.entered AND m.segment_id = f.segment_id AND m.user_id = f.user_id
-    """,
-    """
-    INSERT INTO tidegate.members (segment_id, user_id, since, seq)
-    SELECT f.segment_id, user_id, s.at, s.seq FROM flips f JOIN sent s USING (user_id) WHERE f.entered
-    """,
-    """
-    UPDATE tidegate.users u SET seq = s.seq, last_effective_at = s.at FROM sent s WHERE u.user_id = s.user_id
-    """,
-    """
-    INSERT INTO tidegate.member_counts AS c (segment_id, shard, members, changed_at)
-    SELECT f.segment_id, %(shard)s, sum(CASE WHEN f.entered THEN 1 ELSE -1 END), max(s.at)
-    FROM flips f JOIN sent s USING (user_id) GROUP BY f.segment_id
-    ON CONFLICT (segment_id, shard) DO UPDATE
-    SET members = c.members + excluded.members, changed_at = greatest(c.changed_at, excluded.changed_at)
-    """,
-)
 
 
 class TakenOver(TidegateError):
@@ -167,6 +128,7 @@ class Rebuild:
             if self._files is not None:
                 deployments.adopt(connection, self._files)
             connection.execute(_STAGING.encode())
+            differences.prepare(connection)
             self._stack = stack.pop_all()
         return self
 
@@ -201,23 +163,15 @@ class Rebuild:
         """
         connection = self._connection
         known = self._stage(membership)
-        at = arrays.timestamps(np.array([effective_at], np.int64))
-        values = {"shard": shard, "at": at, "position": self._position(shard)}
-        for statement in (_NEW, _KNOWN, _UNKNOWN, _FLIPS, "ANALYZE flips", _SENT, "ANALYZE sent", *_APPLY):
-            connection.execute(statement.encode(), values if "%(" in statement else None)
-        users = self._send(shard)
-        connection.execute(
-            "UPDATE tidegate.shards SET position = position + %s WHERE shard = %s", [users, shard]
-        )
-        found = connection.execute(
-            "SELECT d.name, count(*) FILTER (WHERE f.entered), count(*) FILTER (WHERE NOT f.entered) "
-            "FROM flips f JOIN tidegate.definitions d ON d.id = f.segment_id GROUP BY d.name"
-        ).fetchall()
-        connection.execute("TRUNCATE new_users, new_members, flips, sent")
-        for name, entered, left in found:
+        for statement in (_NEW, _KNOWN, _UNKNOWN, _FLIPS):
+            connection.execute(statement.encode(), {"shard": shard} if "%(" in statement else None)
+        users, found = differences.publish(connection, shard, effective_at, "definition")
+        connection.execute("TRUNCATE new_users, new_members")
+        for name, (entered, left) in found.items():
             before = self.outcome.get(name, (0, 0))
             self.outcome[name] = before[0] + entered, before[1] + left
-        return Differences(users, sum(row[1] for row in found), sum(row[2] for row in found), known)
+        came, left = (sum(both[place] for both in found.values()) for place in (0, 1))
+        return Differences(users, came, left, known)
 
     def _position(self, shard: int) -> int:
         row = self._connection.execute("SELECT position FROM tidegate.shards WHERE shard = %s", [shard]).fetchone()
@@ -277,36 +231,6 @@ class Rebuild:
         connection.execute("ANALYZE new_users")
         connection.execute("ANALYZE new_members")
         return known
-
-    def _send(self, shard: int) -> int:
-        """Outbox rows of the shard's differences; returns the number of messages."""
-        names = {
-            id: (name, version)
-            for id, name, version in self._connection.execute("SELECT id, name, version FROM tidegate.definitions")
-        }
-        count = 0
-        with self._connection.cursor(name="differences") as cursor:
-            cursor.execute(
-                f"""
-                SELECT user_id, s.seq, {arrays.micros_sql("s.at")}, array_agg(f.segment_id ORDER BY f.segment_id),
-                       array_agg(f.entered ORDER BY f.segment_id)
-                FROM flips f JOIN sent s USING (user_id)
-                GROUP BY user_id, s.seq, s.at, s.position ORDER BY s.position
-                """.encode()
-            )
-            while chunk := cursor.fetchmany(_CHUNK):
-                count += len(chunk)
-                times = messages.rfc3339(np.array([row[2] for row in chunk], np.int64))
-                values = [
-                    messages.definition_message(user, seq, at, [(*names[id], came) for id, came in zip(ids, entered)])
-                    for (user, seq, _, ids, entered), at in zip(chunk, times)
-                ]
-                self._connection.execute(
-                    writer.OUTBOX,
-                    [arrays.integers([shard] * len(chunk)), arrays.byte_strings([row[0].encode() for row in chunk]),
-                     arrays.byte_strings(values)],
-                )
-        return count
 
 
 def sequence_numbers(connection: Connection, shard: int) -> dict[str, int]:
