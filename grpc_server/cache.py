@@ -18,10 +18,11 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from grpc_server.feed import PAGE_FLIPS, POLL_S
 from grpc_server.generated.tidegate.v1.definition_pb2 import DefinitionStatus, SegmentState
-from grpc_server.generated.tidegate.v1.membership_pb2 import MembershipPair
+from grpc_server.generated.tidegate.v1.membership_pb2 import BatchCheckMembershipResponse, MembershipPair
 from grpc_server.records import inside_of, record, shard_key, stamp
 from segmentation.errors import TidegateError
 from segmentation.evaluate.erasure import digest_of
@@ -54,6 +55,16 @@ class Column:
     status: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Wired:
+    """The segments that can be answered from here, by name. spelled: the bytes that a pair of a batch has for it ->
+    its number; places, int32, and definitions (as the response has them, with tag and length): by number."""
+
+    spelled: dict[bytes, int]
+    places: NDArray[np.int32]
+    definitions: tuple[bytes, ...]
+
+
 @dataclass
 class Copy:
     """Users by their id's bytes. `apply` brings it to a later moment; readers come in between, never within."""
@@ -61,24 +72,25 @@ class Copy:
     definitions: str
     position: Position
     columns: dict[str, Column]
-    #: The same by the bytes that a pair of a batch has for the segment; only those that can be answered from here.
-    wired: dict[bytes, Column]
+    wired: Wired
     bitmap_bytes: int
     users: dict[bytes, bytes] = field(default_factory=dict)
     #: Shard -> as_of as sent; empty before any event. Without those whose time has no short encoding.
     as_of: dict[bytes, bytes] = field(default_factory=dict)
-    #: Users whose last transition is later than their shard's watermark: its µs, their shard, and as sent.
-    ahead: dict[bytes, tuple[int, int, bytes]] = field(default_factory=dict)
+    #: Users whose last transition is later than their shard's watermark: the transition's time, as sent.
+    ahead: dict[bytes, bytes] = field(default_factory=dict)
     #: Users who are in the database, and cannot be told from here.
     unfit: set[bytes] = field(default_factory=set)
     _watermarks: Mapping[int, int] = field(default_factory=dict)
+    #: Of those ahead: µs, and their shard.
+    _until: dict[bytes, tuple[int, int]] = field(default_factory=dict)
     _digests: "Digests" = field(default_factory=lambda: Digests())
 
     @classmethod
     def load(cls, url: str, stop: threading.Event) -> "Copy | None":
         """None: stopped. Raises DatabaseError. Takes a second or so for each 100,000 users."""
         with snapshot(url) as found:
-            copy = cls(found.end.definitions, found.end.after, *_columns(found.definitions))
+            copy = cls(found.end.definitions, found.end.after, *columns_of(found.definitions))
             places = {definition.id: place for place, definition in enumerate(found.definitions)}
             copy._advance(found.end.watermarks)
             for user in found.users():
@@ -104,7 +116,7 @@ class Copy:
             else:
                 for user in self._digests.find(entry.digest):
                     self.users.pop(user, None)
-                    self.ahead.pop(user, None)
+                    self._caught_up(user)
                 self.unfit -= {user for user in self.unfit if digest_of(user.decode()) == entry.digest}
         self.position = page.after
         if not page.more:
@@ -135,7 +147,7 @@ class Copy:
     def _moved(self, user: bytes, micros: int, shard: int) -> None:
         at = stamp(micros)
         if at is not None and micros > self._watermarks.get(shard, micros):
-            self.ahead[user] = (micros, shard, at)
+            self.ahead[user], self._until[user] = at, (micros, shard)
 
     def _advance(self, watermarks: Mapping[int, int]) -> None:
         self._watermarks = watermarks
@@ -144,7 +156,13 @@ class Copy:
             at = b"" if instant(micros) is None else stamp(micros)
             if at is not None:
                 self.as_of[shard_key(shard)] = at
-        self.ahead = {user: one for user, one in self.ahead.items() if one[0] > watermarks.get(one[1], one[0])}
+        for user, (micros, shard) in list(self._until.items()):
+            if micros <= watermarks.get(shard, micros):
+                self._caught_up(user)
+
+    def _caught_up(self, user: bytes) -> None:
+        self.ahead.pop(user, None)
+        self._until.pop(user, None)
 
 
 class Digests:
@@ -180,16 +198,22 @@ def _short(digest: bytes) -> int:
     return int.from_bytes(digest[:8], "little")
 
 
-def _columns(definitions: list[StoredDefinition]) -> tuple[dict[str, Column], dict[bytes, Column], int]:
+def columns_of(definitions: list[StoredDefinition]) -> tuple[dict[str, Column], Wired, int]:
     columns = {}
     for place, one in enumerate(definitions):
         status = DefinitionStatus(
             segment=one.name, version=one.version, state=SegmentState.SEGMENT_STATE_COMPLETE
         ).SerializeToString() if one.exact else b""
         columns[one.name] = Column(one.name, place, 2 + place // 8, 1 << place % 8, (1 << place) - 1, status)
-    wired = {
-        MembershipPair(segment=name).SerializeToString(): column for name, column in columns.items() if column.status
-    }
+    told = sorted((column for column in columns.values() if column.status), key=lambda column: column.name)
+    wired = Wired(
+        {MembershipPair(segment=column.name).SerializeToString(): number for number, column in enumerate(told)},
+        np.array([column.place for column in told], np.int32),
+        tuple(
+            BatchCheckMembershipResponse(definitions=[DefinitionStatus.FromString(column.status)]).SerializeToString()
+            for column in told
+        ),
+    )
     return columns, wired, (len(definitions) + 7) // 8
 
 

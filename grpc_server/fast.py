@@ -3,8 +3,8 @@
 Half of what such a call costs is taking messages apart and putting them together, so a batch is read where it lies: a
 pair of a request and a result begin with the same bytes, the user and the segment. Only the usual spelling of a request
 is understood (fields in order, each once, pairs shorter than 128 bytes, which all the generators write); any other is
-left to the service, and so is whatever the copy in memory does not know. Both services give the same answers; a test
-compares them.
+left to the service, and so is whatever the copy in memory does not know. Both give the same answers, and the batch in C
+(`segmentation.native`) the same bytes as the one in Python, which is for where the C part is not built; tests compare.
 """
 
 from collections.abc import Awaitable, Callable
@@ -17,6 +17,7 @@ from grpc_server.generated.tidegate.v1 import membership_pb2 as pb
 from grpc_server.membership import MembershipService
 from grpc_server.records import STAMP_BYTES
 from grpc_server.requests import PAIRS_MAX
+from segmentation import native
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -27,7 +28,7 @@ _LENGTHS = [bytes((n,)) if n < 128 else bytes((n & 127 | 128, n >> 7)) for n in 
 # Tags of the responses: number << 3 | kind, then the length of a timestamp.
 _CHECK_AS_OF, _CHECK_SINCE, _CHECK_DEFINITION = b"\x1a\x0c", b"\x2a\x0c", b"\x22"
 _RESULT_KNOWN, _RESULT_MEMBER = b"\x20\x01", b"\x18\x01\x20\x01"
-_RESULT_AS_OF, _RESULT_SINCE, _DEFINITIONS = b"\x2a\x0c", b"\x32\x0c", b"\x12"
+_RESULT_AS_OF, _RESULT_SINCE = b"\x2a\x0c", b"\x32\x0c"
 _CHECK_KNOWN, _CHECK_MEMBER = b"\x10\x01", b"\x08\x01\x10\x01"
 
 
@@ -41,7 +42,7 @@ def check(copy: Copy, request: pb.CheckMembershipRequest) -> bytes | None:
     if as_of is None:
         return None
     if ahead:
-        as_of = ahead[2]
+        as_of = ahead
     definition = _CHECK_DEFINITION + _LENGTHS[len(column.status)] + column.status
     stated = _CHECK_AS_OF + as_of if as_of else b""
     if not record[column.byte] & column.bit:
@@ -51,41 +52,49 @@ def check(copy: Copy, request: pb.CheckMembershipRequest) -> bytes | None:
 
 def batch(copy: Copy, data: bytes) -> bytes | None:
     """BatchCheckMembershipResponse, or None. data: BatchCheckMembershipRequest."""
-    users, columns, ahead = copy.users, copy.wired, copy.ahead
-    non_member = {shard: _RESULT_KNOWN + (_RESULT_AS_OF + at if at else b"") for shard, at in copy.as_of.items()}
-    member = {shard: _RESULT_MEMBER + (_RESULT_AS_OF + at if at else b"") for shard, at in copy.as_of.items()}
+    if native.ENABLED:
+        wired = copy.wired
+        return native.code.batch_answer(
+            data, PAIRS_MAX, copy.users, copy.ahead, copy.as_of, wired.spelled, wired.places, wired.definitions,
+            copy.bitmap_bytes,
+        )  # fmt: skip
+    return batch_by_python(copy, data)
+
+
+def batch_by_python(copy: Copy, data: bytes) -> bytes | None:
+    users, spelled, ahead, wired = copy.users, copy.wired.spelled, copy.ahead, copy.wired
+    places = [(2 + place // 8, 1 << place % 8, (1 << place) - 1) for place in wired.places.tolist()]
     first_stamp, bitmap_end = 2 + copy.bitmap_bytes, 2 + copy.bitmap_bytes
     parts: list[bytes] = []
     asked = set()
     at, end, count = 0, len(data), 0
-    lengths = _LENGTHS
     try:
         while at < end:
             length = data[at + 1]
             body, after = at + 2, at + 2 + length
             name = at + 4 + data[at + 3]
-            spelled = data[name:after]
-            record, column = users.get(data[at + 4 : name]), columns.get(spelled)
-            if record is None or column is None or length > 127 or data[at] != _PAIR or data[body] != _PAIR:
+            user = data[at + 4 : name]
+            record, number = users.get(user), spelled.get(data[name:after])
+            if record is None or number is None or length > 127 or data[at] != _PAIR or data[body] != _PAIR:
                 return None
-            asked.add(spelled)
-            shard = record[:2]
-            if record[column.byte] & column.bit:
-                bits = int.from_bytes(record[2:bitmap_end], "little")
-                since = first_stamp + STAMP_BYTES * (bits & column.below).bit_count()
-                said = member[shard] + _RESULT_SINCE + record[since : since + STAMP_BYTES]
+            asked.add(number)
+            byte, bit, below = places[number]
+            as_of = copy.as_of[record[:2]]
+            if ahead and (late := ahead.get(user)) is not None:
+                as_of = late
+            said = _RESULT_AS_OF + as_of if as_of else b""
+            if record[byte] & bit:
+                since = first_stamp + STAMP_BYTES * (int.from_bytes(record[2:bitmap_end], "little") & below).bit_count()
+                said = _RESULT_MEMBER + said + _RESULT_SINCE + record[since : since + STAMP_BYTES]
             else:
-                said = non_member[shard]
-            if ahead and (late := ahead.get(data[at + 4 : name])) is not None:
-                said = _with_as_of(said, late[2])
-            parts += (b"\x0a", lengths[length + len(said)], data[body:after], said)
+                said = _RESULT_KNOWN + said
+            parts += (b"\x0a", _LENGTHS[length + len(said)], data[body:after], said)
             at, count = after, count + 1
     except (IndexError, KeyError):
         return None  # cut off, so that the service says what is wrong with it; or a shard without a short as_of
     if count > PAIRS_MAX or at != end:
         return None
-    for column in sorted((columns[spelled] for spelled in asked), key=lambda column: column.name):
-        parts += (_DEFINITIONS, lengths[len(column.status)], column.status)
+    parts += [wired.definitions[number] for number in sorted(asked)]
     return b"".join(parts)
 
 
@@ -93,15 +102,6 @@ def _since(copy: Copy, record: bytes, below: int) -> bytes:
     bits = int.from_bytes(record[2 : 2 + copy.bitmap_bytes], "little")
     at = 2 + copy.bitmap_bytes + STAMP_BYTES * (bits & below).bit_count()
     return record[at : at + STAMP_BYTES]
-
-
-def _with_as_of(said: bytes, as_of: bytes) -> bytes:
-    """The same with a later `as_of`, or with one where there was none."""
-    head = _RESULT_MEMBER if said.startswith(_RESULT_MEMBER) else _RESULT_KNOWN
-    rest = said[len(head) :]
-    if rest.startswith(_RESULT_AS_OF):
-        rest = rest[2 + STAMP_BYTES :]
-    return head + _RESULT_AS_OF + as_of + rest
 
 
 def add(server: grpc.aio.Server, cache: Cache, service: MembershipService) -> None:

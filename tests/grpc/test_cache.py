@@ -138,8 +138,10 @@ def test_bytes_that_are_no_usual_request(noise: bytes, at: int, put: bytes) -> N
     good = pb.BatchCheckMembershipRequest(
         pairs=[pb.MembershipPair(user_id=user, segment=name) for user in ("ann", "bob") for name in NAMES]
     ).SerializeToString()
-    for data in (noise, good[:at] + put + good[at:], good[:at], good + noise, good[:at] + good[at + 1 :]):
+    copy.ahead = {b"bob": records.stamp(START + 5) or b""}
+    for data in (good, noise, good[:at] + put + good[at:], good[:at], good + noise, good[:at] + good[at + 1 :]):
         answer = fast.batch(copy, data)
+        assert answer == fast.batch_by_python(copy, data)
         if answer is not None:
             asked = pb.BatchCheckMembershipRequest.FromString(data)
             found = pb.BatchCheckMembershipResponse.FromString(answer)
@@ -152,10 +154,10 @@ def test_bytes_that_are_no_usual_request(noise: bytes, at: int, put: bytes) -> N
 
 
 def _columns_of(names: list[str]) -> Any:
-    from grpc_server.cache import _columns
+    from grpc_server.cache import columns_of
     from storage.snapshot import StoredDefinition
 
-    return _columns([StoredDefinition(i, name, 1, True) for i, name in enumerate(names)])
+    return columns_of([StoredDefinition(i, name, 1, True) for i, name in enumerate(names)])
 
 
 def test_other_definitions_are_loaded_anew(shop: Shop) -> None:
