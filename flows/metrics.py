@@ -31,6 +31,7 @@ late = Counter("tidegate_events_late", "Events behind the watermark when they ar
 transitions = Counter(
     "tidegate_transitions", "Users entering and leaving segments", ["segment", "direction"], registry=REGISTRY
 )
+pruned = Counter("tidegate_pruned", "Entries and exits that left the log (setting history)", registry=REGISTRY)
 lag = Gauge("tidegate_lag_messages", "Messages not in the membership yet", ["partition"], registry=REGISTRY)
 scattered = Gauge(
     "tidegate_scattered_users", "Users who have had events in several partitions", ["shard"], registry=REGISTRY

@@ -21,6 +21,7 @@ from flows.errors import AGAIN, StartAgain, unexpected
 from flows.partitions import there_are, topic_of
 from flows.placement import Placement, bytewax_placement
 from flows.progress import Progress, follow
+from flows.pruning import prune_forever
 from flows.rebuild import rebuild_all
 from flows.signals import BROKEN_SECONDS, PATIENCE_SECONDS, Ending, stopping
 from flows.supervised import Link
@@ -200,7 +201,8 @@ def _around(engine: Engine) -> Iterator[None]:
             # Not waited for: it changes nothing.
             for looks in (watch_partitions, watch_deployments):
                 threading.Thread(target=looks, args=(engine, end), name=looks.__name__, daemon=True).start()
-            threading.Thread(target=audit_forever, args=(engine.settings, end), name="audit", daemon=True).start()
+            for tends in (audit_forever, prune_forever):
+                threading.Thread(target=tends, args=(engine.settings, end), name=tends.__name__, daemon=True).start()
     if engine.placement.processes > 1:
         watch = Renewal(engine)
         beside.append(threading.Thread(target=follow, args=(engine.url, engine.pace, watch, end), name="progress"))

@@ -31,7 +31,7 @@ from storage.postgres import DatabaseError
 from storage.queries import instant
 from storage.reader import LOOKING_UP, fetch
 from storage.snapshot import StoredDefinition, snapshot
-from storage.transitions import AheadOfLog, Page, Position, Transition
+from storage.transitions import Page, Position, PositionGone, Transition
 
 log = logging.getLogger(__name__)
 
@@ -248,7 +248,7 @@ class Cache:
                 self._keep(loop)
             except DatabaseError:
                 pass  # the watch over the database says it
-            except (AheadOfLog, DoesNotFit) as error:
+            except (PositionGone, DoesNotFit) as error:
                 log.error("%s Loading it anew.", error)
             except RuntimeError:
                 return  # the loop was closed

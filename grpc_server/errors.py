@@ -99,8 +99,10 @@ def exhausted(reason: str, message: str, retry_ms: int, metadata: Mapping[str, s
     return Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, reason, message, metadata, [_retry(retry_ms)])
 
 
-def position_gone(message: str) -> Refusal:
-    return Refusal(grpc.StatusCode.OUT_OF_RANGE, "POSITION_GONE", message, {"field": "position"})
+def position_gone(message: str, cause: str, kept_since: str = "") -> Refusal:
+    """cause: pruned, set_back or other_log. kept_since: RFC 3339, where it is known since when the log is whole."""
+    metadata = {"field": "position", "cause": cause} | ({"kept_since": kept_since} if kept_since else {})
+    return Refusal(grpc.StatusCode.OUT_OF_RANGE, "POSITION_GONE", message, metadata)
 
 
 def late() -> Refusal:

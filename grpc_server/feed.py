@@ -18,7 +18,7 @@ from functools import cached_property
 from storage import transitions
 from storage.postgres import DatabaseError
 from storage.reader import MembershipReader
-from storage.transitions import AheadOfLog, Entry, Erasure, Page, Position, Transition
+from storage.transitions import AheadOfLog, Entry, Erasure, Page, Position, PositionGone, Transition
 
 log = logging.getLogger(__name__)
 
@@ -97,8 +97,8 @@ class Feed:
                 more = await self._poll()
                 if more:
                     continue
-            except AheadOfLog:
-                log.warning("the log of transitions was set back; watchers are told so")
+            except PositionGone as error:
+                log.warning("the log of transitions cannot be read on (%s); watchers are told so", error.cause)
                 self._forget()
             except DatabaseError:
                 pause = _AWAY_S  # the watch over the database says it
@@ -115,7 +115,7 @@ class Feed:
     async def follow(self, position: Position, quiet_s: float) -> AsyncGenerator[Batch, None]:
         """Batches from `position` on; entries that are not beyond it may be in those it begins within.
 
-        After `quiet_s` without news an empty one. Raises TooSlow, Ended, SetBack, AheadOfLog, DatabaseError.
+        After `quiet_s` without news an empty one. Raises TooSlow, Ended, SetBack, PositionGone, DatabaseError.
         """
         with self._following():
             epoch = self._epoch

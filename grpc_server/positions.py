@@ -43,7 +43,8 @@ def parse(given: str) -> tuple[str, Position]:
 def require_same(log: str, of_position: str) -> None:
     """Raises Refusal POSITION_GONE."""
     if log != of_position:
-        raise position_gone("This position is of another database's log. Read the members anew, and watch from now.")
+        text = "This position is of another database's log. Watch from now, then read the members anew."
+        raise position_gone(text, "other_log")
 
 
 def _checksum(payload: bytes) -> bytes:

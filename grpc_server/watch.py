@@ -6,13 +6,13 @@ from contextlib import aclosing
 
 from grpc_server import positions, requests
 from grpc_server.answers import timestamp
-from grpc_server.errors import exhausted, position_gone, unavailable, unknown_segment
+from grpc_server.errors import Refusal, exhausted, position_gone, unavailable, unknown_segment
 from grpc_server.feed import Batch, Ended, Feed, SetBack, TooSlow
 from grpc_server.generated.tidegate.v1 import membership_pb2 as pb
 from segmentation.evaluate.erasure import digest_of
 from storage.reader import MembershipReader
 from storage.segment_names import segment_names
-from storage.transitions import AheadOfLog, Entry, Position, Transition, require_reached
+from storage.transitions import AheadOfLog, Entry, Position, PositionGone, Transition, require_reached
 
 #: The longest that a watcher hears nothing, seconds.
 HEARTBEAT_S = 5.0
@@ -79,8 +79,10 @@ class Watcher:
             raise unavailable("SERVER_ENDING", _ENDING, 100, {"position": sent}) from None
         except (TooSlow, Stalled):
             raise exhausted("WATCHER_TOO_SLOW", _SLOW, 100, {"position": sent}) from None
-        except (AheadOfLog, SetBack):
-            raise position_gone(str(AheadOfLog())) from None
+        except SetBack:
+            raise _gone(AheadOfLog()) from None
+        except PositionGone as error:
+            raise _gone(error) from None
 
     async def _require_segments(self) -> None:
         if not self._segments:
@@ -123,3 +125,8 @@ class Watcher:
         )  # fmt: skip
         return pb.WatchEvent(transition=transition)
 
+
+
+def _gone(error: PositionGone) -> Refusal:
+    since = timestamp(error.since)
+    return position_gone(str(error), error.cause, since.ToJsonString() if since is not None else "")

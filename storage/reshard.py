@@ -19,6 +19,7 @@ from storage.engine_state import lock, read_engine
 from storage.migrate import check_migrated
 from storage.placing import place_users, users_of_shards
 from storage.postgres import Connection
+from storage.pruning import NEW_LAYOUT
 from storage.silent import locked
 
 _SHARDS = """
@@ -80,6 +81,7 @@ def store(
         lock(connection)
         position = _check(connection, before, where)
         connection.execute("DELETE FROM tidegate.steps")
+        connection.execute(NEW_LAYOUT)
         connection.execute("DELETE FROM tidegate.shards WHERE shard >= %s", [count])
         connection.execute(
             _SHARDS,

@@ -6,10 +6,12 @@ Durations are seconds as written by people; `*_us` properties give the engine it
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
 CONFIG_FILE = Path("tidegate.yml")
+#: Seconds: the shortest `history` but none.
+HISTORY_LEAST = 3_600
 
 
 class Settings(BaseSettings):
@@ -39,6 +41,9 @@ class Settings(BaseSettings):
     max_skew: float = Field(300, ge=0, description="seconds an event may be ahead of its Kafka timestamp")
     dedupe_horizon: float = Field(7 * 86_400, gt=0, description="seconds; older events are refused (clock live)")
     retention: float = Field(0, ge=0, description="seconds; events are kept so long at least, whatever the windows")
+    history: float = Field(
+        0, ge=0, description="seconds that transitions are kept for watchers and SQL, 3600 or more; 0: for ever"
+    )
     guard: float = Field(
         0, ge=0, description="percent of a segment's members; a change that would flip more of them is held; 0: none is"
     )
@@ -71,6 +76,13 @@ class Settings(BaseSettings):
     )
     server_metrics_port: int = Field(9201, ge=0, le=65535, description="0: none")
     log_format: Literal["text", "json"] = "text"
+
+    @field_validator("history")
+    @classmethod
+    def _long_enough(cls, given: float) -> float:
+        if 0 < given < HISTORY_LEAST:
+            raise ValueError(f"must be 0 (for ever) or at least {HISTORY_LEAST:,}: who watches may be away for a while")
+        return given
 
     @classmethod
     def settings_customise_sources(

@@ -8,6 +8,8 @@ not know stands at its least number: what that shard had before the position's l
 is above.
 
 An erasure takes a number like a transition. The erased user's earlier transitions are gone from the log.
+
+The log may begin later than it did (storage.pruning). Who stands before its beginning is refused, never told the rest.
 """
 
 from collections.abc import Mapping, Sequence
@@ -102,12 +104,32 @@ class Page:
         return instant(min(self.watermarks.values(), default=None))
 
 
-class AheadOfLog(TidegateError):
+class PositionGone(TidegateError):
+    """This log cannot be read on from a position. cause: for programs; since: µs, from when on the log is whole."""
+
+    cause = "set_back"
+    since: int | None = None
+
+
+class BehindLog(PositionGone):
+    """Entries that come after a position are not kept any more."""
+
+    cause = "pruned"
+
+    def __init__(self, since: int | None) -> None:
+        self.since = since
+        super().__init__(
+            "The log of transitions does not reach back to this position any more: entries after it have been pruned "
+            "(the engine's setting `history` says how long they are kept). Watch from now, then read the members anew."
+        )
+
+
+class AheadOfLog(PositionGone):
     """A position that this log has not reached: it was set back, by a restored copy say, or it is another one's."""
 
     def __init__(self) -> None:
         super().__init__(
-            "This position lies ahead of the log, which was set back since. Read the members anew, and watch from now."
+            "This position lies ahead of the log, which was set back since. Watch from now, then read the members anew."
         )
 
 
@@ -117,10 +139,13 @@ _DEFINITIONS = """
 """
 _ENDS = f"""
     SELECT coalesce((SELECT identity::text FROM tidegate.log), ''), {_DEFINITIONS},
-           coalesce(json_object_agg(shard, json_build_array(position, watermark)), '{{}}') FROM tidegate.shards
+           coalesce(json_object_agg(shard, json_build_array(position, watermark)), '{{}}'),
+           (SELECT json_agg(json_build_array(shard, position, {micros_sql("until")}))
+            FROM tidegate.pruned WHERE position > 0)
+    FROM tidegate.shards
 """
 #: One probe of the index per shard that there ever was, instead of a scan.
-_SHARDS_OF = """
+SHARDS_OF = """
     {name} (shard) AS (
         (SELECT min(shard) FROM {table} WHERE position IS NOT NULL)
         UNION ALL
@@ -129,8 +154,8 @@ _SHARDS_OF = """
     )
 """
 _AFTER = f"""
-    WITH RECURSIVE {_SHARDS_OF.format(name="moved", table="tidegate.transitions")},
-    {_SHARDS_OF.format(name="forgot", table="tidegate.erasures")},
+    WITH RECURSIVE {SHARDS_OF.format(name="moved", table="tidegate.transitions")},
+    {SHARDS_OF.format(name="forgot", table="tidegate.erasures")},
     given AS (SELECT * FROM unnest(%(shards)s::int[], %(numbers)s::bigint[]) AS g(shard, position)),
     entries AS (
         SELECT e.* FROM moved m LEFT JOIN given g USING (shard) CROSS JOIN LATERAL (
@@ -148,9 +173,9 @@ _AFTER = f"""
             ORDER BY t.position LIMIT %(limit)s
         ) e WHERE f.shard IS NOT NULL
     ),
-    ends (log, definitions, shards) AS ({_ENDS})
-    SELECT ends.log, ends.definitions, ends.shards, e.shard, e.position, e.user_id, e.seq, d.name, e.version, e.entered,
-           {micros_sql("e.effective_at")}, e.cause, e.digest
+    ends (log, definitions, shards, pruned) AS ({_ENDS})
+    SELECT ends.log, ends.definitions, ends.shards, ends.pruned, e.shard, e.position, e.user_id, e.seq, d.name,
+           e.version, e.entered, {micros_sql("e.effective_at")}, e.cause, e.digest
     FROM ends LEFT JOIN entries e (shard, position, user_id, seq, segment_id, version, entered, effective_at, cause,
                                    digest) ON true
     LEFT JOIN tidegate.definitions d ON d.id = e.segment_id
@@ -169,21 +194,22 @@ def end() -> Query[Page]:
 
 
 def after(position: Position, flips: int) -> Query[Page]:
-    """What comes after `position`: about `flips` flips. Building raises AheadOfLog."""
+    """What comes after `position`: about `flips` flips. Building raises AheadOfLog, BehindLog."""
     limit = max(1, flips // max(1, len(position.numbers)))
     numbers = position.numbers
 
     def build(rows: list[Row]) -> Page:
         log, definitions, reached, watermarks = _ends(rows)
         require_reached(position, reached)
-        found = [row[3:] for row in rows if row[3] is not None]
+        _require_kept(position, rows[0][3] or ())
+        found = [row[4:] for row in rows if row[4] is not None]
         last, more = _complete(found, limit)
         if not more:
             return Page(log, definitions, _entries(found), reached, False, reached, watermarks)
         entries = _entries([row for row in found if row[1] <= last])
         # A shard has no entry between its own end and `last`, so far; it may get some.
         known = numbers.keys() | reached.numbers.keys()
-        behind = {s: max(position.of(s), min(last, reached.numbers.get(s, last))) for s in known}
+        behind = {s: max(position.of(s), min(last, reached.of(s))) for s in known}
         return Page(log, definitions, entries, Position(behind), True, reached, watermarks)
 
     values = {"shards": list(numbers), "numbers": list(numbers.values()), "least": position.least, "limit": limit}
@@ -195,6 +221,12 @@ def require_reached(position: Position, end: Position) -> None:
     highest = max(end.numbers.values(), default=0)
     if any(number > end.numbers.get(shard, highest) for shard, number in position.numbers.items()):
         raise AheadOfLog()
+
+
+def _require_kept(position: Position, pruned: Sequence[tuple[int, int, int | None]]) -> None:
+    """pruned: (shard, up to which number its entries are gone, when the newest of them was recorded, µs)."""
+    if any(position.of(shard) < number for shard, number, _ in pruned):
+        raise BehindLog(max((at for *_, at in pruned if at is not None), default=None))
 
 
 def _complete(found: Sequence[Row], limit: int) -> tuple[int, bool]:

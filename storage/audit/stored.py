@@ -11,6 +11,7 @@ from segmentation.types import NEVER
 from storage.audit.sample import Sample
 from storage.engine_state import read_engine
 from storage.postgres import Connection
+from storage.pruning import covers
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ def _read(connection: Connection, sample: Sample, definitions: str) -> Stored:
         row = connection.execute(
             "SELECT step FROM tidegate.shards WHERE shard = %s", [sample.record.shard]
         ).fetchone()
-        if row is None or row[0] < sample.record.step:
+        record = sample.record
+        if row is None or row[0] < record.step or not covers(connection, record.shard, record.step):
             raise Moved
         found = dict(_rows(connection, "SELECT user_id, seq FROM tidegate.users WHERE user_id = ANY(%s)", seq))
         erased = _erased_since(connection, seq, sample.erased)

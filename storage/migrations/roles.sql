@@ -27,11 +27,12 @@ GRANT INSERT, DELETE ON tidegate.transitions, tidegate.dead_letters TO tidegate_
 GRANT INSERT, UPDATE ON tidegate.erasures TO tidegate_engine;
 GRANT UPDATE (replayed_at, replayed_topic, replayed_partition, replayed_offset) ON tidegate.dead_letters
     TO tidegate_engine;
-GRANT INSERT, UPDATE, DELETE ON tidegate.audit, tidegate.audit_mismatches, tidegate.segment_costs TO tidegate_engine;
+GRANT INSERT, UPDATE, DELETE ON tidegate.audit, tidegate.audit_mismatches, tidegate.segment_costs, tidegate.pruned
+    TO tidegate_engine;
 
 GRANT SELECT ON tidegate.engine, tidegate.definitions, tidegate.members, tidegate.member_counts, tidegate.users,
     tidegate.transitions, tidegate.shards, tidegate.deployments, tidegate.schema_migrations, tidegate.erasures,
-    tidegate.log TO tidegate_reader;
+    tidegate.log, tidegate.pruned TO tidegate_reader;
 
 GRANT SELECT ON public.segments, public.segment_members, public.segment_transitions
     TO tidegate_engine, tidegate_reader;

@@ -19,6 +19,8 @@ import pytest
 import trustme
 
 import tidegate_client
+from storage import postgres
+from storage.pruning import prune
 from tests.grpc.proxy import Proxy
 from tests.grpc.serving import Serving, serving
 from tests.grpc.shop import BIG, LAPSED_CALIFORNIANS, NAMES, START, Shop
@@ -219,6 +221,33 @@ def test_an_erased_user_is_told_by_digest(shop: Shop, server: Serving) -> None:
         [event] = next(update for update in updates if update.events).events
         assert isinstance(event, tidegate_client.Erasure)
         assert (event.user_id, event.digest) == (None, digest_of("ann"))
+
+
+def test_whoever_was_away_for_too_long_begins_anew(shop: Shop, server: Serving) -> None:
+    """As the README has it: the position, the members, and what came meanwhile again, which changes nothing."""
+    with client_of(server) as client:
+        begin = client.position_now()
+        shop.fill()
+        with closing(postgres.connect(shop.url, autocommit=True)) as connection:
+            connection.execute("UPDATE tidegate.shards SET checkpoint = jsonb_build_object('step', step)")
+        assert [prune(shop.url, 0, threading.Event()) for _ in range(2)] == [0, 2]
+        with pytest.raises(tidegate_client.PositionGone, match="Watch from now") as gone:
+            list(client.watch(position=begin))
+        assert gone.value.cause == "pruned" and gone.value.kept_since is not None
+        position = client.position_now()
+        shop.move([("bob", [BIG])])
+        copy = set(client.list_members(NAMES[BIG]))
+        [event] = next(update.events for update in client.watch(position=position) if update.events)
+        assert isinstance(event, Transition) and (event.user_id, set(event.entered)) == ("bob", {NAMES[BIG]})
+        assert copy | {event.user_id} == {"ann", "bob"}
+
+    async def now() -> str:
+        async with AsyncClient(f"localhost:{server.running.port}", timeout=20.0) as client:
+            return await client.position_now()
+
+    assert asyncio.run(now()) != position
+    with Client(f"127.0.0.1:{free_port()}", timeout=0.5) as nobody, pytest.raises(Unavailable):
+        nobody.position_now()
 
 
 def test_it_is_installed_alone(tmp_path: Path, shop: Shop, server: Serving) -> None:

@@ -16,6 +16,7 @@ from grpc_server.generated.tidegate.v1 import membership_pb2 as pb
 from grpc_server.generated.tidegate.v1 import membership_pb2_grpc
 from segmentation.evaluate.erasure import digest_of
 from storage import postgres
+from storage.pruning import prune
 from storage.transitions import Position
 from tests.grpc.proxy import Proxy, eventually
 from tests.grpc.serving import Serving, failure_of, serving
@@ -156,7 +157,7 @@ def test_positions_that_cannot_be_gone_on_from(shop: Shop, server: Serving) -> N
     for position in (positions.token("another", reached), ahead):
         failed = refused(server, position=position)
         assert (failed.code, failed.reason) == (grpc.StatusCode.OUT_OF_RANGE, "POSITION_GONE")
-        assert "watch from now" in failed.message
+        assert "Watch from now" in failed.message
 
 
 def test_the_end_of_the_server_is_told_with_the_position(shop: Shop) -> None:
@@ -271,3 +272,41 @@ def test_every_transition_once_while_servers_and_clients_end_at_random(shop: Sho
     finally:
         writer.join()
     assert sorted(copy.heard) == logged(shop)
+
+
+def test_a_position_whose_transitions_were_pruned(shop: Shop, server: Serving) -> None:
+    with watching(server) as stream, closing(postgres.connect(shop.url, autocommit=True)) as connection:
+        first = position_of(server)
+        shop.fill()
+        copy = Copy()
+        copy.take(next(stream))
+        connection.execute("UPDATE tidegate.shards SET checkpoint = jsonb_build_object('step', step)")
+        prune(shop.url, 0, threading.Event())
+        assert prune(shop.url, 0, threading.Event()) == 2
+        with serving(shop.url) as another:  # this one still has them in memory
+            failed = refused_later(another, first)
+        assert (failed.code, failed.reason) == (grpc.StatusCode.OUT_OF_RANGE, "POSITION_GONE")
+        assert failed.metadata["cause"] == "pruned" and failed.metadata["kept_since"].endswith("Z")
+        assert "`history`" in failed.message and "Watch from now, then read the members anew" in failed.message
+        # Those who have read them go on, in the stream and from their position.
+        shop.move([("bob", [BIG])])
+        assert users_of(next(stream)) == ["bob"]
+        with watching(server, position=copy.position) as later:
+            assert users_of(next(later)) == ["bob"]
+
+
+def position_of(server: Serving) -> str:
+    stream = server.membership.WatchTransitions(pb.WatchTransitionsRequest(), timeout=60)
+    try:
+        return str(next(stream).position)
+    finally:
+        stream.cancel()
+
+
+def refused_later(server: Serving, position: str) -> Any:
+    """The first response comes at once, and says only where the stream begins."""
+    stream = server.membership.WatchTransitions(pb.WatchTransitionsRequest(position=position), timeout=60)
+    with pytest.raises(grpc.RpcError) as caught:
+        for _ in stream:
+            pass
+    return failure_of(caught.value)

@@ -1,5 +1,7 @@
 """Reading the log from positions: every transition once, in each user's order, over erasures and other layouts."""
 
+import threading
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +15,12 @@ from segmentation.evaluate.erasure import digest_of
 from segmentation.shards import shard_of
 from storage import postgres, transitions
 from storage.postgres import Connection
+from storage.pruning import prune
 from storage.reader import fetch
-from storage.transitions import AheadOfLog, Position, Transition
+from storage.transitions import AheadOfLog, BehindLog, Position, Transition
 from tests.fix_postgres import empty
 from tests.storage.test_reshard import Layout, moves
-from tests.storage.world import START, USERS, Flip, forget
+from tests.storage.world import START, USERS, Flip, World, expected, forget, stored
 
 pytestmark = pytest.mark.postgres
 
@@ -31,8 +34,17 @@ class Reader:
     seq: dict[str, int] = field(default_factory=dict)
     copy: list[Flip] = field(default_factory=list)
 
-    def read(self, connection: Connection) -> bool:
-        page = fetch(connection, transitions.after(self.position, self.flips))
+    def read(self, connection: Connection, world: World, gone: Sequence[tuple[int, int]] = ()) -> bool:
+        """gone: (shard, number) of what was pruned: who stands before it is refused and begins anew, no other."""
+        lost = any(self.position.of(shard) < number for shard, number in gone)
+        try:
+            page = fetch(connection, transitions.after(self.position, self.flips))
+        except BehindLog as error:
+            assert lost and error.since is not None
+            self.position, self.copy = fetch(connection, transitions.end()).after, list(world.log)
+            self.seq = {flip.user: world.seq[flip.user] for flip in world.log}
+            return True
+        assert not lost
         for entry in page.entries:
             assert entry.number > self.position.of(entry.shard)
             if isinstance(entry, Transition):
@@ -57,12 +69,18 @@ happenings = st.lists(
         st.sets(st.sampled_from(USERS), min_size=1, max_size=3).map(lambda users: ("erase", sorted(users))),
         st.sampled_from([1, 2, 3, 5]).map(lambda count: ("reshard", count)),
         st.tuples(st.just("read"), st.integers(0, 2)),
+        st.tuples(st.just("save"), st.none()),
+        st.tuples(st.just("prune"), st.sampled_from([0, 3_600])),
     ),
-    min_size=2, max_size=12,
+    min_size=2, max_size=14,
 )  # fmt: skip
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+_LOGGED = "SELECT shard, position, user_id, seq FROM tidegate.transitions"
+_UNHURT = ("members", "users", "counts")
+
+
+@settings(max_examples=16, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from([1, 3]), st.lists(st.integers(2, 12), min_size=3, max_size=3), happenings)
 def test_every_transition_once_whatever_happens(
     database_url: str, tmp_path: Path, shards: int, sizes: list[int], given: list[tuple[str, Any]]
@@ -71,6 +89,8 @@ def test_every_transition_once_whatever_happens(
     layout = Layout(database_url, tmp_path, shards)
     world = layout.world
     readers = [Reader(size, Position({})) for size in sizes]
+    gone: list[tuple[int, int]] = []
+    saved: set[tuple[str, int]] = set()
     with closing(postgres.connect(database_url, autocommit=True)) as connection:
         for number, (what, value) in enumerate(given):
             match what:
@@ -86,11 +106,24 @@ def test_every_transition_once_whatever_happens(
                     layout.writer.write(commits)
                 case "reshard" if value != world.shards:
                     layout.to(value)
+                    saved = {(flip.user, flip.seq) for flip in world.log}
                 case "read":
-                    readers[value].read(connection)
+                    readers[value].read(connection, world, gone)
+                case "save":
+                    connection.execute("UPDATE tidegate.shards SET checkpoint = jsonb_build_object('step', step)")
+                    saved = {(flip.user, flip.seq) for flip in world.log}
+                case "prune":
+                    before = set(connection.execute(_LOGGED).fetchall())
+                    prune(database_url, value, threading.Event())
+                    now = stored(connection)
+                    lost = before - set(connection.execute(_LOGGED).fetchall())
+                    assert not (lost and value) and {(user, seq) for _, _, user, seq in lost} <= saved
+                    gone += [(shard, position) for shard, position, *_ in lost]
+                    told = expected(world)
+                    assert [now[part] for part in _UNHURT] == [told[part] for part in _UNHURT]
         for reader in readers:
             for _ in range(10_000):
-                if not reader.read(connection):
+                if not reader.read(connection, world, gone):
                     break
             assert sorted(map(repr, reader.copy)) == sorted(map(repr, world.log))
             assert reader.position == fetch(connection, transitions.end()).after

@@ -114,6 +114,22 @@ class AsyncClient:
         answer = await self._call(lambda: next(self._segments).GetSegment, request, timeout)
         return types.segment_of(answer.segment)
 
+    async def position_now(self, *, timeout: float | None = None) -> str:
+        """Where the log of transitions ends now: what `watch` is to go on from after the members have been read."""
+        return (await self._call(self._first_update, m.WatchTransitionsRequest(), timeout)).position
+
+    def _first_update(self) -> Callable[..., Awaitable[m.WatchTransitionsResponse]]:
+        method = next(self._membership).WatchTransitions
+
+        async def first(*given: Any, **options: Any) -> m.WatchTransitionsResponse:
+            stream: Any = method(*given, **options)
+            try:
+                return await anext(aiter(stream))
+            finally:
+                stream.cancel()
+
+        return first
+
     async def watch(
         self,
         *,

@@ -110,6 +110,23 @@ class Client:
         request = s.GetSegmentRequest(segment=segment)
         return types.segment_of(self._call(lambda: next(self._segments).GetSegment, request, timeout).segment)
 
+    def position_now(self, *, timeout: float | None = None) -> str:
+        """Where the log of transitions ends now: what `watch` is to go on from after the members have been read."""
+        return self._call(self._first_update, m.WatchTransitionsRequest(), timeout).position
+
+    def _first_update(self) -> Callable[..., m.WatchTransitionsResponse]:
+        method = next(self._membership).WatchTransitions
+
+        def first(*given: Any, **options: Any) -> m.WatchTransitionsResponse:
+            stream: Any = method(*given, **options)
+            try:
+                response: m.WatchTransitionsResponse = next(stream)
+                return response
+            finally:
+                stream.cancel()
+
+        return first
+
     def watch(
         self,
         *,

@@ -55,7 +55,19 @@ class PermissionDenied(Error):
 
 
 class PositionGone(Error):
-    """The log does not reach back to this position: watch from now, then read the members anew."""
+    """The log cannot be read on from this position: take `position_now()`, read the members anew, then watch from it.
+
+    cause: `pruned` (the server keeps transitions for so long only), `set_back` (its database was restored from a copy)
+    or `other_log`. kept_since: for `pruned`, since when transitions are kept, RFC 3339.
+    """
+
+    @property
+    def cause(self) -> str:
+        return self.metadata.get("cause", "")
+
+    @property
+    def kept_since(self) -> str | None:
+        return self.metadata.get("kept_since")
 
 
 _OF_REASON: dict[str, type[Error]] = {"UNKNOWN_SEGMENT": UnknownSegment, "SEGMENT_DISABLED": SegmentDisabled}

@@ -46,7 +46,8 @@ class MembershipServiceStub:
     together with google.rpc.BadRequest, which names the field
     UNAVAILABLE          DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
     SERVER_ENDING     metadata: position; of WatchTransitions
-    OUT_OF_RANGE         POSITION_GONE     of WatchTransitions
+    OUT_OF_RANGE         POSITION_GONE     metadata: cause (pruned, set_back or other_log), and for pruned
+    kept_since; of WatchTransitions
     RESOURCE_EXHAUSTED   WATCHER_TOO_SLOW  metadata: position; of WatchTransitions
     TOO_MANY_WATCHERS of WatchTransitions
     RATE_LIMITED, together with google.rpc.RetryInfo
@@ -115,7 +116,8 @@ class MembershipServiceServicer:
     together with google.rpc.BadRequest, which names the field
     UNAVAILABLE          DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
     SERVER_ENDING     metadata: position; of WatchTransitions
-    OUT_OF_RANGE         POSITION_GONE     of WatchTransitions
+    OUT_OF_RANGE         POSITION_GONE     metadata: cause (pruned, set_back or other_log), and for pruned
+    kept_since; of WatchTransitions
     RESOURCE_EXHAUSTED   WATCHER_TOO_SLOW  metadata: position; of WatchTransitions
     TOO_MANY_WATCHERS of WatchTransitions
     RATE_LIMITED, together with google.rpc.RetryInfo
@@ -180,7 +182,8 @@ class MembershipServiceServicer:
         watch little can go on from a recent position too. The stream ends only with an error: UNAVAILABLE
         (SERVER_ENDING) when the server ends, RESOURCE_EXHAUSTED (WATCHER_TOO_SLOW) for a watcher that reads
         too slowly; go on from the last position then. OUT_OF_RANGE (POSITION_GONE) says that the log does
-        not reach back to the position, or was set back behind it: watch from now, then list the members.
+        not reach back to the position, because its transitions were pruned, or was set back behind it: watch
+        from now, then list the members.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -247,7 +250,8 @@ class MembershipService:
     together with google.rpc.BadRequest, which names the field
     UNAVAILABLE          DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
     SERVER_ENDING     metadata: position; of WatchTransitions
-    OUT_OF_RANGE         POSITION_GONE     of WatchTransitions
+    OUT_OF_RANGE         POSITION_GONE     metadata: cause (pruned, set_back or other_log), and for pruned
+    kept_since; of WatchTransitions
     RESOURCE_EXHAUSTED   WATCHER_TOO_SLOW  metadata: position; of WatchTransitions
     TOO_MANY_WATCHERS of WatchTransitions
     RATE_LIMITED, together with google.rpc.RetryInfo

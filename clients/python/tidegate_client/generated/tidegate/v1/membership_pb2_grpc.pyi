@@ -47,7 +47,8 @@ class MembershipServiceStub:
                            together with google.rpc.BadRequest, which names the field
       UNAVAILABLE          DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
                            SERVER_ENDING     metadata: position; of WatchTransitions
-      OUT_OF_RANGE         POSITION_GONE     of WatchTransitions
+      OUT_OF_RANGE         POSITION_GONE     metadata: cause (pruned, set_back or other_log), and for pruned
+                                             kept_since; of WatchTransitions
       RESOURCE_EXHAUSTED   WATCHER_TOO_SLOW  metadata: position; of WatchTransitions
                            TOO_MANY_WATCHERS of WatchTransitions
                            RATE_LIMITED, together with google.rpc.RetryInfo
@@ -94,7 +95,8 @@ class MembershipServiceStub:
     watch little can go on from a recent position too. The stream ends only with an error: UNAVAILABLE
     (SERVER_ENDING) when the server ends, RESOURCE_EXHAUSTED (WATCHER_TOO_SLOW) for a watcher that reads
     too slowly; go on from the last position then. OUT_OF_RANGE (POSITION_GONE) says that the log does
-    not reach back to the position, or was set back behind it: watch from now, then list the members.
+    not reach back to the position, because its transitions were pruned, or was set back behind it: watch
+    from now, then list the members.
     """
 
 @_typing.type_check_only
@@ -118,7 +120,8 @@ class MembershipServiceAsyncStub(MembershipServiceStub):
                            together with google.rpc.BadRequest, which names the field
       UNAVAILABLE          DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
                            SERVER_ENDING     metadata: position; of WatchTransitions
-      OUT_OF_RANGE         POSITION_GONE     of WatchTransitions
+      OUT_OF_RANGE         POSITION_GONE     metadata: cause (pruned, set_back or other_log), and for pruned
+                                             kept_since; of WatchTransitions
       RESOURCE_EXHAUSTED   WATCHER_TOO_SLOW  metadata: position; of WatchTransitions
                            TOO_MANY_WATCHERS of WatchTransitions
                            RATE_LIMITED, together with google.rpc.RetryInfo
@@ -162,7 +165,8 @@ class MembershipServiceAsyncStub(MembershipServiceStub):
     watch little can go on from a recent position too. The stream ends only with an error: UNAVAILABLE
     (SERVER_ENDING) when the server ends, RESOURCE_EXHAUSTED (WATCHER_TOO_SLOW) for a watcher that reads
     too slowly; go on from the last position then. OUT_OF_RANGE (POSITION_GONE) says that the log does
-    not reach back to the position, or was set back behind it: watch from now, then list the members.
+    not reach back to the position, because its transitions were pruned, or was set back behind it: watch
+    from now, then list the members.
     """
 
 class MembershipServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -185,7 +189,8 @@ class MembershipServiceServicer(metaclass=_abc_1.ABCMeta):
                            together with google.rpc.BadRequest, which names the field
       UNAVAILABLE          DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
                            SERVER_ENDING     metadata: position; of WatchTransitions
-      OUT_OF_RANGE         POSITION_GONE     of WatchTransitions
+      OUT_OF_RANGE         POSITION_GONE     metadata: cause (pruned, set_back or other_log), and for pruned
+                                             kept_since; of WatchTransitions
       RESOURCE_EXHAUSTED   WATCHER_TOO_SLOW  metadata: position; of WatchTransitions
                            TOO_MANY_WATCHERS of WatchTransitions
                            RATE_LIMITED, together with google.rpc.RetryInfo
@@ -263,7 +268,8 @@ class MembershipServiceServicer(metaclass=_abc_1.ABCMeta):
         watch little can go on from a recent position too. The stream ends only with an error: UNAVAILABLE
         (SERVER_ENDING) when the server ends, RESOURCE_EXHAUSTED (WATCHER_TOO_SLOW) for a watcher that reads
         too slowly; go on from the last position then. OUT_OF_RANGE (POSITION_GONE) says that the log does
-        not reach back to the position, or was set back behind it: watch from now, then list the members.
+        not reach back to the position, because its transitions were pruned, or was set back behind it: watch
+        from now, then list the members.
         """
 
 def add_MembershipServiceServicer_to_server(servicer: MembershipServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
