@@ -7,8 +7,13 @@ import time
 
 
 class _Json(logging.Formatter):
+    def __init__(self, process: int | None) -> None:
+        super().__init__()
+        self._process = {} if process is None else {"process": process}
+
     def format(self, record: logging.LogRecord) -> str:
         line = {
+            **self._process,
             "time": _time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
@@ -20,8 +25,8 @@ class _Json(logging.Formatter):
 
 
 class _Text(logging.Formatter):
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)-7s %(message)s")
+    def __init__(self, process: int | None) -> None:
+        super().__init__(("" if process is None else f"[{process}] ") + "%(asctime)s %(levelname)-7s %(message)s")
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         return _time(record)
@@ -31,8 +36,9 @@ def _time(record: logging.LogRecord) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03}Z"
 
 
-def to_stderr(log_format: str, level: int = logging.INFO) -> None:
-    """Installs the handler; `log_format` is `text` or `json`. May be called more than once."""
+def to_stderr(log_format: str, level: int = logging.INFO, process: int | None = None) -> None:
+    """Installs the handler; `log_format` is `text` or `json`; process: its number among several, put into each line.
+    May be called more than once."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Json() if log_format == "json" else _Text())
+    handler.setFormatter(_Json(process) if log_format == "json" else _Text(process))
     logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -10,6 +10,7 @@ balancers that heed health: gRPC drops calls that arrive in the instant of its s
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -43,6 +44,10 @@ GRACE_S = 10.0
 
 #: Calls in flight, per database connection; more are told OVERLOADED rather than let wait for long.
 CALLS_PER_CONNECTION = 250
+
+#: Seconds after which a connection to a shared port is ended in order (its calls go on), so that connections come to
+#: the processes that were started last, too.
+CONNECTION_AGE_S = 300.0
 
 _MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 _OWN_SERVICES = (
@@ -127,6 +132,7 @@ async def start(settings: Settings, further: Sequence[grpc.GenericRpcHandler] = 
         *_OPTIONS,
         # Two servers on one port share its calls at random; where nobody wants that, the second is to fail instead.
         ("grpc.so_reuseport", int(settings.grpc_share_port)),
+        *([("grpc.max_connection_age_ms", round(CONNECTION_AGE_S * 1_000))] if settings.grpc_share_port else []),
     ])  # fmt: skip
     status = health.aio.HealthServicer()
     reader = MembershipReader(calls, address(url))
@@ -178,15 +184,19 @@ async def start(settings: Settings, further: Sequence[grpc.GenericRpcHandler] = 
     return running
 
 
-def serve(settings: Settings) -> None:
-    """Runs the server until SIGTERM or SIGINT, then returns. Raises TidegateError if it cannot start."""
-    asyncio.run(_serve(settings))
+def serve(settings: Settings, supervised: bool = False) -> None:
+    """Runs the server until SIGTERM or SIGINT, then returns. Raises TidegateError if it cannot start.
+
+    supervised: standard input is a line to a supervisor; its end is the server's, too."""
+    asyncio.run(_serve(settings, supervised))
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, supervised: bool) -> None:
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
+    if supervised:
+        end_with(0, ended)
     running = await start(settings)
     await ended.wait()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -196,3 +206,15 @@ async def _serve(settings: Settings) -> None:
     await running.stop(drain=drain)
     log.info("ended")
 
+
+
+def end_with(line: int, ended: asyncio.Event) -> None:
+    """Sets `ended` when nobody holds the other end of the descriptor `line` any more."""
+    loop = asyncio.get_running_loop()
+
+    def look() -> None:
+        if not os.read(line, 1):
+            loop.remove_reader(line)
+            ended.set()
+
+    loop.add_reader(line, look)
