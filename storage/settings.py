@@ -74,7 +74,9 @@ class Settings(BaseSettings):
     engine_metrics_port: int = Field(
         9101, ge=0, le=65535, description="0: none; process N of a cluster has this port plus N"
     )
-    server_metrics_port: int = Field(9201, ge=0, le=65535, description="0: none")
+    server_metrics_port: int = Field(
+        9201, ge=0, le=65535, description="0: none; process N of `serve --processes` has this port plus N"
+    )
     log_format: Literal["text", "json"] = "text"
 
     @field_validator("history")

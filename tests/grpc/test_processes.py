@@ -110,12 +110,10 @@ def test_what_no_new_start_cures_ends_it(tmp_path: Path) -> None:
 
 
 def test_a_port_that_is_taken() -> None:
-    with closing(socket.create_server(("127.0.0.1", 0))) as held:
-        with pytest.raises(TidegateError, match="Is another server running there"):
-            reserved(f"127.0.0.1:{held.getsockname()[1]}")
-    with closing(reserved("127.0.0.1:0")) as first:
-        with pytest.raises(TidegateError, match="Is another server running there"):
-            reserved(f"127.0.0.1:{first.getsockname()[1]}")
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening, closing(reserved("127.0.0.1:0")) as held:
+        for taken in (listening, held):
+            with pytest.raises(TidegateError, match="Is another server running there"):
+                reserved(f"127.0.0.1:{taken.getsockname()[1]}")
 
 
 @pytest.mark.postgres
