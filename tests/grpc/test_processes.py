@@ -41,8 +41,9 @@ def supervised(url: str, folder: Path, *words: str, **variables: str) -> Iterato
             yield Process(popen)
         finally:
             children = started.children() if popen.poll() is None else []
-            for one in (popen, *children):
-                one.kill()
+            popen.kill()
+            for child in children:
+                child.kill()
 
 
 def ask(port: str) -> bool:
