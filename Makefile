@@ -8,9 +8,10 @@ NATIVE := build/.native
 UV_VERSION := 0.13.9
 PYTEST_ARGS ?=
 SERVING_ARGS ?=
+BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv native demo test torture proof-change bench-serving lint lock docs clean
+.PHONY: help venv native demo test torture proof-change bench bench-serving lint lock docs clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -48,6 +49,9 @@ torture: $(NATIVE) ## the fault suite on Apache Kafka and PostgreSQL, some 15 mi
 
 proof-change: $(NATIVE) ## definitions change under a live stream and kills, on Apache Kafka, some 10 minutes; CHANGE_EDITS=6 for fewer
 	$(BIN)/python -m tests.change
+
+bench: $(NATIVE) ## speed, latency and memory, some 15 minutes, to loadtest/out/bench.json; BENCH_ARGS='--quick'
+	$(BIN)/python -m loadtest.bench $(BENCH_ARGS)
 
 bench-serving: $(NATIVE) ## checks over gRPC while transitions go in, and a soak; SERVING_ARGS='--users 20000 --soak 30'
 	$(BIN)/python -m loadtest.serving $(SERVING_ARGS)
