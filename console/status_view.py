@@ -91,8 +91,8 @@ def _work(status: "Status") -> float:
 
 def _build(one: "Deployment") -> str:
     done = "" if one.progress is None else f", {one.progress[0]:,} of {one.progress[1]:,} rows"
-    what = "is built, and waits for its switch" if one.ready else f"is being built{done}"
-    return f"Version {one.version} of the definitions, by {one.by}, {what}."
+    what = "is built, and follows the engine until its switch" if one.ready else f"is being built{done}"
+    return f"Version {one.version} of the definitions, by {one.by}, {what}; until then the one before goes on counting."
 
 
 def _deployment(one: "Deployment | None") -> dict[str, Any] | None:
@@ -101,7 +101,7 @@ def _deployment(one: "Deployment | None") -> dict[str, Any] | None:
     return {
         "version": one.version, "by": one.by, "at": one.at, "state": one.state, "ready": one.ready,
         "rows_done": None if one.progress is None else one.progress[0],
-        "rows": None if one.progress is None else one.progress[1],
+        "rows": None if one.progress is None else one.progress[1], "waited_seconds": one.waited,
     }  # fmt: skip
 
 
@@ -131,7 +131,9 @@ def show(status: "Status", wrong: list[str]) -> None:
             f"{status.audit.skipped:,} not comparable for want of history.\n"
         )
     if status.deployed is not None:
-        click.echo(f"Definitions: version {status.deployed.version}, by {status.deployed.by}.\n")
+        waited = status.deployed.waited
+        said = "" if waited is None else f"; for its switch events waited {waited:.1f} s"
+        click.echo(f"Definitions: version {status.deployed.version}, by {status.deployed.by}{said}.\n")
     if status.building is not None:
         click.echo(f"{_build(status.building)}\n")
     if status.segments:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from flows import clock, kafka
 from flows.pace import Pace
@@ -33,6 +34,9 @@ from storage.disk import StorageError
 from storage.engine_state import EngineRecord, Takeover, prepare, take_over
 from storage.reservoir import Reservoir, kept_columns
 from storage.settings import Settings
+
+if TYPE_CHECKING:
+    from flows.beside import Beside
 
 log = logging.getLogger("tidegate.engine")
 
@@ -63,7 +67,8 @@ class Engine:
 
     stop: set from outside, by whoever wants the flow to drain and end. started: set when the flow
     runs, which in a cluster is when all processes are there. fatal: why it must not go on. again: why
-    it ends, to be started again. on_end: called once when the flow ends for one of these two reasons.
+    it ends, to be started again. on_end: called once when the flow ends for one of these two reasons. opened: set when
+    all shards of this process are loaded; beside: who builds another version beside the flow.
     """
 
     settings: Settings
@@ -83,11 +88,14 @@ class Engine:
     begun_at: dict[int, int] = field(default_factory=dict)
     writing: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "reservoir"))
     started: threading.Event = field(default_factory=threading.Event)
+    opened: threading.Event = field(default_factory=threading.Event)
+    beside: "Beside | None" = None
     fatal: BaseException | None = None
     again: str | None = None
     on_end: Callable[[], None] = lambda: None
     _ending_at: float | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _loaded: set[int] = field(default_factory=set)
     _closing: list[Callable[[], None]] = field(default_factory=list)
 
     @property
@@ -207,7 +215,12 @@ class Engine:
             self.pace.handed,
             self.profile_partitions,
         )
-        return ShardRunner(found, state, rules, clock.now_us())
+        runner = ShardRunner(found, state, rules, clock.now_us())
+        with self._lock:
+            self._loaded.add(shard)
+            if self._loaded >= self.takeovers.keys():
+                self.opened.set()
+        return runner
 
     def fail(self, error: BaseException) -> None:
         """The first one counts; the flow then ends without writing anything more."""
@@ -232,7 +245,8 @@ class Engine:
         except TidegateError:
             return None
         for shard, mine in self.takeovers.items():
-            if shard not in found or found[shard].token != mine.token:
+            # One more is a switch to another version (storage.rebuild), not an engine.
+            if shard not in found or found[shard].token not in (mine.token, mine.token + 1):
                 return Fenced(f"Shard {shard} was taken over by another engine. This one stops.")
         return None
 

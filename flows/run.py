@@ -15,7 +15,7 @@ from flows import kafka, metrics, relay
 from flows.auditing import audit_forever
 from flows.backlog import watch_outbox
 from flows.dataflow import build
-from flows.deploying import take_up, watch_deployments
+from flows.deploying import conclude, take_up, watch_deployments
 from flows.engine import Engine, Goal
 from flows.errors import AGAIN, StartAgain, unexpected
 from flows.partitions import there_are, topic_of
@@ -94,7 +94,7 @@ def _once(
 ) -> bool:
     """One flow, from its beginning to its end; is there to be another one?"""
     ending.started.clear()
-    take_up(settings, placement, ending.stop)
+    take_up(settings, placement, goal, ending.stop)
     engine = Engine.open(settings, placement, goal, ending.stop)
     over = _connect(engine, ending)
     if link is not None:
@@ -103,6 +103,7 @@ def _once(
         _run(engine, addresses)
     over.set()
     error, alone = _error(engine), placement.processes == 1
+    conclude(engine, ending.stop)
     if error is not None and not (error.passing and engine.again and alone):
         raise error
     if ending.stop.is_set() or engine.again is None:
@@ -253,6 +254,8 @@ class Renewal:
         engine = self._engine
         tokens = {shard: each.token for shard, each in found.items()}
         for shard, mine in engine.takeovers.items():
+            if tokens.get(shard) == mine.token + 1 and engine.again is not None:
+                return True  # the switch for which the flow has ended
             if tokens.get(shard) != mine.token:
                 engine.fail(Fenced(f"Shard {shard} was taken over by another engine. This one stops."))
                 return True
@@ -275,7 +278,7 @@ def open_for_bytewax() -> Engine:
     try:
         ending = opened.enter_context(stopping(stop, threading.Event()))
         opened.enter_context(_metrics(settings, placement))
-        take_up(settings, placement, stop)
+        take_up(settings, placement, Goal(), stop)
         engine = Engine.open(settings, placement, Goal(), stop)
     except TidegateError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -289,6 +292,7 @@ def open_for_bytewax() -> Engine:
         over.set()
         opened.close()
         error = _error(engine) or (StartAgain(engine.again) if engine.again is not None else None)
+        conclude(engine, stop)
         if error is not None and not (error.passing and stop.is_set()):
             log.error("%s", error)
             logging.shutdown()

@@ -125,6 +125,7 @@ class ShardRunner:
     def take(self, items: Iterable[ShardPoll], now_us: int) -> list[Work]:
         """Reads in order of arrival. now_us only decides when to commit and to save, never what."""
         reads = [item for item in items if item.poll is not None]
+        caught_up = False
         for item in reads:
             self._check_order(item)
         if self._catch_up is not None:
@@ -132,10 +133,14 @@ class ShardRunner:
             if not self._catch_up.done:
                 return []
             self._caught_up()
+            caught_up = True
         new = [found for read in reads if (found := self._new(read)) is not None]
         work: list[Work] = []
         for some in _portions(new):
             work += self._step(some, now_us)
+        if caught_up and not work:
+            # Whoever waits for it, the switch to another version say, is told so, though nothing new comes.
+            return [self._work(None, [], [], now_us)]
         return work or self.tick(now_us)
 
     def tick(self, now_us: int) -> list[Work]:

@@ -38,7 +38,8 @@ class Deployment:
     withdrawn; reason: why it was withdrawn. rebuilt: segments to be computed anew though their meaning is the same.
     progress: (rows done, rows to do) while it is built; ready: only the switch is left. switched_at: when it
     became what is answered by; outcome: how many entered and left each segment then. held_since: when it was built,
-    and held because outcome would be too much; confirmed_by: who wants it all the same."""
+    and held because outcome would be too much; confirmed_by: who wants it all the same. waited: how long events did
+    for the switch, seconds."""
 
     version: int
     files: dict[str, str]
@@ -55,6 +56,7 @@ class Deployment:
     outcome: dict[str, tuple[int, int]] = field(default_factory=dict)
     held_since: datetime | None = None
     confirmed_by: str | None = None
+    waited: float | None = None
 
     @property
     def held(self) -> bool:
@@ -194,8 +196,40 @@ def tell(url: str, number: int, done: int, total: int) -> bool:
     return found == 1
 
 
+def stopped(url: str, number: int) -> None:
+    """The flow ends now for the switch to it. DatabaseError."""
+    _read(url, lambda connection: connection.execute(
+        "UPDATE tidegate.deployments SET stopped_at = now(), waited = NULL WHERE version = %s", [number]
+    ))  # fmt: skip
+
+
+def resumed(url: str) -> tuple[int, float] | None:
+    """Events are taken again after a switch, or the attempt at one: the version, and how long they waited, seconds."""
+    return _read(url, lambda connection: connection.execute(
+        "UPDATE tidegate.deployments SET waited = extract(epoch FROM now() - stopped_at) "
+        "WHERE stopped_at IS NOT NULL AND waited IS NULL RETURNING version, waited"
+    ).fetchone())  # fmt: skip
+
+
+def switching(url: str) -> bool:
+    """The flow was ended for a version that is not switched to yet. DatabaseError."""
+    return _read(url, lambda connection: connection.execute(
+        "SELECT FROM tidegate.deployments WHERE state = 'building' AND stopped_at IS NOT NULL AND waited IS NULL "
+        "AND (held_since IS NULL OR confirmed_by IS NOT NULL)"
+    ).fetchone() is not None)  # fmt: skip
+
+
+def builders(url: str) -> int:
+    """Sessions of processes that build a version, or switch to it. DatabaseError."""
+    row = _read(url, lambda connection: connection.execute(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND application_name IN ('tidegate builder', 'tidegate rebuild')"
+    ).fetchone())  # fmt: skip
+    return 0 if row is None else int(row[0])
+
+
 _COLUMNS = """version, files, digest, made_by, made_at, state, reason, rebuilt, allow_incomplete, progress, ready,
-    switched_at, outcome, held_since, confirmed_by"""
+    switched_at, outcome, held_since, confirmed_by, waited"""
 
 
 def _select(connection: Connection, condition: str, parameters: Sequence[Any] = ()) -> list[Deployment]:
@@ -206,12 +240,12 @@ def _select(connection: Connection, condition: str, parameters: Sequence[Any] = 
 
 
 def _deployment(*row: Any) -> Deployment:
-    *first, rebuilt, allow_incomplete, progress, ready, switched_at, outcome, held_since, confirmed_by = row
+    *first, rebuilt, allow_incomplete, progress, ready, switched_at, outcome, held_since, confirmed_by, waited = row
     number, files, digest, by, at, state, reason = first
     return Deployment(
         number, files, digest, by, at, state, reason, tuple(rebuilt), allow_incomplete,
         None if progress is None else (progress["done"], progress["total"]), ready, switched_at,
-        {name: (entered, left) for name, (entered, left) in (outcome or {}).items()}, held_since, confirmed_by,
+        {name: (entered, left) for name, (entered, left) in (outcome or {}).items()}, held_since, confirmed_by, waited,
     )
 
 

@@ -283,17 +283,19 @@ def take_over(url: str, shards: Iterable[int], of: int | None = None) -> dict[in
 
 def _take_over(connection: Connection, shard: int, where: str) -> Takeover:
     row = connection.execute(
-        "UPDATE tidegate.shards SET token = token + 2, updated_at = now() WHERE shard = %s "
+        "UPDATE tidegate.shards SET token = token + 2, followed = NULL, updated_at = now() WHERE shard = %s "
         "RETURNING token, step, watermark, offsets, checkpoint",
         [shard],
     ).fetchone()
     if row is None:
         raise TidegateError(f"{where} has no shard {shard}. Start with --rebuild.")
     token, step, watermark, offsets, checkpoint = row
+    first = checkpoint["step"] + 1 if checkpoint else 1
+    # Who followed the writer before has ended with it.
+    connection.execute("DELETE FROM tidegate.steps WHERE shard = %s AND number < %s", [shard, first])
     recorded = connection.execute(
         "SELECT number, parts FROM tidegate.steps WHERE shard = %s ORDER BY number", [shard]
     ).fetchall()
-    first = checkpoint["step"] + 1 if checkpoint else 1
     if [number for number, _ in recorded] != list(range(first, step + 1)):
         raise TidegateError(
             f"{where}: the recorded steps of shard {shard} are not {first} to {step}. Start with --rebuild."

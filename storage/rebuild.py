@@ -197,7 +197,7 @@ class Rebuild:
         self._connection.execute("DELETE FROM tidegate.steps WHERE shard = %s", [shard])
         self._connection.execute(
             "UPDATE tidegate.shards SET step = %s, watermark = %s, offsets = %s::jsonb, checkpoint = %s::jsonb, "
-            "updated_at = now(), scattered_users = 0, scattered_names = '{}' WHERE shard = %s",
+            "updated_at = now(), followed = NULL, scattered_users = 0, scattered_names = '{}' WHERE shard = %s",
             [checkpoint.step, watermark, encode({str(p): o for p, o in checkpoint.offsets.items()}).decode(),
              encode(checkpoint).decode(), shard],
         )

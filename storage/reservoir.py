@@ -140,13 +140,20 @@ class Reservoir:
 
     def take_over(self, other: "Reservoir", ref: ChunkRef) -> ChunkRef:
         """A chunk of another reservoir on the same disk, under a name of this one's; it stays there, too."""
-        path = self._next()
-        with explained(path, "chunk"):
+        return self.take_over_all(other, [ref])[0]
+
+    def take_over_all(self, other: "Reservoir", refs: Sequence[ChunkRef]) -> list[ChunkRef]:
+        """Several, in their order."""
+        found: list[ChunkRef] = []
+        with explained(self.folder, "chunk"):
             self.folder.mkdir(parents=True, exist_ok=True)
-            for theirs, ours in zip(other._files(ref), (path, path.with_suffix(".index"))):
-                os.link(theirs[0], ours)
+            for ref in refs:
+                path = self._next()
+                for theirs, ours in zip(other._files(ref), (path, path.with_suffix(".index"))):
+                    os.link(theirs[0], ours)
+                found.append(replace(ref, file=path.stem))
             flush_folder(self.folder)
-        return replace(ref, file=path.stem)
+        return found
 
     def open(self, ref: ChunkRef) -> OpenChunk:
         self._verify(ref)

@@ -14,6 +14,7 @@ import logging
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -80,9 +81,16 @@ OUTBOX = """
     ORDER BY place
 """
 STEPS = "INSERT INTO tidegate.steps (shard, number, parts) SELECT * FROM unnest(%s::int[], %s::bigint[], %s::json[])"
+#: Those that a saved state has made superfluous are kept where somebody follows (storage.following).
+FOLLOWED = """
+    INSERT INTO tidegate.steps (shard, number, parts)
+    SELECT f.shard, f.number, f.parts FROM unnest(%s::int[], %s::bigint[], %s::json[]) AS f(shard, number, parts)
+    JOIN tidegate.shards s ON s.shard = f.shard AND s.followed IS NOT NULL
+"""
 FORGET = """
-    DELETE FROM tidegate.steps s USING unnest(%s::int[], %s::bigint[]) AS f(shard, number)
-    WHERE s.shard = f.shard AND s.number <= f.number
+    DELETE FROM tidegate.steps t USING unnest(%s::int[], %s::bigint[]) AS f(shard, number)
+    JOIN tidegate.shards s ON s.shard = f.shard
+    WHERE t.shard = f.shard AND t.number <= least(f.number, s.followed)
 """
 SHARDS = """
     UPDATE tidegate.shards s
@@ -298,14 +306,15 @@ def _progress(connection: Connection, commits: Sequence[Commit], positions: Mapp
             scattered[commit.shard] = msgspec.json.encode(commit.scattered).decode()
         if commit.checkpoint is not None:
             checkpoints[commit.shard] = commit.checkpoint
-    kept = [c for c in commits if c.shard not in checkpoints or c.number > checkpoints[c.shard].step]
     encode = msgspec.json.encode
-    connection.execute(
-        STEPS,
-        [[c.shard for c in kept], [c.number for c in kept],
-         [encode(list(map(_stored, c.parts))).decode() for c in kept]],
-    )
+    kept: list[Commit] = []
+    saved: list[Commit] = []
+    for commit in commits:
+        record = checkpoints.get(commit.shard)
+        (kept if record is None or commit.number > record.step else saved).append(commit)
+    connection.execute(STEPS, _recorded(kept))
     if checkpoints:
+        connection.execute(FOLLOWED, _recorded(saved))
         connection.execute(FORGET, [list(checkpoints), [record.step for record in checkpoints.values()]])
     connection.execute(
         SHARDS,
@@ -314,6 +323,11 @@ def _progress(connection: Connection, commits: Sequence[Commit], positions: Mapp
          [encode(checkpoints[shard]).decode() if shard in checkpoints else None for shard in last],
          [scattered.get(shard) for shard in last]],
     )
+
+
+def _recorded(commits: Sequence[Commit]) -> list[list[Any]]:
+    parts = [msgspec.json.encode(list(map(_stored, commit.parts))).decode() for commit in commits]
+    return [[commit.shard for commit in commits], [commit.number for commit in commits], parts]
 
 
 def _stored(part: Part) -> tuple[int, ...]:

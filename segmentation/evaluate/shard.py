@@ -120,9 +120,7 @@ class Shard:
 
     def _due(self, arrived: list[Columns], clock: int) -> list[Columns]:
         """The rows that take effect by now; live ones that are ahead of the clock go on waiting."""
-        if not self._live:
-            return arrived
-        due, self._waiting = split(arrived, clock)
+        due, self._waiting = split(arrived, clock) if self._live else (arrived, [])
         return due
 
     def _arrive(self, poll: Poll, arrived: list[Columns], step: Step) -> None:
@@ -393,8 +391,10 @@ class Shard:
         return int(self._seq[number]) if number >= 0 else 0
 
     def restore_seq(self, seq: Mapping[str, int]) -> None:
-        """Continues the users' sequence numbers after a rebuild, also of those whose events do not count now."""
+        """These are the last sequence numbers of users, whatever was counted; also of those whose events do not
+        count now. Of all others they are 0."""
         numbers = [(self._users.code(user_id), value) for user_id, value in seq.items() if value]
         self._make_room()
+        self._seq[:] = 0
         for number, value in numbers:
             self._seq[number] = value

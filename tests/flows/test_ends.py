@@ -135,8 +135,9 @@ def test_who_only_hears_that_another_has_ended() -> None:
 
 def test_tokens_of_a_cluster() -> None:
     engine = SimpleNamespace(
-        takeovers={0: SimpleNamespace(token=3)}, started=threading.Event(), fail=lambda error: failed.append(error)
-    )
+        takeovers={0: SimpleNamespace(token=3)}, again=None, started=threading.Event(),
+        fail=lambda error: failed.append(error),
+    )  # fmt: skip
     failed: list[Exception] = []
     watch = Renewal(cast(Engine, engine))
 
@@ -150,6 +151,8 @@ def test_tokens_of_a_cluster() -> None:
     assert seen(3, 5) and getattr(failed[0], "passing", False)
     assert Renewal(cast(Engine, engine))({0: Progress({}, None, 4)}) and isinstance(failed[1], Fenced)
     assert Renewal(cast(Engine, engine))({}) and isinstance(failed[2], Fenced), "there are no shards any more"
+    engine.again = "a version of the definitions is to be switched to"
+    assert Renewal(cast(Engine, engine))({0: Progress({}, None, 4)}) and len(failed) == 3, "that is the switch"
 
 
 def test_the_others_never_come(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,102 @@
+"""The builder beside the flow: started, heard and ended by the engine's first process (flows.builder is the other end).
+
+It lives no longer than the flow of which it runs the steps: one that ends for another reason ends it, too, and the
+next flow starts a new one. Only for the switch it is the other way round: the flow ends, and the builder goes on.
+"""
+
+import json
+import logging
+import subprocess
+import sys
+import threading
+from contextlib import closing, suppress
+
+from flows import kafka
+from flows.switching import discard
+from segmentation.errors import TidegateError
+from storage import following, postgres
+from storage.settings import Settings
+
+log = logging.getLogger("tidegate.deploying")
+
+
+def command() -> list[str]:
+    """What starts a builder."""
+    return [sys.executable, "-m", "flows.builder"]
+
+
+class Beside:
+    """near: it follows the engine closely; over: it has ended, as it should (done) or not."""
+
+    def __init__(self, settings: Settings, version: int, partitions: list[int]) -> None:
+        self.version = version
+        self.near, self.over = threading.Event(), threading.Event()
+        self.done = False
+        self.switching = False  # the flow was ended for it
+        self._settings = settings
+        self._tokens: dict[int, int] = {}
+        self._said = ""
+        given = settings.model_dump(mode="json")
+        given["database_url"] = settings.database_url.get_secret_value()
+        given["grpc_tokens"] = {}
+        self._process = subprocess.Popen(
+            command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        self._tell(json.dumps({"settings": given, "version": version, "partitions": partitions}))
+        self._hearing = threading.Thread(target=self._hear, name="builder", daemon=True)
+        self._hearing.start()
+
+    def switch(self, stop: threading.Event) -> None:
+        """The flow has ended, and every commit is made: returns when the builder has ended."""
+        self._tell("switch")
+        while not self.over.wait(0.05):
+            if stop.is_set():
+                raise kafka.Stopped
+
+    def end(self) -> None:
+        """It is gone when this returns, and what it has left behind if it has not switched."""
+        self._process.kill()
+        self._process.wait()
+        self._hearing.join()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
+        if self.done:
+            return
+        if self._said:
+            log.warning("the version that was being built is not yet: %s", self._said)
+        discard(self._settings, self._tokens)
+        url = self._settings.database_url.get_secret_value()
+        try:
+            with closing(postgres.connect(url, application="tidegate builder", autocommit=True)) as connection:
+                following.end(connection)
+        except (TidegateError, postgres.DatabaseError) as error:
+            log.warning("%s", error)  # the next start of an engine does it
+
+    def _tell(self, line: str) -> None:
+        assert self._process.stdin is not None
+        with suppress(OSError):  # it has ended, and `over` says so
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+
+    def _hear(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            try:
+                said = json.loads(line)
+            except ValueError:
+                continue
+            if "log" in said:
+                level, name, text = said["log"]
+                logging.getLogger(name).log(level, "%s", text)
+            elif "tokens" in said:
+                self._tokens = {int(shard): token for shard, token in said["tokens"].items()}
+            elif "near" in said:
+                self.near.set()
+            elif "failed" in said:
+                self._said = said["failed"]
+            elif "done" in said:
+                self.done = True
+        self._process.wait()
+        self.over.set()
