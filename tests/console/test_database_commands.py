@@ -111,7 +111,7 @@ def test_status_shows_what_is_being_built(engine_url: str) -> None:
         """VALUES (2, '{}', 'e', 'bob', 'building', '{"done": 1000, "total": 4000}')""",
     )
     said = run(engine_url, "status").out
-    assert "Version 2 of the definitions, by bob, is being built, 1,000 of 4,000 rows." in said
+    assert "Version 2 of the definitions, by bob, is being built, 1,000 of 4,000 rows; until then" in said
     found = json.loads(run(engine_url, "status", "--json").out)
     assert (found["deployed"]["version"], found["building"]["rows"]) == (1, 4_000)
 

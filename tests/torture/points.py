@@ -11,9 +11,9 @@
 | in_publish | when Kafka has them, and its transaction is not committed |
 | after_publish | when it is, and the outbox does not know |
 | clean | when one of the old files is deleted |
-| building | when a version of the definitions is being built, and a piece of the archive has been counted |
-| switching | when a shard's new state is written and its differences are, and the switch is not committed |
-| switched | when it is, and the engine does not know |
+| building | (the builder) when a version is being built, and a piece of the archive has been counted |
+| switching | (the builder) when a shard's new state is written and its differences are, and nothing is committed |
+| switched | (the builder) when it is, and the engine does not know |
 | dealt | when `tidegate reshard` has made the new shards valid, and the old ones' files are still there |
 """
 

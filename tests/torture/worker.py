@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from flows import supervisor
+from flows import beside, supervisor
 from segmentation.state import log
 from storage import writer
 from storage.commits import Commit
@@ -69,6 +69,7 @@ def main() -> None:
     record_steps()
     if off := os.environ.get("TORTURE_OFF"):
         unprotected.OFF[off]()
+    wrap(beside, "command", lambda _: lambda: [sys.executable, "-m", "tests.torture.builder"])
     wrap(supervisor, "child_command", lambda command: lambda arguments: _ours(command(arguments)))
     mark = os.environ.get("TORTURE_MARK")
     if mark and not os.path.exists(mark) and os.environ["TORTURE_PROCESS"] == _process():
