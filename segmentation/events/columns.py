@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from segmentation.events.decimals import scaled_floats
 from segmentation.events.exact import Held, allowed_as_held, read_number
 from segmentation.events.rejects import Refusal
-from segmentation.events.rows import Bool, Int32, TextColumn, ValueColumn
+from segmentation.events.rows import Bool, Int32, Rows, TextColumn, ValueColumn
 from segmentation.events.schema import EventColumn
 from segmentation.events.schema_check import zone_of
 from segmentation.events.times import instants
@@ -94,17 +94,7 @@ class Values:
         if any(valid is not None for _, valid in self.parts):
             whole = [np.ones(len(data), np.bool_) if valid is None else valid for data, valid in self.parts]
             self.valid = np.concatenate(whole)
-        one_of, least, most = allowed_as_held(self.column)
-        wrong = np.zeros(self.rows, np.bool_)
-        if one_of is not None:
-            wrong |= ~np.isin(self.data, np.array(one_of, self.data.dtype))
-        if least is not None:
-            wrong |= self.data < least
-        if most is not None:
-            wrong |= self.data > most
-        if self.valid is not None:
-            wrong &= self.valid
-        self.odd.update(np.flatnonzero(wrong).tolist())
+        self.odd.update(np.flatnonzero(not_allowed(self.column, self.data, self.valid)).tolist())
 
     def put(self, row: int, held: Held) -> None:
         if held is None and self.valid is None:
@@ -122,6 +112,29 @@ Column = Codes | Values
 
 def column_of(column: EventColumn) -> Column:
     return Codes(column) if column.type.kind is Kind.TEXT else Values(column)
+
+
+def not_allowed(column: EventColumn, data: NDArray[Any], valid: Bool | None) -> Bool:
+    """bool[n]: values that one_of, min or max forbid."""
+    one_of, least, most = allowed_as_held(column)
+    wrong = np.zeros(len(data), np.bool_)
+    if one_of is not None:
+        wrong |= ~np.isin(data, np.array(one_of, data.dtype))
+    if least is not None:
+        wrong |= data < least
+    if most is not None:
+        wrong |= data > most
+    return wrong if valid is None else wrong & valid
+
+
+def only(rows: Rows, kept: Bool) -> Rows:
+    """Those rows, with dictionaries of their texts alone."""
+    rows = rows.take(np.flatnonzero(kept))
+    rows.user, rows.user_ids = kept_dictionary(rows.user, rows.user_ids)
+    for column in rows.columns.values():
+        if isinstance(column, TextColumn):
+            column.codes, column.values = kept_dictionary(column.codes, column.values)
+    return rows
 
 
 def kept_dictionary(codes: Int32, texts: list[str]) -> tuple[Int32, list[str]]:

@@ -218,6 +218,12 @@ def _local_offsets(seconds: Int64, zone: ZoneInfo) -> Int64:
     return result
 
 
+def moved(micros: Int64, zone: ZoneInfo) -> tuple[Int64, Bool]:
+    """(instants of readings of a clock in `zone`, as if they were UTC; bool[n]: within the years 0001 to 9999)."""
+    instants = micros - _local_offsets(micros // 1_000_000, zone) * 1_000_000
+    return instants, (instants >= EARLIEST) & (instants <= LATEST)
+
+
 @lru_cache(maxsize=1 << 16)
 def _local_offset(zone: ZoneInfo, quarter: int) -> int | None:
     """The offset throughout a quarter of an hour of the local clock; None where it changes within."""

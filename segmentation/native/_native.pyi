@@ -22,3 +22,23 @@ def batch_answer(
     """BatchCheckMembershipResponse of a BatchCheckMembershipRequest; None where it holds what is not known, more than
     pairs_max pairs, or another spelling than the usual one. users: records (grpc_server/records.py) by id; ahead:
     timestamps (12 bytes) of those whose as_of is later than as_of[shard]; places int32[n], definitions: n of them."""
+
+def message_shape(
+    nodes: tuple[tuple[tuple[bytes, int, int], ...], ...],
+    spans: int,
+    columns: tuple[tuple[int, int, bool, bool, int, int, int], ...],
+) -> object:
+    """What decode_messages reads. nodes: per JSON object, the message itself first, its keys of interest, none with a
+    quote, a backslash or a control character: (key, number of the value, -1) or (key, -1, number of the object, which
+    is higher than that of the one it is in). columns: (type as in segmentation.events.quick, number of the value or
+    -1 for an event id that messages do not have, required, empty_as_null, precision, scale, 0 where a time needs a
+    zone, 1 where it is UTC's, 2 where it is another's)."""
+
+def decode_messages(
+    shape: object, values: list[bytes | None], event_ids: list[str] | None, arrays: tuple[tuple[NDArray[Any], ...], ...]
+) -> tuple[list[int], list[Any]]:
+    """Fills arrays of n items, from n messages, and gives (the messages that it leaves, and of which the arrays mean
+    nothing, ascending; per column what there is besides). Per column the arrays are: of a text (int32 codes), -1 for
+    NULL, besides: its texts, distinct, by code; of event_id (objects); of a boolean (data, bool valid), of another
+    (int64 data, bool valid), and of a time bool besides, to be zeros before: it has no zone, and with zone 2 data is
+    what its clock shows. A double is in its 64 bits. Besides: whether something may be NULL."""

@@ -1,10 +1,11 @@
 /* The module segmentation.native._native: the functions of all subjects. Their contracts are in _native.pyi. */
 #include "answers.h"
 #include "arrays.h"
+#include "decoding.h"
 #include "sorting.h"
 
 /* Goes up with VERSION in __init__.py. */
-#define VERSION 2
+#define VERSION 3
 
 /* Whether the user wants this code: not with TIDEGATE_NATIVE=0. */
 static PyObject *wanted(PyObject *self, PyObject *none) {
@@ -23,7 +24,7 @@ static struct PyModuleDef definition = {
 };
 
 PyMODINIT_FUNC PyInit__native(void) {
-    PyMethodDef *subjects[] = {answers_methods, sorting_methods};
+    PyMethodDef *subjects[] = {answers_methods, decoding_methods, sorting_methods};
     if (!arrays_ready())
         return NULL;
     PyObject *module = PyModule_Create(&definition);
