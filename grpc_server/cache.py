@@ -4,38 +4,34 @@ An answer from here is what the database would have said when it was last asked 
 only while that question began less than `max_age` seconds ago, so a feed that fails ends the answers, it never ages
 them silently. Everything that this copy cannot tell for certain is left to the database (None): users it has never
 heard of, segments that are not complete over all events, times that have no short encoding. Other definitions, another
-number of shards, a rebuild, or an entry that does not fit what is here, make it load anew.
+number of shards, a rebuild, or an entry that does not fit what is here, make it load anew; `grpc_server/keeping.py`
+does that, and follows the log.
 """
 
-import asyncio
-import contextlib
 import logging
 import threading
-import time
+from collections import deque
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future
-from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from grpc_server.feed import PAGE_FLIPS, POLL_S
 from grpc_server.generated.tidegate.v1.definition_pb2 import DefinitionStatus, SegmentState
 from grpc_server.generated.tidegate.v1.membership_pb2 import BatchCheckMembershipResponse, MembershipPair
-from grpc_server.records import inside_of, record, shard_key, stamp
+from grpc_server.records import inside_of, record, shard_key, stamp, stamps
 from segmentation.errors import TidegateError
 from segmentation.evaluate.erasure import digest_of
-from storage import postgres, transitions
-from storage.postgres import DatabaseError
+from segmentation.types import NEVER
 from storage.queries import instant
-from storage.reader import LOOKING_UP, fetch
-from storage.snapshot import StoredDefinition, snapshot
-from storage.transitions import Page, Position, PositionGone, Transition
+from storage.snapshot import StoredDefinition, StoredUsers, snapshot
+from storage.transitions import Page, Position, Transition
 
 log = logging.getLogger(__name__)
 
-_PAUSE_S = 1.0
+#: So many of the last entries must still be in the log where it is followed again after a break.
+LAST_ENTRIES = 64
+_TELL_EVERY = 250_000
 
 
 class DoesNotFit(TidegateError):
@@ -85,34 +81,50 @@ class Copy:
     #: Of those ahead: µs, and their shard.
     _until: dict[bytes, tuple[int, int]] = field(default_factory=dict)
     _digests: "Digests" = field(default_factory=lambda: Digests())
+    #: The last transitions that were applied; none: nothing happened since it was loaded.
+    last: deque[Transition] = field(default_factory=lambda: deque(maxlen=LAST_ENTRIES))
 
     @classmethod
     def load(cls, url: str, stop: threading.Event) -> "Copy | None":
-        """None: stopped. Raises DatabaseError. Takes a second or so for each 100,000 users."""
+        """None: stopped. Raises DatabaseError. Takes half a second or so for each 100,000 users."""
         with snapshot(url) as found:
             copy = cls(found.end.definitions, found.end.after, *columns_of(found.definitions))
             places = {definition.id: place for place, definition in enumerate(found.definitions)}
             copy._advance(found.end.watermarks)
-            for user in found.users():
+            told = _TELL_EVERY
+            for users in found.users():
                 if stop.is_set():
                     return None
-                key = user.user_id.encode()
-                since = [stamp(micros) for micros in user.since.tolist()]
-                inside = {places[id]: at for id, at in zip(user.segments.tolist(), since) if id in places and at}
-                if len(inside) < len(since) or (user.last is not None and stamp(user.last) is None):
-                    copy.unfit.add(key)
-                    continue
-                copy.users[key] = record(user.shard, inside, copy.bitmap_bytes)
-                if user.last is not None:
-                    copy._moved(key, user.last, user.shard)
+                copy._take(users, places)
+                if len(copy.users) >= told:
+                    log.info("%d users in memory so far", len(copy.users))
+                    told += _TELL_EVERY
             copy._digests.begin(copy.users)
             return copy
+
+    def _take(self, users: StoredUsers, places: Mapping[int, int]) -> None:
+        since, put = stamps(users.since), self.users
+        last = users.last.tolist()
+        segments = [places.get(id) for id in users.segments.tolist()]
+        at = 0
+        for row, (user_id, shard, count) in enumerate(zip(users.ids, users.shards, users.counts.tolist())):
+            key, end = user_id.encode(), at + count
+            found = zip(segments[at:end], since[at:end])
+            inside = {place: since_when for place, since_when in found if place is not None and since_when}
+            at = end
+            if len(inside) < count or (last[row] != NEVER and stamp(last[row]) is None):
+                self.unfit.add(key)
+                continue
+            put[key] = record(shard, inside, self.bitmap_bytes)
+            if last[row] != NEVER:
+                self._moved(key, last[row], shard)
 
     def apply(self, page: Page) -> None:
         """A page that was read from `position` on. Raises DoesNotFit."""
         for entry in page.entries:
             if isinstance(entry, Transition):
                 self._move(entry)
+                self.last.append(entry)
             else:
                 for user in self._digests.find(entry.digest):
                     self.users.pop(user, None)
@@ -215,80 +227,3 @@ def columns_of(definitions: list[StoredDefinition]) -> tuple[dict[str, Column], 
         ),
     )
     return columns, wired, (len(definitions) + 7) // 8
-
-
-class Cache:
-    """`copy()` while it may be used. A thread asks the database, so that news come in time however many calls wait for
-    the event loop; they are applied in the loop, between two calls."""
-
-    def __init__(self, url: str, max_age: float) -> None:
-        self._url, self._max_age = url, max_age
-        self._copy: Copy | None = None
-        self._asked = -float("inf")
-        self._stop = threading.Event()
-
-    def copy(self) -> Copy | None:
-        found = self._copy
-        return found if found is not None and time.monotonic() - self._asked <= self._max_age else None
-
-    async def run(self) -> None:
-        """Until cancelled."""
-        loop = asyncio.get_running_loop()
-        # A daemon: it may wait for a database that says nothing, and must not keep the process from ending.
-        threading.Thread(target=self._thread, args=(loop,), name="cache", daemon=True).start()
-        try:
-            await loop.create_future()
-        finally:
-            self._stop.set()
-            self._copy = None
-
-    def _thread(self, loop: asyncio.AbstractEventLoop) -> None:
-        while not self._stop.is_set():
-            try:
-                self._keep(loop)
-            except DatabaseError:
-                pass  # the watch over the database says it
-            except (PositionGone, DoesNotFit) as error:
-                log.error("%s Loading it anew.", error)
-            except RuntimeError:
-                return  # the loop was closed
-            except Exception:
-                log.exception("the membership in memory cannot be kept up; loading it anew")
-            self._copy = None
-            self._stop.wait(_PAUSE_S)
-
-    def _keep(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Returns where the copy is to be loaded anew."""
-        started = time.perf_counter()
-        copy = Copy.load(self._url, self._stop)
-        if copy is None:
-            return
-        log.info("%d users in memory after %.1f s", len(copy.users), time.perf_counter() - started)
-        with closing(postgres.connect(self._url, application="tidegate server", autocommit=True)) as connection:
-            connection.execute(LOOKING_UP)
-            while not self._stop.is_set():
-                asked = time.monotonic()
-                page = fetch(connection, transitions.after(copy.position, PAGE_FLIPS))
-                if page.definitions != copy.definitions:
-                    log.info("definitions or shards have changed; loading the membership into memory anew")
-                    return
-                taken: Future[None] = Future()
-                loop.call_soon_threadsafe(self._take, copy, page, asked, taken)
-                while not self._stop.is_set():
-                    with contextlib.suppress(TimeoutError):
-                        taken.result(_PAUSE_S)
-                        break
-                if not page.more:
-                    self._stop.wait(POLL_S)
-
-    def _take(self, copy: Copy, page: Page, asked: float, taken: Future[None]) -> None:
-        try:
-            copy.apply(page)
-        except Exception as error:
-            self._copy = None
-            taken.set_exception(error)
-            return
-        # Between two pages it is of no one moment.
-        self._copy = None if page.more else copy
-        self._asked = asked
-        taken.set_result(None)

@@ -12,8 +12,9 @@ from typing import Any, cast
 
 import grpc
 
-from grpc_server.cache import Cache, Copy
+from grpc_server.cache import Copy
 from grpc_server.generated.tidegate.v1 import membership_pb2 as pb
+from grpc_server.keeping import Cache
 from grpc_server.membership import MembershipService
 from grpc_server.records import STAMP_BYTES
 from grpc_server.requests import PAIRS_MAX

@@ -11,6 +11,9 @@ A timestamp has 12 bytes always: its two varints are padded to five bytes each, 
 
 from collections.abc import Mapping
 
+import numpy as np
+from numpy.typing import NDArray
+
 STAMP_BYTES = 12
 _SECONDS_MAX = 1 << 35
 
@@ -21,6 +24,21 @@ def stamp(micros: int) -> bytes | None:
     if not 0 <= seconds < _SECONDS_MAX:
         return None
     return b"\x08" + _varint5(seconds) + b"\x10" + _varint5(rest * 1_000)
+
+
+def stamps(micros: NDArray[np.int64]) -> list[bytes | None]:
+    """`stamp` of each."""
+    seconds, rest = np.divmod(micros, 1_000_000)
+    out = np.empty((len(micros), STAMP_BYTES), np.uint8)
+    for tag, at, value in ((0x08, 0, seconds), (0x10, 6, rest * 1_000)):
+        out[:, at] = tag
+        for digit in range(5):
+            out[:, at + 1 + digit] = value >> 7 * digit & 127 | (128 if digit < 4 else 0)
+    data, fits = out.tobytes(), (seconds >= 0) & (seconds < _SECONDS_MAX)
+    found: list[bytes | None] = [data[at : at + STAMP_BYTES] for at in range(0, len(data), STAMP_BYTES)]
+    for at in np.flatnonzero(~fits).tolist():
+        found[at] = None
+    return found
 
 
 def _varint5(value: int) -> bytes:

@@ -23,11 +23,11 @@ from grpc_reflection.v1alpha import reflection
 
 from grpc_server import database, fast, listen
 from grpc_server.auth import Tokens
-from grpc_server.cache import Cache
 from grpc_server.edge import Edge
 from grpc_server.explainer import Explainer
 from grpc_server.feed import Feed
 from grpc_server.generated.tidegate.v1 import membership_pb2, membership_pb2_grpc, segments_pb2, segments_pb2_grpc
+from grpc_server.keeping import Cache
 from grpc_server.membership import MembershipService
 from grpc_server.metrics import Metrics
 from grpc_server.rates import Rates

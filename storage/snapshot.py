@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg import IsolationLevel, sql
 
+from segmentation.types import NEVER
 from storage import postgres, transitions
 from storage.arrays import micros_sql
 from storage.postgres import Connection
@@ -37,12 +38,14 @@ class StoredDefinition:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredUser:
-    """last: µs of the last transition, None: none. segments: ids, ascending; since: µs of each."""
+class StoredUsers:
+    """Some users. last: µs of the last transition, NEVER: none. counts: of the segments that each is in, whose ids
+    (ascending for each user), and since when in µs, follow each other in segments and since."""
 
-    user_id: str
-    shard: int
-    last: int | None
+    ids: list[str]
+    shards: list[int]
+    last: NDArray[np.int64]
+    counts: NDArray[np.int64]
     segments: NDArray[np.int32]
     since: NDArray[np.int64]
 
@@ -55,17 +58,18 @@ class Snapshot:
     definitions: list[StoredDefinition]
     _connection: Connection
 
-    def users(self) -> Iterator[StoredUser]:
+    def users(self) -> Iterator[StoredUsers]:
         """Everybody who is known."""
         with self._connection.cursor(name="users", binary=True) as cursor:
             cursor.execute(_USERS.encode())
             while rows := cursor.fetchmany(_ROWS):
-                for user_id, shard, last, packed in rows:
-                    memberships = np.frombuffer(packed or b"", _MEMBERSHIP)
-                    yield StoredUser(
-                        user_id, shard, last, memberships["segment"].astype(np.int32),
-                        memberships["since"].astype(np.int64),
-                    )  # fmt: skip
+                ids, shards, last, packed = zip(*rows)
+                memberships = np.frombuffer(b"".join(one or b"" for one in packed), _MEMBERSHIP)
+                yield StoredUsers(
+                    list(ids), list(shards), np.array([NEVER if at is None else at for at in last], np.int64),
+                    np.array([len(one or b"") // _MEMBERSHIP.itemsize for one in packed], np.int64),
+                    memberships["segment"].astype(np.int32), memberships["since"].astype(np.int64),
+                )  # fmt: skip
 
 
 @contextmanager

@@ -12,7 +12,7 @@ An erasure takes a number like a transition. The erased user's earlier transitio
 The log may begin later than it did (storage.pruning). Who stands before its beginning is refused, never told the rest.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -214,6 +214,21 @@ def after(position: Position, flips: int) -> Query[Page]:
 
     values = {"shards": list(numbers), "numbers": list(numbers.values()), "least": position.least, "limit": limit}
     return Query(_AFTER, values, build)
+
+
+def holds(entries: Collection[Transition]) -> Query[bool]:
+    """Whether all of these are in the log, at their places."""
+    sql = """
+        SELECT count(*) FROM unnest(%(shards)s::int[], %(numbers)s::bigint[], %(users)s::text[], %(seqs)s::bigint[])
+            AS given (shard, position, user_id, seq)
+        WHERE EXISTS (SELECT FROM tidegate.transitions t WHERE t.shard = given.shard AND t.position = given.position
+                      AND t.user_id = given.user_id AND t.seq = given.seq)
+    """
+    values = {
+        "shards": [entry.shard for entry in entries], "numbers": [entry.number for entry in entries],
+        "users": [entry.user_id for entry in entries], "seqs": [entry.seq for entry in entries],
+    }  # fmt: skip
+    return Query(sql, values, lambda rows: bool(rows[0][0] == len(entries)))
 
 
 def require_reached(position: Position, end: Position) -> None:

@@ -11,12 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from grpc_server import fast, records
-from grpc_server.cache import Cache, Copy
+from grpc_server.cache import Copy
 from grpc_server.generated.tidegate.v1 import membership_pb2 as pb
+from grpc_server.keeping import Cache
 from storage import postgres, transitions
 from storage.reader import fetch
 from tests.grpc.proxy import Proxy, eventually
-from tests.grpc.serving import Serving, failure, serving
+from tests.grpc.serving import Serving, failure, failure_of, serving
 from tests.grpc.shop import BIG, LAPSED_CALIFORNIANS, NAMES, START, Shop
 from tests.storage.world import USERS
 
@@ -211,6 +212,71 @@ def test_a_feed_that_fails_ends_the_answers(shop: Shop) -> None:
         assert copy_of(server) is None
         proxy.restore()
         eventually(lambda: copy_of(server) is not None, "it answers from memory again", 60)
+        assert not server.membership.CheckMembership(CHECK, timeout=20).member
+
+
+def times_loaded(caplog: pytest.LogCaptureFixture) -> int:
+    return sum("users in memory after" in record.getMessage() for record in caplog.records)
+
+
+def test_after_a_break_the_log_is_followed_again(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is loaded anew, and what happened meanwhile is there; unless the log is another one now."""
+    caplog.set_level("INFO", "grpc_server")
+    shop.fill()
+    with Proxy(shop.url) as proxy, serving(proxy.url, grpc_cache=True, grpc_cache_max_age=600) as server:
+        settled(server, shop.url)
+        shop.move([("eve", [BIG]), ("ann", [BIG])], advance=8)
+        settled(server, shop.url)
+        proxy.cut()
+        shop.move([("ann", [BIG]), ("eve", [LAPSED_CALIFORNIANS])], advance=9)
+        proxy.restore()
+        copy = settled(server, shop.url)
+        assert times_loaded(caplog) == 1
+        answer = pb.CheckMembershipResponse.FromString(fast.check(copy, CHECK) or b"")
+        assert answer.member and answer.as_of.ToMicroseconds() == START + 9
+        with closing(postgres.connect(shop.url, autocommit=True)) as connection:
+            # A copy of the database that other things have happened to: as many, but not the same.
+            proxy.cut()
+            connection.execute("UPDATE tidegate.transitions SET user_id = 'zoe' WHERE user_id = 'eve'")
+            connection.execute("UPDATE tidegate.users SET user_id = 'zoe' WHERE user_id = 'eve'")
+            connection.execute("UPDATE tidegate.members SET user_id = 'zoe' WHERE user_id = 'eve'")
+        proxy.restore()
+        eventually(lambda: times_loaded(caplog) == 2, "it is loaded anew", 60)
+        copy = settled(server, shop.url)
+        assert b"zoe" in copy.users and b"eve" not in copy.users
+
+
+def test_a_feed_that_is_silent_ends_the_answers(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No news, no error either: the database's connections are frozen."""
+    monkeypatch.setattr("grpc_server.serve.CALLS_PER_CONNECTION", 3)
+    shop.fill()
+    with (
+        Proxy(shop.url) as proxy,
+        serving(proxy.url, grpc_cache=True, grpc_cache_max_age=1.0, grpc_connections=1) as server,
+    ):
+        settled(server, shop.url)
+        proxy.freeze()
+        frozen = time.monotonic()
+        shop.move([("ann", [BIG])], advance=8)
+        answers = 0
+        while copy_of(server) is not None:
+            try:
+                answer = server.membership.CheckMembership(CHECK, timeout=2)
+            except grpc.RpcError:
+                assert copy_of(server) is None  # since the loop looked
+                break
+            assert answer.member and answer.as_of.ToMicroseconds() == START + 7
+            answers += 1
+            assert time.monotonic() - frozen < 60
+        assert answers
+        calls = [server.membership.CheckMembership.future(CHECK, timeout=2) for _ in range(30)]
+        outcomes = {call.code() for call in calls}
+        # No more than so many wait at once, each for its deadline; nobody is told what was so before.
+        assert outcomes == {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE}
+        turned_away = [failure_of(call) for call in calls if call.code() is grpc.StatusCode.UNAVAILABLE]
+        assert all(one.retry_s is not None for one in turned_away)
+        proxy.thaw()
+        settled(server, shop.url)
         assert not server.membership.CheckMembership(CHECK, timeout=20).member
 
 
