@@ -43,6 +43,7 @@ static bool node_init(Node *node, PyObject *children, int node_number, const Sha
             return false;
         }
         memcpy(copy, key, (size_t)length);
+        copy[length] = '"';
         child->key = copy, child->length = (size_t)length;
         child->next = i + 1 < count ? (int)i + 1 : 0;
         uint32_t slot = key_slot(copy, child->length) & node->mask;
@@ -95,6 +96,19 @@ static Child *child_of(const Node *node, Text key, size_t length) {
     return NULL;
 }
 
+/* Whether the child's key stands at p, with its closing quote. */
+static inline bool is_key(const Child *child, Text p, Text end) {
+    size_t length = child->length + 1;
+    if ((size_t)(end - p) < length)
+        return false;
+    if (length > 16 || length < 8)
+        return memcmp(p, child->key, length) == 0;
+    uint64_t here[2], wanted[2]; /* the first and the last eight bytes */
+    memcpy(&here[0], p, 8), memcpy(&here[1], p + length - 8, 8);
+    memcpy(&wanted[0], child->key, 8), memcpy(&wanted[1], child->key + length - 8, 8);
+    return here[0] == wanted[0] && here[1] == wanted[1];
+}
+
 /* Past the value at p, which `span` gets. */
 static Text read_span(Shape *shape, Span *span, Text p, Text end) {
     if (span->message == shape->message)
@@ -125,8 +139,7 @@ static Text read_node(Shape *shape, Node *node, Text p, Text end, int depth) {
             return NULL;
         /* Most messages have the keys in the same order, so this is mostly the child, and its key need not be read. */
         Child *child = &node->children[*guess];
-        if (node->count && (size_t)(end - p) > child->length && p[child->length] == '"' &&
-            memcmp(p, child->key, child->length) == 0) {
+        if (node->count && is_key(child, p, end)) {
             p += child->length;
         } else {
             int flags;

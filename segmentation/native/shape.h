@@ -18,7 +18,7 @@ typedef struct {
 } Span;
 
 typedef struct {
-    Text key;
+    Text key; /* and the closing quote */
     size_t length;
     int leaf, inner; /* which span, or which node; the other is -1 */
     int next;        /* the child that came after this one in the message before */

@@ -13,18 +13,33 @@ static inline uint64_t fold(uint64_t a, uint64_t b) {
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-/* Not to be foreseen from outside, since the address of this table is not: nobody can send texts that collide. */
-static inline uint64_t hash_of(const Texts *texts, Text p, size_t length) {
-    uint64_t seed = (uint64_t)(uintptr_t)texts->slots * 0x9E3779B97F4A7C15u, hash = seed ^ length;
-    uint64_t word;
-    size_t left = length;
-    for (; left > 8; left -= 8, p += 8) {
-        memcpy(&word, p, 8);
-        hash = fold(hash ^ word, 0xA0761D6478BD642Fu ^ seed);
+/* The first and the last bytes of a text, which up to SHORT bytes are, with the length, the whole text: so most
+   comparisons need not go to where it stands. Nothing outside the text is read. */
+#define SHORT 16
+
+static inline void ends_of(Text p, size_t length, uint64_t *head, uint64_t *tail) {
+    *head = *tail = 0;
+    if (length >= 8) {
+        memcpy(head, p, 8);
+        memcpy(tail, p + length - 8, 8);
+    } else if (length >= 4) {
+        memcpy(head, p, 4);
+        memcpy(tail, p + length - 4, 4);
+    } else if (length > 0) {
+        *head = (uint64_t)p[0] << 16 | (uint64_t)p[length / 2] << 8 | p[length - 1];
     }
-    word = 0;
-    memcpy(&word, p, left);
-    return fold(hash ^ word, 0xE7037ED1A0B428DBu ^ seed);
+}
+
+/* Not to be foreseen from outside, since the address of the table is not: nobody can send texts that collide. */
+static inline uint64_t hash_of(const Texts *texts, Text p, size_t length, uint64_t head, uint64_t tail) {
+    uint64_t seed = (uint64_t)(uintptr_t)texts->slots * 0x9E3779B97F4A7C15u, hash = seed ^ length;
+    if (length > SHORT)
+        for (Text end = p + length - 8; p + 8 < end; p += 8) { /* the head, and what is between it and the tail */
+            uint64_t word;
+            memcpy(&word, p, 8);
+            hash = fold(hash ^ word, 0xA0761D6478BD642Fu ^ seed);
+        }
+    return fold(fold(hash ^ head, 0xE7037ED1A0B428DBu ^ seed) ^ tail, 0x8EBC6AF09C88C6E3u ^ seed);
 }
 
 bool texts_init(Texts *texts, size_t expected) {
@@ -61,7 +76,7 @@ static bool grow(Texts *texts) {
     }
     for (size_t code = 0; code < texts->count; code++) {
         TextEntry entry = texts->entries[code];
-        entry.hash = hash_of(&more, entry.at, entry.length);
+        entry.hash = hash_of(&more, entry.at, entry.length, entry.head, entry.tail);
         size_t slot = entry.hash & more.mask;
         while (more.slots[slot] != 0)
             slot = (slot + 1) & more.mask;
@@ -90,16 +105,19 @@ static Text kept(Texts *texts, Text at, size_t length) {
 int32_t texts_code(Texts *texts, Text at, size_t length, bool ascii, bool copy) {
     if (texts->count == texts->room && !grow(texts))
         return -1;
-    uint64_t hash = hash_of(texts, at, length);
+    uint64_t head, tail;
+    ends_of(at, length, &head, &tail);
+    uint64_t hash = hash_of(texts, at, length, head, tail);
     size_t slot = hash & texts->mask;
     for (; texts->slots[slot] != 0; slot = (slot + 1) & texts->mask) {
         const TextEntry *entry = &texts->entries[texts->slots[slot] - 1];
-        if (entry->hash == hash && entry->length == length && memcmp(entry->at, at, length) == 0)
+        if (entry->head == head && entry->tail == tail && entry->length == length && entry->hash == hash &&
+            (length <= SHORT || memcmp(entry->at, at, length) == 0))
             return (int32_t)texts->slots[slot] - 1;
     }
     if (copy && (at = kept(texts, at, length)) == NULL)
         return -1;
-    texts->entries[texts->count] = (TextEntry){at, length, hash, ascii};
+    texts->entries[texts->count] = (TextEntry){hash, head, tail, at, (uint32_t)length, ascii};
     texts->slots[slot] = (uint32_t)++texts->count;
     return (int32_t)texts->count - 1;
 }

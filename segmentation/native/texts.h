@@ -9,9 +9,9 @@
 #include "json.h"
 
 typedef struct {
+    uint64_t hash, head, tail; /* see texts.c */
     Text at;
-    size_t length;
-    uint64_t hash;
+    uint32_t length;
     bool ascii;
 } TextEntry;
 
@@ -30,7 +30,7 @@ bool texts_init(Texts *texts, size_t expected);
 
 void texts_free(Texts *texts);
 
-/* The code of a text; -1 with MemoryError set. `copy`: the bytes do not stay where they are. */
+/* The code of a text of less than 2**31 bytes; -1 with MemoryError set. `copy`: they do not stay where they are. */
 int32_t texts_code(Texts *texts, Text at, size_t length, bool ascii, bool copy);
 
 /* Valid UTF-8 as a str. */
