@@ -9,9 +9,10 @@ UV_VERSION := 0.13.9
 PYTEST_ARGS ?=
 SERVING_ARGS ?=
 BENCH_ARGS ?=
+PEERS_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv native demo test torture proof-change bench bench-serving lint lock docs clean
+.PHONY: help venv native demo test torture proof-change bench bench-serving bench-peers lint lock docs clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -55,6 +56,9 @@ bench: $(NATIVE) ## speed, latency and memory, some 15 minutes, to loadtest/out/
 
 bench-serving: $(NATIVE) ## checks over gRPC while transitions go in, and a soak; SERVING_ARGS='--users 20000 --soak 30'
 	$(BIN)/python -m loadtest.serving $(SERVING_ARGS)
+
+bench-peers: $(NATIVE) ## Tidegate against Flink SQL, some 20 minutes, fetches Flink; PEERS_ARGS='--rounds 1 --events 300000'
+	$(BIN)/python -m loadtest.peers $(PEERS_ARGS)
 
 lint: $(NATIVE) ## ruff, mypy --strict and the import rules
 	$(BIN)/ruff check .
