@@ -11,6 +11,7 @@ flips, counted exactly as an AND of their conditions, is the budget. Each has, a
 It is a pure function of the events and of its arguments, and knows nothing of the engine, which then finds the rate.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -50,8 +51,11 @@ class Leaf:
     time: Ints
 
 
-def features(count: int) -> list[Feature]:
-    """30: counts and sums per event type; 90: counts per type and region, sums per type; 300: all these and more."""
+def features(count: int, windows: Sequence[int] = WINDOWS) -> list[Feature]:
+    """30: counts and sums per event type; 90: counts per type and region, sums per type; 300: all these and more.
+
+    windows: of how many days each has one; these numbers are for three.
+    """
     families: dict[int, list[tuple[Any, Any, Any, Any]]] = {
         30: [(f, True, False, False) for f in ("count", "sum")],
         90: [("count", True, True, False), ("sum", True, False, False)],
@@ -66,19 +70,21 @@ def features(count: int) -> list[Feature]:
         for kind in (TYPES if by_type else (None,))
         for region in (REGIONS if by_region else (None,))
         for device in (DEVICES if by_device else (None,))
-        for days in WINDOWS
+        for days in windows
     ]
-    assert len(found) == count
+    assert len(found) * len(WINDOWS) == count * len(windows)
     return found
 
 
 def calibrated(
-    drawn: Drawn, count: int, rate: float, features_count: int, warm: int, seed: int = 5
-) -> dict[str, list[Condition]]:
+    drawn: Drawn, count: int, rate: float, features_count: int, warm: int, seed: int = 5,
+    windows: Sequence[int] = WINDOWS,
+) -> dict[str, list[Condition]]:  # fmt: skip
     """By name, the conditions that must all hold. rate: transitions an event, of the events from the `warm`th on."""
     rng = np.random.default_rng(seed)
     budget = rate * (len(drawn) - warm)
-    leaves = _leaves(drawn, features(features_count), warm, budget / count, max(4, 4 * count // features_count), rng)
+    wanted = features(features_count, windows)
+    leaves = _leaves(drawn, wanted, warm, budget / count, max(4, 4 * count // features_count), rng)
     seen = np.zeros(drawn.users, np.bool_)
     seen[drawn.user] = True
     found: dict[str, list[Condition]] = {}
@@ -100,7 +106,7 @@ def _leaves(
     """By feature, up to `each` thresholds with about `target` flips. Features that no threshold fits are left out."""
     end, begin = int(drawn.time.max()), int(np.maximum.accumulate(drawn.time)[max(0, warm - 1)])
     found: list[list[Leaf]] = []
-    for days in WINDOWS:
+    for days in sorted({feature.days for feature in wanted}):
         # Arrivals, and then what leaves the window until the end; in order per user.
         gone = np.flatnonzero(drawn.time + days * DAY_US <= end)
         row = np.concatenate((np.arange(len(drawn)), gone))

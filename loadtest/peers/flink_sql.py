@@ -10,6 +10,7 @@ Neither makes transitions and neither sees time pass without an event; both are 
 
 from collections.abc import Sequence
 
+from loadtest.peers.world import equalities
 from loadtest.workload import Condition
 
 #: Definitions per BIGINT.
@@ -77,9 +78,7 @@ def insert(definitions: Sequence[Sequence[Condition]], over_days: int | None) ->
 
 def _condition(one: Condition, features: dict[str, str], over_days: int | None) -> str:
     """A comparison of a feature, which is entered in `features` (SQL: name)."""
-    rows = f"event_type = {literal(one.event_type)}"
-    if one.region is not None:
-        rows += f" AND region = {literal(one.region)}"
+    rows = " AND ".join(f"{column} = {literal(value)}" for column, value in equalities(one))
     if over_days is not None:  # an OVER aggregate takes no FILTER
         value = "1" if one.function == "count" else "properties.amount"
         sql = f"SUM(CASE WHEN {rows} THEN {value} ELSE 0 END) OVER w"

@@ -1,22 +1,24 @@
 """What all contenders are given: a stream, definitions in two forms, and the members that DuckDB finds.
 
-*lifetime*: aggregates over all events of a user. *over*: the same over the last 30 days. Both forms have the conditions
-of loadtest.workload, whose thresholds lie around what users reach.
+*lifetime*: aggregates over all events of a user. *over*: the same over the last 30 days. The thresholds are chosen by
+loadtest.calibration, so that every definition has members and others.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import duckdb
 
-from loadtest import workload
+from loadtest import calibration, workload
 from loadtest.workload import Condition
 
 Form = Literal["lifetime", "over"]
 Members = set[tuple[str, int]]  # (user, number of the definition)
 DAYS, OVER_DAYS = 60.0, 30
+RATE = 0.3
+_FOR_EVER_DAYS = 10_000  # longer than the stream
 
 
 @dataclass(slots=True)
@@ -36,19 +38,14 @@ class World:
 
 
 def make(form: Form, events: int, users: int, definitions: int) -> World:
-    days = OVER_DAYS if form == "over" else DAYS
-    per_user = events / users * days / DAYS
-    # The workload scales its thresholds to each condition's window; here all have the same.
-    asked = workload.definitions(definitions, per_user=per_user * 30 / days).values()
-    stream = workload.stream(events, users, DAYS)
+    """`definitions` that flip users RATE times an event between them, after the first third of the events."""
+    drawn = workload.draw(events, users, DAYS)
+    days = OVER_DAYS if form == "over" else _FOR_EVER_DAYS
+    chosen = calibration.calibrated(drawn, definitions, RATE, 90, events // 3, windows=(days,))
     return World(
-        form, stream.messages, [[_rescaled(each, days) for each in one] for one in asked], int(stream.times.max()),
+        form, drawn.messages(), list(chosen.values()), int(drawn.time.max()),
         int(20 * DAYS * workload.DAY_US / events) + 1_000_000,
     )  # fmt: skip
-
-
-def _rescaled(one: Condition, days: float) -> Condition:
-    return replace(one, days=int(days), at_least=max(1, round(one.at_least * days / one.days)))
 
 
 def _sql(conditions: Sequence[Condition], form: Form, now: str) -> str:
@@ -58,14 +55,18 @@ def _sql(conditions: Sequence[Condition], form: Form, now: str) -> str:
 
 
 def _condition(one: Condition, form: Form, now: str) -> str:
-    rows = f"event_type = '{one.event_type}'"
+    rows = " AND ".join(f"{column} = '{wanted}'" for column, wanted in equalities(one))
     if form == "over":
         rows += f" AND event_time > {now} - INTERVAL '{OVER_DAYS} days'"
-    if one.region is not None:
-        rows += f" AND region = '{one.region}'"
     value = "count(*)" if one.function == "count" else "sum(amount)"
     value = f"coalesce({value} FILTER (WHERE {rows}), 0)" if one.function == "sum" else f"{value} FILTER (WHERE {rows})"
     return f"{value} {'<' if one.negated else '>='} {one.at_least}"
+
+
+def equalities(one: Condition) -> list[tuple[str, str]]:
+    """Column and value of each; there is at least one."""
+    columns = ("event_type", one.event_type), ("region", one.region), ("device_type", one.device)
+    return [(column, value) for column, value in columns if value is not None]
 
 
 class Judge:
