@@ -18,6 +18,7 @@ VERSION = 3
 try:
     from segmentation.native import _native as code
 except ImportError as error:
+    code = None  # type: ignore[assignment]  # so that its importers need no care: they ask ENABLED first
     ENABLED, STATE = False, f"numpy (the C part is not built: {error}; `make native` builds it)"
 else:
     if not code.wanted():
