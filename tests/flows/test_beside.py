@@ -1,4 +1,4 @@
-"""A version is built beside the flow, which goes on counting and answering by the one before, whatever comes meanwhile."""
+"""A version is built beside the flow, which counts and answers by the one before, whatever comes meanwhile."""
 
 import os
 import signal
@@ -83,7 +83,7 @@ def check_without_erased(world: World) -> None:
 def test_the_old_version_counts_meanwhile(
     make_world: Make, embedded_broker: str, start: Start, builders: Builders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Late events, an erasure, a builder that is killed, a version that is taken back; files that the engine lets go."""
+    """Late events, an erasure, a builder that is killed, a version that is taken back; files that go meanwhile."""
     for name, rows in {"CHUNK_ROWS": 20, "LATE_ROWS": 5, "LONG_ROWS": 80}.items():
         monkeypatch.setattr(log, name, rows)
     monkeypatch.setattr(beside, "command", lambda: builders.command(BUILD))
