@@ -29,7 +29,8 @@ def at_first_call(place: str, act: Any) -> None:
     owner: Any = importlib.import_module(module)
     for part in outer:
         owner = getattr(owner, part)
-    original, seen = getattr(owner, name), []
+    original: Any = getattr(owner, name)
+    seen: list[str] = []
 
     def replaced(*arguments: Any, **more: Any) -> Any:
         result = original(*arguments, **more)
