@@ -1,8 +1,8 @@
 """Callers for the measurement: raw bytes, so that the client beside the server costs as little as it can.
 
-Runs in a process of its own (`python -m loadtest.serving_client PORT USERS SEGMENTS WHAT SECONDS`) and prints one JSON
-object. WHAT is `unary` (empty calls and checks by turns, a quarter of a second each, so that a busy neighbour slows
-both), `batch`, or `soak` (checks that are written down, to be compared with the log afterwards).
+Runs in a process of its own (`python -m loadtest.serving_client PORT SERVER USERS SEGMENTS WHAT SECONDS`, SERVER being
+the server's process) and prints one JSON object. WHAT is `unary` (empty calls and checks by turns) or `batch`. The same
+closed loop drives all: so many callers, each of which asks again as soon as it is answered.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+import psutil
 
 from grpc_server.generated.tidegate.v1 import membership_pb2 as pb
 from loadtest.serving_server import EMPTY
@@ -22,8 +23,9 @@ from loadtest.serving_world import segment_name
 
 CHECK = "/tidegate.v1.MembershipService/CheckMembership"
 BATCH = "/tidegate.v1.MembershipService/BatchCheckMembership"
-UNARY_AT_ONCE, BATCH_AT_ONCE, SOAK_AT_ONCE, PAIRS = 64, 4, 8, 1_000
-SLICE_S = 0.25
+UNARY_AT_ONCE, BATCH_AT_ONCE, PAIRS = 64, 4, 1_000
+#: Seconds of a slice: from, to.
+SLICE_S = (0.08, 0.22)
 
 Call = Callable[..., Any]
 
@@ -48,74 +50,92 @@ async def hammer(call: Call, requests: Sequence[bytes], seconds: float, at_once:
     return took
 
 
-async def unary(channel: grpc.aio.Channel, users: int, segments: int, seconds: float) -> dict[str, Any]:
+class Costs:
+    """What slices of one kind of calls took: seconds of each call, of the slices, and of the server's processor."""
+
+    def __init__(self, server: psutil.Process) -> None:
+        self._server = server
+        self.took: list[float] = []
+        self.busy = self.cpu = 0.0
+
+    async def slice(self, call: Call, requests: Sequence[bytes], seconds: float, at_once: int) -> None:
+        cpu, begun = self._cpu(), time.perf_counter()
+        self.took += await hammer(call, requests, seconds, at_once)
+        self.busy += time.perf_counter() - begun
+        self.cpu += self._cpu() - cpu
+
+    def _cpu(self) -> float:
+        times = self._server.cpu_times()
+        return float(times.user + times.system)
+
+    @property
+    def found(self) -> dict[str, Any]:
+        calls = len(self.took)
+        return {"per_s": calls / self.busy, "cpu_us": self.cpu / calls * 1e6, **histogram(self.took)}
+
+
+class Lag:
+    """How far `as_of` is behind the clock, at most, looked at ten times a second while this is entered."""
+
+    def __init__(self, channel: grpc.aio.Channel, request: bytes) -> None:
+        self._call: Call = channel.unary_unary(CHECK)
+        self._request, self.most = request, 0.0
+
+    async def __aenter__(self) -> "Lag":
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+
+    async def _run(self) -> None:
+        while True:
+            asked = time.time()
+            answer = pb.CheckMembershipResponse.FromString(await self._call(self._request, timeout=20))
+            self.most = max(self.most, asked - answer.as_of.ToMicroseconds() / 1e6)
+            await asyncio.sleep(0.1)
+
+
+async def unary(
+    channel: grpc.aio.Channel, server: psutil.Process, users: int, segments: int, seconds: float
+) -> dict[str, Any]:
+    """Slices of random length, in random order: nothing that happens at intervals meets one kind only."""
     chance = random.Random(1)
-    checks = [
+    requests = [
         pb.CheckMembershipRequest(user_id=user, segment=segment).SerializeToString()
-        for user, segment in pairs(20_000, users, segments, chance)
+        for user, segment in pairs(200_000, users, segments, chance)
     ]
-    calls: dict[str, tuple[Call, Sequence[bytes]]] = {
-        "empty": (channel.unary_unary(EMPTY), checks), "check": (channel.unary_unary(CHECK), checks),
-    }  # fmt: skip
-    took: dict[str, list[float]] = {name: [] for name in calls}
-    for call, requests in calls.values():
+    calls: dict[str, Call] = {"empty": channel.unary_unary(EMPTY), "check": channel.unary_unary(CHECK)}
+    for call in calls.values():
         await hammer(call, requests, 0.5, UNARY_AT_ONCE)
-    busy = dict.fromkeys(calls, 0.0)
-    for _ in range(max(1, round(seconds / 2 / SLICE_S))):
-        for name, (call, requests) in calls.items():
-            begun = time.perf_counter()
-            took[name] += await hammer(call, requests, SLICE_S, UNARY_AT_ONCE)
-            busy[name] += time.perf_counter() - begun
-    return {name: {"per_s": len(values) / busy[name], **histogram(values)} for name, values in took.items()}
+    costs = {name: Costs(server) for name in calls}
+    end = time.monotonic() + seconds
+    async with Lag(channel, requests[0]) as lag:
+        while time.monotonic() < end:
+            length = chance.uniform(*SLICE_S)
+            for name in chance.sample(list(calls), len(calls)):
+                at = chance.randrange(len(requests))
+                await costs[name].slice(calls[name], requests[at:] + requests[:at], length, UNARY_AT_ONCE)
+    return {"as_of_lag_s": lag.most, **{name: cost.found for name, cost in costs.items()}}
 
 
-async def batch(channel: grpc.aio.Channel, users: int, segments: int, seconds: float) -> dict[str, Any]:
+async def batch(
+    channel: grpc.aio.Channel, server: psutil.Process, users: int, segments: int, seconds: float
+) -> dict[str, Any]:
     chance = random.Random(2)
 
     def request() -> bytes:
         asked = [pb.MembershipPair(user_id=u, segment=name) for u, name in pairs(PAIRS, users, segments, chance)]
         return pb.BatchCheckMembershipRequest(pairs=asked).SerializeToString()
 
-    requests = [request() for _ in range(200)]
+    requests = [request() for _ in range(1_000)]
+    one = pb.CheckMembershipRequest(user_id="u0", segment=segment_name(0)).SerializeToString()
     call: Call = channel.unary_unary(BATCH)
     await hammer(call, requests, 0.5, BATCH_AT_ONCE)
-    begun = time.perf_counter()
-    took = await hammer(call, requests, seconds, BATCH_AT_ONCE)
-    answer = pb.BatchCheckMembershipResponse.FromString(await call(requests[0], timeout=20))
-    lag = time.time() - min(one.as_of.ToMicroseconds() for one in answer.results) / 1e6
-    return {"checks_per_s": len(took) * PAIRS / (time.perf_counter() - begun), "as_of_lag_s": lag, **histogram(took)}
-
-
-async def soak(channel: grpc.aio.Channel, users: int, segments: int, seconds: float) -> dict[str, Any]:
-    """answers: [user, segment, member, since, as_of], times in µs; failed: codes and how often."""
-    call: Call = channel.unary_unary(
-        CHECK, request_serializer=pb.CheckMembershipRequest.SerializeToString,
-        response_deserializer=pb.CheckMembershipResponse.FromString,
-    )  # fmt: skip
-    chance, end = random.Random(3), time.monotonic() + seconds
-    answers: list[tuple[str, str, bool, int, int]] = []
-    failed: dict[str, int] = {}
-    lag = 0.0
-
-    async def one() -> None:
-        nonlocal lag
-        while time.monotonic() < end:
-            [(user, segment)] = pairs(1, users, segments, chance)
-            try:
-                answer = await call(pb.CheckMembershipRequest(user_id=user, segment=segment), timeout=20)
-            except grpc.aio.AioRpcError as error:
-                code = error.code().name
-                failed[code] = failed.get(code, 0) + 1
-                await asyncio.sleep(0.05)
-                continue
-            as_of = answer.as_of.ToMicroseconds()
-            lag = max(lag, time.time() - as_of / 1e6)
-            since = answer.since.ToMicroseconds() if answer.member else 0
-            answers.append((user, segment, answer.member, since, as_of))
-            await asyncio.sleep(0.002)
-
-    await asyncio.gather(*(one() for _ in range(SOAK_AT_ONCE)))
-    return {"answers": answers, "failed": failed, "worst_lag_s": lag}
+    cost = Costs(server)
+    async with Lag(channel, one) as lag:
+        await cost.slice(call, requests, seconds, BATCH_AT_ONCE)
+    return {**cost.found, "as_of_lag_s": lag.most, "checks_per_s": cost.found["per_s"] * PAIRS}
 
 
 def histogram(seconds: Sequence[float]) -> dict[str, Any]:
@@ -127,12 +147,12 @@ def histogram(seconds: Sequence[float]) -> dict[str, Any]:
     return {"calls": len(values), **percentiles, "bounds_ms": bounds, "counts": counts.tolist()}
 
 
-async def main(port: int, users: int, segments: int, what: str, seconds: float) -> None:
+async def main(port: int, server: int, users: int, segments: int, what: str, seconds: float) -> None:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        work = {"unary": unary, "batch": batch, "soak": soak}[what]
-        print(json.dumps(await work(channel, users, segments, seconds)))
+        work = {"unary": unary, "batch": batch}[what]
+        print(json.dumps(await work(channel, psutil.Process(server), users, segments, seconds)))
 
 
 if __name__ == "__main__":
-    port_, users_, segments_, what_, seconds_ = sys.argv[1:]
-    asyncio.run(main(int(port_), int(users_), int(segments_), what_, float(seconds_)))
+    port_, server_, users_, segments_, what_, seconds_ = sys.argv[1:]
+    asyncio.run(main(int(port_), int(server_), int(users_), int(segments_), what_, float(seconds_)))

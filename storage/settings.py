@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     grpc_rate: float = Field(0, ge=0, description="most calls a second of one token, at one server; 0: no limit")
     grpc_cache: bool = Field(False, description="keep the whole membership in the server's memory, for many checks")
     grpc_cache_max_age: float = Field(
-        1.0, gt=0, description="seconds that checks are answered from memory after the last news from the database"
+        5.0, gt=0, description="seconds that checks are answered from memory after the last news from the database"
     )
     grpc_share_port: bool = Field(
         False, description="several servers of this machine listen on one port; the system deals out connections"
