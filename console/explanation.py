@@ -40,6 +40,8 @@ def lines(told: Explanation) -> Iterator[str]:
 
 def _standing(told: Explanation) -> str:
     since = "" if told.since is None else f" since {rfc3339(told.since)}"
+    if told.since_pruned:
+        since = ", for longer than transitions are kept" if told.member else ", since when is not kept"
     if told.member:
         return f"is in {told.segment}{since}"
     return f"is not in {told.segment}{since or ', and never was'}"
@@ -48,7 +50,7 @@ def _standing(told: Explanation) -> str:
 def _next(told: Explanation) -> str:
     verb = "leaves" if told.member else "enters"
     if told.next_flip is not None:
-        return f"{verb.capitalize()} on {rfc3339(told.next_flip)} by time alone, unless something arrives before."
+        return f"{verb.capitalize()} on {rfc3339(told.next_flip)} by time alone, {told.unless}."
     stays = "in" if told.member else "out"
     return f"Stays {stays} until something arrives: time alone changes nothing until {rfc3339(told.searched)[:4]}."
 
@@ -111,6 +113,7 @@ def as_object(told: Explanation) -> dict[str, Any]:
         "member": told.member, "since": _time(told.since), "next_flip": _time(told.next_flip),
         "searched_until": rfc3339(told.searched), "events": told.events, "known_later": told.later,
         "profile_time": _time(told.profile), "events_dropped": told.from_state,
+        "unless": told.unless, "as_of": _time(told.as_of), "behind": told.behind,
         "held": told.held, "complete_since": _time(told.complete_since),
         "condition": part_object(told.condition),
         "turns": [

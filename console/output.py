@@ -67,3 +67,10 @@ def ago(micros: int, now: int) -> str:
         if abs(seconds) >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.1f} s"
+
+
+def standing(behind: str) -> str:
+    """Of an answer about a deployment; behind: why it is not as of the last commit, empty where it is."""
+    if not behind:
+        return "This is as of the last commit: everything that the engine has counted is in it."
+    return f"This is as of the state that the engine saved last; what it has counted since is not in it: {behind}"

@@ -23,9 +23,10 @@ _TRUTHS = {True: pb.TRUTH_TRUE, False: pb.TRUTH_FALSE, None: pb.TRUTH_NULL}
 def message(told: Explanation) -> pb.ExplainMembershipResponse:
     """Without the definition."""
     at = timestamp(told.at)
-    if not told.known:
-        return pb.ExplainMembershipResponse(member=False, known=False, at=at)
     limits = _Limits()
+    as_of, behind = timestamp(told.as_of), limits.text(told.behind)
+    if not told.known:
+        return pb.ExplainMembershipResponse(member=False, known=False, at=at, as_of=as_of, behind=behind)
     found = pb.ExplainMembershipResponse(
         member=told.member, known=True, at=at, since=timestamp(told.since), next_change=timestamp(told.next_flip),
         searched_until=timestamp(told.searched), condition=limits.part(told.condition, 1),
@@ -37,7 +38,8 @@ def message(told: Explanation) -> pb.ExplainMembershipResponse:
             for turn in told.turns[:PARTS_MAX]
         ],
         events=told.events, later_arrivals=told.later, profile_time=timestamp(told.profile),
-        events_dropped=told.from_state,
+        events_dropped=told.from_state, as_of=as_of, behind=behind, since_pruned=told.since_pruned,
+        unless=limits.text(told.unless) if told.next_flip is not None else "",
     )  # fmt: skip
     found.truncated = limits.cut or len(told.turns) > PARTS_MAX
     return found

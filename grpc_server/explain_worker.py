@@ -1,5 +1,7 @@
 """The process that explains, for `grpc_server.explainer`: questions on stdin, answers on stdout, one at a time.
 
+The program that is started is `console.explaining_process`, for only that may know both this and the way to Kafka.
+
 A question is a line of JSON. An answer is a line of JSON, {"bytes": N} or {"reason": ..., "message": ...}, and after
 the former N bytes of the response. Ends with its stdin. Nothing else may write to stdout.
 """
@@ -7,13 +9,14 @@ the former N bytes of the response. Ends with its stdin. Nothing else may write 
 import json
 import os
 import sys
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from grpc_server.explain_answers import message
 from segmentation.errors import TidegateError
-from storage.one_user import NotSaved, NotWhole, deployed, explained
+from storage.one_user import NotSaved, NotWhole, Replay, deployed, explained
 from storage.postgres import DatabaseError
+from storage.settings import Settings
 
 #: Reasons of answers that are none; those of the API among them.
 NO_ARCHIVE, HISTORY_DROPPED, UNKNOWN_SEGMENT, DATABASE, FAILED = (
@@ -21,24 +24,30 @@ NO_ARCHIVE, HISTORY_DROPPED, UNKNOWN_SEGMENT, DATABASE, FAILED = (
 )  # fmt: skip
 
 
-def answer(question: dict[str, Any]) -> bytes:
+#: Makes of settings what runs the steps since a saved state.
+Replays = Callable[[Settings], Replay]
+
+
+def answer(question: dict[str, Any], replays: Replays) -> bytes:
     """The response, serialized."""
-    url, segment = question["url"], question["segment"]
+    settings = Settings(**question["settings"])
+    url, segment = settings.database_url.get_secret_value(), question["segment"]
     what = deployed(url)
     definition = what.definition(segment)
     if definition is None:
         raise LookupError
     told = explained(
-        url, Path(question["storage_url"]), what, definition, question["user_id"], question["at"], question["events"]
-    )
+        url, settings.storage_url, what, definition, question["user_id"], question["at"], question["events"],
+        replays(settings),
+    )  # fmt: skip
     return message(told).SerializeToString()
 
 
-def reply(question: dict[str, Any], out: BinaryIO) -> None:
+def reply(question: dict[str, Any], out: BinaryIO, replays: Replays) -> None:
     head: dict[str, Any]
     body = b""
     try:
-        body = answer(question)
+        body = answer(question, replays)
         head = {"bytes": len(body)}
     except LookupError:
         head = {"reason": UNKNOWN_SEGMENT, "message": "this segment is not deployed"}
@@ -54,12 +63,9 @@ def reply(question: dict[str, Any], out: BinaryIO) -> None:
     out.flush()
 
 
-def main() -> None:
+def serve(replays: Replays) -> None:
+    """Until stdin ends."""
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever is printed is no answer
     for line in sys.stdin.buffer:
-        reply(json.loads(line), out)
-
-
-if __name__ == "__main__":
-    main()
+        reply(json.loads(line), out, replays)

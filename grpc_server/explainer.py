@@ -9,7 +9,6 @@ import contextlib
 import json
 import logging
 import sys
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -17,6 +16,7 @@ import grpc
 from grpc_server import explain_worker as worker
 from grpc_server.errors import Refusal, internal, unavailable
 from grpc_server.generated.tidegate.v1 import explanation_pb2 as pb
+from storage.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +34,12 @@ _DROPPED = (
 
 
 class Explainer:
-    def __init__(self, url: str, storage_url: Path) -> None:
-        self._url, self._storage_url = url, storage_url
+    def __init__(self, settings: Settings) -> None:
+        self._storage_url = settings.storage_url
+        self._settings = settings.model_dump(mode="json") | {
+            "database_url": settings.database_url.get_secret_value(), "grpc_tokens": {},
+            "storage_url": str(settings.storage_url.absolute()),
+        }  # fmt: skip
         self._one = asyncio.Lock()
         self._waiting = 0
         self._process: asyncio.subprocess.Process | None = None
@@ -46,10 +50,7 @@ class Explainer:
             raise _no_archive()
         if self._waiting >= WAITING_MAX:
             raise unavailable("OVERLOADED", "More questions than are explained in time. Try again.", _RETRY_MS)
-        question = {
-            "url": self._url, "storage_url": str(self._storage_url.absolute()), "user_id": user_id, "segment": segment,
-            "at": at, "events": events,
-        }  # fmt: skip
+        question = {"settings": self._settings, "user_id": user_id, "segment": segment, "at": at, "events": events}
         self._waiting += 1
         try:
             async with self._one:
@@ -91,7 +92,7 @@ class Explainer:
     async def _started(self) -> asyncio.subprocess.Process:
         if self._process is None or self._process.returncode is not None:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "grpc_server.explain_worker", stdin=asyncio.subprocess.PIPE,
+                sys.executable, "-m", "console.explaining_process", stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE, start_new_session=True,
             )  # fmt: skip
         return self._process

@@ -137,7 +137,7 @@ async def start(settings: Settings, further: Sequence[grpc.GenericRpcHandler] = 
     status = health.aio.HealthServicer()
     reader = MembershipReader(calls, address(url))
     feed = Feed(reader)
-    explainer = Explainer(url, settings.storage_url)
+    explainer = Explainer(settings)
     membership = MembershipService(reader, feed, explainer)
     cache = Cache(url, settings.grpc_cache_max_age) if settings.grpc_cache else None
     membership_pb2_grpc.add_MembershipServiceServicer_to_server(membership, server)

@@ -7,7 +7,7 @@ import click
 
 from console.loading import mapping_flags
 from console.options import json_flag, settings_flags
-from console.output import print_json, rfc3339
+from console.output import print_json, rfc3339, standing
 from console.times import INSTANT
 from segmentation.errors import TidegateError
 from segmentation.types import NEVER
@@ -39,7 +39,8 @@ def command(
 
     The condition as a tree: of each part whether it holds, the value it comes to beside the one that is wanted, its
     SQL, and the events that made it so. Exit code 1 where nothing is known of the user. Without --events it is the
-    deployment's: of the state that the engine saved last, so it must be run where the engine's settings are.
+    deployment's, as of the last commit: the state that the engine saved last, and what it has taken from Kafka since.
+    So it must be run where the engine's settings are.
 
     \b
     Examples:
@@ -67,7 +68,7 @@ def command(
         by = rfc3339(told.at) if told.at > NEVER else "now"
         click.echo(f"nothing is known of the user {user!r} by {by}: no event, no profile.{later}", err=True)
     if events is None and not as_json:
-        click.echo("This is as of the state that the engine saved last; what arrived since is not in it.", err=True)
+        click.echo(standing(told.behind), err=True)
     if not told.known:
         raise SystemExit(1)
 
@@ -90,9 +91,10 @@ def _of_files(
 
 def _of_deployment(settings: "Settings", user: str, segment: str, at: int | None, show: int) -> "Explanation":
     from console.history import definition_of
+    from flows.present import Present
     from storage.one_user import deployed, explained
 
     url = settings.database_url.get_secret_value()
     what = deployed(url)
     asked = definition_of(what.plan.segments, segment, what.files)
-    return explained(url, settings.storage_url, what, asked, user, at, show)
+    return explained(url, settings.storage_url, what, asked, user, at, show, Present(settings))

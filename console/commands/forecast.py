@@ -1,5 +1,6 @@
 """`tidegate forecast SEGMENT --within 24h`: who enters and who leaves by time alone, and when."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,7 +8,7 @@ import click
 
 from console.loading import mapping_flags
 from console.options import json_flag, settings_flags
-from console.output import print_json, rfc3339
+from console.output import print_json, rfc3339, standing
 from console.times import INSTANT, LENGTH
 from segmentation.errors import TidegateError
 from segmentation.types import NEVER
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 @click.argument("segment")
 @click.option("--within", type=LENGTH, default="24h", show_default=True, metavar="LENGTH",
               help="How far to look ahead: 90s, 30min, 24h, 7d, 2w.")  # fmt: skip
-@click.option("--limit", type=click.IntRange(min=0), default=100, show_default=True, metavar="N",
+@click.option("--limit", type=click.IntRange(0, 1_000_000), default=100, show_default=True, metavar="N",
               help="At most N entries and exits, the first ones; all are counted.")  # fmt: skip
 @click.option("--events", type=click.Path(path_type=Path), metavar="FILE",
               help="From this file instead of the deployment: NDJSON, CSV or Parquet; each also gzipped.")  # fmt: skip
@@ -39,8 +40,9 @@ def command(
 ) -> None:  # fmt: skip
     """Who enters and who leaves SEGMENT by time alone, if nothing arrives, and when.
 
-    How many first; then each, in order of time. Without --events it is the deployment's: from the states that the
-    engine saved last, so it must be run where the engine's settings are.
+    How many first; then each, in order of time. Without --events it is the deployment's, as of the last commit: from
+    the states that the engine saved last, and what it has taken from Kafka since. So it must be run where the engine's
+    settings are.
 
     \b
     Examples:
@@ -59,7 +61,7 @@ def command(
         found = _of_deployment(settings, segment, within, limit)
     _print(segment, found, as_json)
     if events is None and not as_json:
-        click.echo("This is as of the states that the engine saved last; what arrived since is not in it.", err=True)
+        click.echo(standing(found.behind), err=True)
 
 
 def _of_files(
@@ -83,13 +85,21 @@ def _of_files(
 
 def _of_deployment(settings: "Settings", segment: str, within: int, limit: int) -> "Forecast":
     from console.history import definition_of
+    from flows.present import Present
     from storage.looking_ahead import look_ahead
     from storage.one_user import deployed
 
     url = settings.database_url.get_secret_value()
     what = deployed(url)
     definition_of(what.plan.segments, segment, what.files)
-    return look_ahead(url, settings.storage_url, what, segment, within, limit)
+    return look_ahead(url, settings.storage_url, what, segment, within, limit, Present(settings), _progress)
+
+
+def _progress(done: int, shards: int) -> None:
+    """For who waits at a terminal."""
+    if sys.stderr.isatty():
+        click.echo(f"\r{done} of {shards} shards", nl=False, err=True)
+        click.echo("\r\033[K" if done + 1 == shards else "", nl=False, err=True)
 
 
 def _print(segment: str, found: "Forecast", as_json: bool) -> None:
@@ -102,6 +112,7 @@ def _print(segment: str, found: "Forecast", as_json: bool) -> None:
         print_json({
             "segment": segment, "from": begin, "until": end, "users": found.users, "members": found.members,
             "enter": found.entries, "leave": found.exits, "members_then": found.members + found.entries - found.exits,
+            "behind": found.behind,
             "complete": len(found.first) == all_of_them,
             "flips": [
                 {"user_id": one.user_id, "enters": one.enters, "at": rfc3339(one.at), "by_event": one.by_event}

@@ -15,6 +15,7 @@ from segmentation.errors import TidegateError
 from segmentation.events.schema import Schema
 from segmentation.explain.alone import Alone
 from segmentation.explain.arrivals import Arrival, ordered
+from segmentation.explain.arriving import event_types, unless
 from segmentation.explain.conditions import Looking, Part
 from segmentation.reference_users import Version, latest
 
@@ -41,7 +42,10 @@ class Explanation:
     None if it does not by `searched`. turns: the conditions that change there. events: of his that are known; later:
     arrivals that were given and are not known at `at`; profile: µs, the time of the latest version of his profile.
     from_state: events that count may be missing: the condition is the engine's own (segmentation.explain.from_state).
-    held: what is stored stays as it was, whatever the events say. complete_since: µs, what is older does not count."""
+    held: what is stored stays as it was, whatever the events say. complete_since: µs, what is older does not count.
+    unless: what could keep the next flip from happening. since_pruned: since is None because it is not stored any more.
+    as_of: µs, up to when what has arrived is in it; None: all that was given. behind: empty, or why that is not all
+    that is known."""
 
     user_id: str
     segment: str
@@ -59,6 +63,10 @@ class Explanation:
     from_state: bool = False
     held: bool = False
     complete_since: int | None = None
+    unless: str = unless(None)
+    since_pruned: bool = False
+    as_of: int | None = None
+    behind: str = ""
 
 
 def explain(
@@ -84,10 +92,11 @@ def explain(
             _agree(definition, user_id, next_flip, not member, then)
             turns = turned(now, then)
     profile = latest(events)
+    number = sum(not isinstance(event, Version) for event in events)
     return Explanation(
         user_id, definition.name, at, bool(known), member, flips[-1][0] if flips else None, next_flip, searched, now,
-        turns, sum(not isinstance(event, Version) for event in events), len(arrivals) - len(known),
-        None if profile is None else profile.time,
+        turns, number, len(arrivals) - len(known), None if profile is None else profile.time,
+        unless=unless(event_types(definition.query, number > 0)),
     )  # fmt: skip
 
 

@@ -33,7 +33,8 @@ class Ahead:
 class Forecast:
     """until: µs, the last instant that is looked at. since: µs, what the shard that is least far is complete up to;
     NEVER where there are no users. members: those at the beginning; entries, exits: how often somebody enters and
-    leaves. first: the first of these, in order of time, then of the user's id."""
+    leaves. first: the first of these, in order of time, then of the user's id. behind: empty, or why it is not as
+    of the last that is known."""
 
     until: int
     since: int = NEVER
@@ -42,6 +43,7 @@ class Forecast:
     entries: int = 0
     exits: int = 0
     first: list[Ahead] = field(default_factory=list)
+    behind: str = ""
 
 
 def forecast(shards: Iterable[Shard], segment: int, until: int, most: int) -> Forecast:

@@ -62,14 +62,16 @@ class Sample:
 class Saved:
     """The state of one shard, loaded. Raises CheckpointError where its file is not what was saved.
 
-    columns: of events, but the three that always exist; users: the columns of profiles."""
+    columns: of events, but the three that always exist; users: the columns of profiles. state: what the file says,
+    or what has become of it by the step that `record` names."""
 
     def __init__(
-        self, storage_url: Path, record: CheckpointRecord, columns: Mapping[str, Type], users: Mapping[str, Type]
-    ) -> None:
+        self, storage_url: Path, record: CheckpointRecord, columns: Mapping[str, Type], users: Mapping[str, Type],
+        state: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
         self.record = record
         self._url, self._columns, self._profile = storage_url, columns, users
-        self._state: Mapping[str, Any] = unpack(CheckpointStore(storage_url).load(record))
+        self._state: Mapping[str, Any] = unpack(CheckpointStore(storage_url).load(record)) if state is None else state
         self._ids: Sequence[str | None] = self._state["users"]
         # Expiries strictly below the watermark have been applied to everybody.
         self._at: Int64 = np.maximum(self._state["applied"], self._state["applied_to"] - 1)

@@ -61,7 +61,7 @@ def test_the_commands(world: World) -> None:
     done = told(world, "explain", "u2", "buyers", "--show", "2")
     assert done.code == 0 and "u2 is in buyers since " in done.out, done
     assert "the sum of amount where event_type is 'buy': " in done.out
-    assert "as of the state that the engine saved last" in done.err
+    assert "as of the last commit: everything that the engine has counted is in it" in done.err
     past = told(world, "explain", "u1", "recent", "--at", "2025-12-31T22:00:00Z")
     assert past.code == 0 and "became known later" in past.out
     forecast = told(world, "forecast", "recent", "--limit", "1")

@@ -52,7 +52,7 @@ class ExplainMembershipRequest(_message.Message):
     def __init__(self, user_id: _Optional[str] = ..., segment: _Optional[str] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., max_events: _Optional[int] = ...) -> None: ...
 
 class ExplainMembershipResponse(_message.Message):
-    __slots__ = ("member", "known", "at", "definition", "since", "next_change", "searched_until", "condition", "turns", "events", "later_arrivals", "profile_time", "truncated", "events_dropped")
+    __slots__ = ("member", "known", "at", "definition", "since", "next_change", "searched_until", "condition", "turns", "events", "later_arrivals", "profile_time", "truncated", "events_dropped", "as_of", "behind", "unless", "since_pruned")
     MEMBER_FIELD_NUMBER: _ClassVar[int]
     KNOWN_FIELD_NUMBER: _ClassVar[int]
     AT_FIELD_NUMBER: _ClassVar[int]
@@ -67,6 +67,10 @@ class ExplainMembershipResponse(_message.Message):
     PROFILE_TIME_FIELD_NUMBER: _ClassVar[int]
     TRUNCATED_FIELD_NUMBER: _ClassVar[int]
     EVENTS_DROPPED_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
+    BEHIND_FIELD_NUMBER: _ClassVar[int]
+    UNLESS_FIELD_NUMBER: _ClassVar[int]
+    SINCE_PRUNED_FIELD_NUMBER: _ClassVar[int]
     member: bool
     known: bool
     at: _timestamp_pb2.Timestamp
@@ -81,7 +85,11 @@ class ExplainMembershipResponse(_message.Message):
     profile_time: _timestamp_pb2.Timestamp
     truncated: bool
     events_dropped: bool
-    def __init__(self, member: _Optional[bool] = ..., known: _Optional[bool] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., definition: _Optional[_Union[_definition_pb2.DefinitionStatus, _Mapping]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_change: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., searched_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., condition: _Optional[_Union[ConditionPart, _Mapping]] = ..., turns: _Optional[_Iterable[_Union[ConditionTurn, _Mapping]]] = ..., events: _Optional[int] = ..., later_arrivals: _Optional[int] = ..., profile_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., truncated: _Optional[bool] = ..., events_dropped: _Optional[bool] = ...) -> None: ...
+    as_of: _timestamp_pb2.Timestamp
+    behind: str
+    unless: str
+    since_pruned: bool
+    def __init__(self, member: _Optional[bool] = ..., known: _Optional[bool] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., definition: _Optional[_Union[_definition_pb2.DefinitionStatus, _Mapping]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_change: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., searched_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., condition: _Optional[_Union[ConditionPart, _Mapping]] = ..., turns: _Optional[_Iterable[_Union[ConditionTurn, _Mapping]]] = ..., events: _Optional[int] = ..., later_arrivals: _Optional[int] = ..., profile_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., truncated: _Optional[bool] = ..., events_dropped: _Optional[bool] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., behind: _Optional[str] = ..., unless: _Optional[str] = ..., since_pruned: _Optional[bool] = ...) -> None: ...
 
 class ConditionPart(_message.Message):
     __slots__ = ("kind", "truth", "words", "sql", "segment", "op", "values", "beside", "counted", "parts")

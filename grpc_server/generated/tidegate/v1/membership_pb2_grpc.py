@@ -165,8 +165,9 @@ class MembershipServiceServicer:
         """Says why one user is in one segment or not: the condition as a tree, with the values that it comes to
         and the events that made it so; since when; and when that changes if nothing arrives.
 
-        For people who ask why, not for checks: it reads what the engine saved last, one question at a time,
-        and what arrived since is not in it. Only a server that reaches the engine's `storage_url` can answer.
+        For people who ask why, not for checks: it reads what the engine saved last and what it has taken from
+        Kafka since, one question at a time. Only a server that reaches the engine's `storage_url` can answer.
+        One that does not reach Kafka answers as of what was saved, and says so in `behind`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -82,8 +82,9 @@ class MembershipServiceStub:
     """Says why one user is in one segment or not: the condition as a tree, with the values that it comes to
     and the events that made it so; since when; and when that changes if nothing arrives.
 
-    For people who ask why, not for checks: it reads what the engine saved last, one question at a time,
-    and what arrived since is not in it. Only a server that reaches the engine's `storage_url` can answer.
+    For people who ask why, not for checks: it reads what the engine saved last and what it has taken from
+    Kafka since, one question at a time. Only a server that reaches the engine's `storage_url` can answer.
+    One that does not reach Kafka answers as of what was saved, and says so in `behind`.
     """
     WatchTransitions: _grpc.UnaryStreamMultiCallable[_membership_pb2.WatchTransitionsRequest, _membership_pb2.WatchTransitionsResponse]
     """Tells every entry and exit as it is committed: from now on, or from a position on.
@@ -152,8 +153,9 @@ class MembershipServiceAsyncStub(MembershipServiceStub):
     """Says why one user is in one segment or not: the condition as a tree, with the values that it comes to
     and the events that made it so; since when; and when that changes if nothing arrives.
 
-    For people who ask why, not for checks: it reads what the engine saved last, one question at a time,
-    and what arrived since is not in it. Only a server that reaches the engine's `storage_url` can answer.
+    For people who ask why, not for checks: it reads what the engine saved last and what it has taken from
+    Kafka since, one question at a time. Only a server that reaches the engine's `storage_url` can answer.
+    One that does not reach Kafka answers as of what was saved, and says so in `behind`.
     """
     WatchTransitions: _aio.UnaryStreamMultiCallable[_membership_pb2.WatchTransitionsRequest, _membership_pb2.WatchTransitionsResponse]  # type: ignore[assignment]
     """Tells every entry and exit as it is committed: from now on, or from a position on.
@@ -249,8 +251,9 @@ class MembershipServiceServicer(metaclass=_abc_1.ABCMeta):
         """Says why one user is in one segment or not: the condition as a tree, with the values that it comes to
         and the events that made it so; since when; and when that changes if nothing arrives.
 
-        For people who ask why, not for checks: it reads what the engine saved last, one question at a time,
-        and what arrived since is not in it. Only a server that reaches the engine's `storage_url` can answer.
+        For people who ask why, not for checks: it reads what the engine saved last and what it has taken from
+        Kafka since, one question at a time. Only a server that reaches the engine's `storage_url` can answer.
+        One that does not reach Kafka answers as of what was saved, and says so in `behind`.
         """
 
     @_abc_1.abstractmethod

@@ -26,29 +26,29 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tidegate_client.generated.tidegate.v1 import definition_pb2 as tidegate_dot_v1_dot_definition__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtidegate/v1/explanation.proto\x12\x0btidegate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctidegate/v1/definition.proto\"x\n\x18\x45xplainMembershipRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07segment\x18\x02 \x01(\t\x12&\n\x02\x61t\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nmax_events\x18\x04 \x01(\x05\"\x84\x04\n\x19\x45xplainMembershipResponse\x12\x0e\n\x06member\x18\x01 \x01(\x08\x12\r\n\x05known\x18\x02 \x01(\x08\x12&\n\x02\x61t\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\ndefinition\x18\x04 \x01(\x0b\x32\x1d.tidegate.v1.DefinitionStatus\x12)\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bnext_change\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0esearched_until\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tcondition\x18\x08 \x01(\x0b\x32\x1a.tidegate.v1.ConditionPart\x12)\n\x05turns\x18\t \x03(\x0b\x32\x1a.tidegate.v1.ConditionTurn\x12\x0e\n\x06\x65vents\x18\n \x01(\x03\x12\x16\n\x0elater_arrivals\x18\x0b \x01(\x03\x12\x30\n\x0cprofile_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\ttruncated\x18\r \x01(\x08\x12\x16\n\x0e\x65vents_dropped\x18\x0e \x01(\x08\"\xc7\x02\n\rConditionPart\x12(\n\x04kind\x18\x01 \x01(\x0e\x32\x1a.tidegate.v1.ConditionKind\x12!\n\x05truth\x18\x02 \x01(\x0e\x32\x12.tidegate.v1.Truth\x12\r\n\x05words\x18\x03 \x01(\t\x12\x0b\n\x03sql\x18\x04 \x01(\t\x12\x0f\n\x07segment\x18\x05 \x01(\t\x12\n\n\x02op\x18\x06 \x01(\t\x12+\n\x06values\x18\x07 \x03(\x0b\x32\x1b.tidegate.v1.ConditionValue\x12+\n\x06\x62\x65side\x18\x08 \x03(\x0b\x32\x1b.tidegate.v1.ConditionValue\x12+\n\x07\x63ounted\x18\t \x03(\x0b\x32\x1a.tidegate.v1.CountedEvents\x12)\n\x05parts\x18\n \x03(\x0b\x32\x1a.tidegate.v1.ConditionPart\"j\n\x0e\x43onditionValue\x12\r\n\x05words\x18\x01 \x01(\t\x12\x0b\n\x03sql\x18\x02 \x01(\t\x12\x12\n\x05value\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x0c\n\x04type\x18\x04 \x01(\t\x12\x10\n\x08\x63onstant\x18\x05 \x01(\x08\x42\x08\n\x06_value\"u\n\rCountedEvents\x12\r\n\x05words\x18\x01 \x01(\t\x12\x0b\n\x03sql\x18\x02 \x01(\t\x12\r\n\x05total\x18\x03 \x01(\x03\x12\x10\n\x08\x64\x65\x63iding\x18\x04 \x01(\x03\x12\'\n\x06\x65vents\x18\x05 \x03(\x0b\x32\x17.tidegate.v1.NamedEvent\"N\n\nNamedEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"n\n\rConditionTurn\x12\r\n\x05words\x18\x01 \x01(\t\x12\x0b\n\x03sql\x18\x02 \x01(\t\x12\x1f\n\x03now\x18\x03 \x01(\x0e\x32\x12.tidegate.v1.Truth\x12 \n\x04then\x18\x04 \x01(\x0e\x32\x12.tidegate.v1.Truth*\xc8\x01\n\rConditionKind\x12\x1e\n\x1a\x43ONDITION_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43ONDITION_KIND_ALL\x10\x01\x12\x16\n\x12\x43ONDITION_KIND_ANY\x10\x02\x12\x16\n\x12\x43ONDITION_KIND_NOT\x10\x03\x12\x15\n\x11\x43ONDITION_KIND_IN\x10\x04\x12\x1a\n\x16\x43ONDITION_KIND_SEGMENT\x10\x05\x12\x1c\n\x18\x43ONDITION_KIND_CONDITION\x10\x06*O\n\x05Truth\x12\x15\n\x11TRUTH_UNSPECIFIED\x10\x00\x12\x0e\n\nTRUTH_TRUE\x10\x01\x12\x0f\n\x0bTRUTH_FALSE\x10\x02\x12\x0e\n\nTRUTH_NULL\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtidegate/v1/explanation.proto\x12\x0btidegate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctidegate/v1/definition.proto\"x\n\x18\x45xplainMembershipRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07segment\x18\x02 \x01(\t\x12&\n\x02\x61t\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nmax_events\x18\x04 \x01(\x05\"\xe5\x04\n\x19\x45xplainMembershipResponse\x12\x0e\n\x06member\x18\x01 \x01(\x08\x12\r\n\x05known\x18\x02 \x01(\x08\x12&\n\x02\x61t\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\ndefinition\x18\x04 \x01(\x0b\x32\x1d.tidegate.v1.DefinitionStatus\x12)\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bnext_change\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0esearched_until\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tcondition\x18\x08 \x01(\x0b\x32\x1a.tidegate.v1.ConditionPart\x12)\n\x05turns\x18\t \x03(\x0b\x32\x1a.tidegate.v1.ConditionTurn\x12\x0e\n\x06\x65vents\x18\n \x01(\x03\x12\x16\n\x0elater_arrivals\x18\x0b \x01(\x03\x12\x30\n\x0cprofile_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\ttruncated\x18\r \x01(\x08\x12\x16\n\x0e\x65vents_dropped\x18\x0e \x01(\x08\x12)\n\x05\x61s_of\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x62\x65hind\x18\x10 \x01(\t\x12\x0e\n\x06unless\x18\x11 \x01(\t\x12\x14\n\x0csince_pruned\x18\x12 \x01(\x08\"\xc7\x02\n\rConditionPart\x12(\n\x04kind\x18\x01 \x01(\x0e\x32\x1a.tidegate.v1.ConditionKind\x12!\n\x05truth\x18\x02 \x01(\x0e\x32\x12.tidegate.v1.Truth\x12\r\n\x05words\x18\x03 \x01(\t\x12\x0b\n\x03sql\x18\x04 \x01(\t\x12\x0f\n\x07segment\x18\x05 \x01(\t\x12\n\n\x02op\x18\x06 \x01(\t\x12+\n\x06values\x18\x07 \x03(\x0b\x32\x1b.tidegate.v1.ConditionValue\x12+\n\x06\x62\x65side\x18\x08 \x03(\x0b\x32\x1b.tidegate.v1.ConditionValue\x12+\n\x07\x63ounted\x18\t \x03(\x0b\x32\x1a.tidegate.v1.CountedEvents\x12)\n\x05parts\x18\n \x03(\x0b\x32\x1a.tidegate.v1.ConditionPart\"j\n\x0e\x43onditionValue\x12\r\n\x05words\x18\x01 \x01(\t\x12\x0b\n\x03sql\x18\x02 \x01(\t\x12\x12\n\x05value\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x0c\n\x04type\x18\x04 \x01(\t\x12\x10\n\x08\x63onstant\x18\x05 \x01(\x08\x42\x08\n\x06_value\"u\n\rCountedEvents\x12\r\n\x05words\x18\x01 \x01(\t\x12\x0b\n\x03sql\x18\x02 \x01(\t\x12\r\n\x05total\x18\x03 \x01(\x03\x12\x10\n\x08\x64\x65\x63iding\x18\x04 \x01(\x03\x12\'\n\x06\x65vents\x18\x05 \x03(\x0b\x32\x17.tidegate.v1.NamedEvent\"N\n\nNamedEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"n\n\rConditionTurn\x12\r\n\x05words\x18\x01 \x01(\t\x12\x0b\n\x03sql\x18\x02 \x01(\t\x12\x1f\n\x03now\x18\x03 \x01(\x0e\x32\x12.tidegate.v1.Truth\x12 \n\x04then\x18\x04 \x01(\x0e\x32\x12.tidegate.v1.Truth*\xc8\x01\n\rConditionKind\x12\x1e\n\x1a\x43ONDITION_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43ONDITION_KIND_ALL\x10\x01\x12\x16\n\x12\x43ONDITION_KIND_ANY\x10\x02\x12\x16\n\x12\x43ONDITION_KIND_NOT\x10\x03\x12\x15\n\x11\x43ONDITION_KIND_IN\x10\x04\x12\x1a\n\x16\x43ONDITION_KIND_SEGMENT\x10\x05\x12\x1c\n\x18\x43ONDITION_KIND_CONDITION\x10\x06*O\n\x05Truth\x12\x15\n\x11TRUTH_UNSPECIFIED\x10\x00\x12\x0e\n\nTRUTH_TRUE\x10\x01\x12\x0f\n\x0bTRUTH_FALSE\x10\x02\x12\x0e\n\nTRUTH_NULL\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tidegate.v1.explanation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CONDITIONKIND']._serialized_start=1500
-  _globals['_CONDITIONKIND']._serialized_end=1700
-  _globals['_TRUTH']._serialized_start=1702
-  _globals['_TRUTH']._serialized_end=1781
+  _globals['_CONDITIONKIND']._serialized_start=1597
+  _globals['_CONDITIONKIND']._serialized_end=1797
+  _globals['_TRUTH']._serialized_start=1799
+  _globals['_TRUTH']._serialized_end=1878
   _globals['_EXPLAINMEMBERSHIPREQUEST']._serialized_start=109
   _globals['_EXPLAINMEMBERSHIPREQUEST']._serialized_end=229
   _globals['_EXPLAINMEMBERSHIPRESPONSE']._serialized_start=232
-  _globals['_EXPLAINMEMBERSHIPRESPONSE']._serialized_end=748
-  _globals['_CONDITIONPART']._serialized_start=751
-  _globals['_CONDITIONPART']._serialized_end=1078
-  _globals['_CONDITIONVALUE']._serialized_start=1080
-  _globals['_CONDITIONVALUE']._serialized_end=1186
-  _globals['_COUNTEDEVENTS']._serialized_start=1188
-  _globals['_COUNTEDEVENTS']._serialized_end=1305
-  _globals['_NAMEDEVENT']._serialized_start=1307
-  _globals['_NAMEDEVENT']._serialized_end=1385
-  _globals['_CONDITIONTURN']._serialized_start=1387
-  _globals['_CONDITIONTURN']._serialized_end=1497
+  _globals['_EXPLAINMEMBERSHIPRESPONSE']._serialized_end=845
+  _globals['_CONDITIONPART']._serialized_start=848
+  _globals['_CONDITIONPART']._serialized_end=1175
+  _globals['_CONDITIONVALUE']._serialized_start=1177
+  _globals['_CONDITIONVALUE']._serialized_end=1283
+  _globals['_COUNTEDEVENTS']._serialized_start=1285
+  _globals['_COUNTEDEVENTS']._serialized_end=1402
+  _globals['_NAMEDEVENT']._serialized_start=1404
+  _globals['_NAMEDEVENT']._serialized_end=1482
+  _globals['_CONDITIONTURN']._serialized_start=1484
+  _globals['_CONDITIONTURN']._serialized_end=1594
 # @@protoc_insertion_point(module_scope)
