@@ -45,4 +45,5 @@ def test_the_types_that_could(sql: str, said: str) -> None:
 def test_the_first_event_of_all_makes_somebody_known() -> None:
     sql = f"SELECT user_id FROM events GROUP BY user_id HAVING {BUYS} = 0"
     (definition,) = compile_files({"asked.sql": sql}, SCHEMA).segments
-    assert event_types(definition.query, False) is None and event_types(definition.query, True) == frozenset(["purchase"])
+    assert event_types(definition.query, False) is None
+    assert event_types(definition.query, True) == frozenset(["purchase"])
