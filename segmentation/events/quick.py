@@ -1,7 +1,7 @@
 """Messages to columns in C: `QuickDecoder.of(schema)`, None where the C part is not built or not for this schema.
 
-It reads the messages that are plainly right, and leaves the others: what is no JSON, keys with escapes or given
-twice, values of another type or out of range, numbers of more than 19 digits, leap seconds. What it reads is exactly
+It reads the messages that are plainly right, and leaves the others: what is no JSON, keys given twice, values of
+another type or out of range, numbers of more than 19 digits, leap seconds. What it reads is exactly
 what `structs` would give; it never says that a message is wrong.
 """
 

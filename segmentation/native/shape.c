@@ -3,6 +3,8 @@
 
 /* Objects in one another: what is deeper is somebody else's, so this many calls in one another at most. */
 #define NODES_DEEP_MAX 30
+/* Bytes of a key with escapes. */
+#define ESCAPED_KEY_MAX 1024
 
 static uint32_t key_slot(Text key, size_t length) {
     uint32_t first = length ? key[0] : 0, last = length ? key[length - 1] : 0, middle = length ? key[length / 2] : 0;
@@ -96,6 +98,12 @@ static Child *child_of(const Node *node, Text key, size_t length) {
     return NULL;
 }
 
+/* The same where the key is written with escapes, in at most ESCAPED_KEY_MAX bytes. */
+static Child *child_escaped(const Node *node, Text key, Text end) {
+    unsigned char plain[ESCAPED_KEY_MAX];
+    return child_of(node, plain, json_unescaped(key, end, plain));
+}
+
 /* Whether the child's key stands at p, with its closing quote. */
 static inline bool is_key(const Child *child, Text p, Text end) {
     size_t length = child->length + 1;
@@ -145,9 +153,9 @@ static Text read_node(Shape *shape, Node *node, Text p, Text end, int depth) {
             int flags;
             Text key = p;
             p = json_string(p, end, &flags);
-            if (p == NULL || (flags & ESCAPED))
+            if (p == NULL || ((flags & ESCAPED) && p - key > ESCAPED_KEY_MAX))
                 return NULL;
-            child = child_of(node, key, (size_t)(p - key));
+            child = flags & ESCAPED ? child_escaped(node, key, p) : child_of(node, key, (size_t)(p - key));
             if (child != NULL)
                 *guess = (int)(child - node->children);
         }

@@ -47,8 +47,7 @@ bool shape_init(Shape *shape, PyObject *nodes, int span_count);
 void shape_free(Shape *shape);
 
 /* Reads one message. True: it is a JSON object, and every span with its number is right. False: it is not, or
-   somebody else must look: a key of the schema twice, keys with escapes, something else where there must be an
-   object. */
+   somebody else must look: a key of the schema twice, something else where there must be an object. */
 bool shape_read(Shape *shape, Text message, Text end);
 
 #endif
