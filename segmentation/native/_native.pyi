@@ -42,3 +42,6 @@ def decode_messages(
     NULL, besides: its texts, distinct, by code; of event_id (objects); of a boolean (data, bool valid), of another
     (int64 data, bool valid), and of a time bool besides, to be zeros before: it has no zone, and with zone 2 data is
     what its clock shows. A double is in its 64 bits. Besides: whether something may be NULL."""
+
+def shards_of_users(users: list[str], shards: int) -> Int64:
+    """Per user the XXH3 (64 bit) of the UTF-8 id, modulo shards; -1 where the id is not ASCII or longer than 128."""

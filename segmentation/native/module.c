@@ -2,10 +2,11 @@
 #include "answers.h"
 #include "arrays.h"
 #include "decoding.h"
+#include "digests.h"
 #include "sorting.h"
 
 /* Goes up with VERSION in __init__.py. */
-#define VERSION 3
+#define VERSION 4
 
 /* Whether the user wants this code: not with TIDEGATE_NATIVE=0. */
 static PyObject *wanted(PyObject *self, PyObject *none) {
@@ -24,7 +25,7 @@ static struct PyModuleDef definition = {
 };
 
 PyMODINIT_FUNC PyInit__native(void) {
-    PyMethodDef *subjects[] = {answers_methods, decoding_methods, sorting_methods};
+    PyMethodDef *subjects[] = {answers_methods, decoding_methods, digests_methods, sorting_methods};
     if (!arrays_ready())
         return NULL;
     PyObject *module = PyModule_Create(&definition);
