@@ -85,6 +85,8 @@ def definition_object(definition: definition_pb2.DefinitionStatus) -> dict[str, 
     result: dict[str, Any] = {"version": definition.version, "state": state_name(definition)}
     if definition.HasField("complete_since"):
         result["complete_since"] = time_text(definition.complete_since)
+    if definition.HasField("held_since"):
+        result["held_since"] = time_text(definition.held_since)
     return result
 
 

@@ -27,6 +27,7 @@ COMMANDS = {
     "run": "The engine: events from Kafka in, membership and transitions out.",
     "serve": "The gRPC server that answers who is in which segment.",
     "apply": "Deploy the folder of definitions, or go back to an earlier version of it.",
+    "release": "Publish what the guard keeps back of segments that are held.",
     "rebuild": "Compute one segment anew from what is stored of the events.",
     "reshard": "More or fewer shards, of a stopped engine, without a rebuild.",
     "backfill": "History from files, from before Kafka's retention, of a stopped engine.",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from console.output import ago, rfc3339, table
+from segmentation.compile.suggest import listed
 from segmentation.types import NEVER
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def problems(status: "Status") -> list[str]:
     if status.clock is None:
         return ["No engine has ever run on this database. Start one with `tidegate run`."]
     found += _of_audit(status)
+    found += _of_holds(status)
     if status.clock == "live":
         behind = [shard for shard in status.shards if status.now - shard.watermark > BEHIND_S * 1_000_000]
         # The engine writes at least every few seconds while it runs, also when no event arrives.
@@ -77,6 +79,29 @@ def _of_audit(status: "Status") -> list[str]:
         )
     if audit.failure:
         found.append(f"The audit could not be done: {audit.failure}")
+    return found
+
+
+def _of_holds(status: "Status") -> list[str]:
+    found = []
+    for one in status.segments:
+        if one.held_since is None:
+            continue
+        others = [name for name in one.held_because if name != one.segment]
+        itself = one.segment in one.held_because
+        why = "events do not come, and more of its members would flip by time alone than `guard` lets"
+        found.append(
+            f"{one.segment} is HELD: its answers are those of {one.held_since:%Y-%m-%d %H:%M:%S}, because "
+            f"{why if itself else f'it is built on {listed(others)}'}. {one.waiting[0]:,} would enter and "
+            f"{one.waiting[1]:,} leave. It goes on by itself once the events are back and fewer would; "
+            f"`tidegate release {one.segment if itself else others[0]}` publishes them now."
+        )
+    if status.silent:
+        numbers = ", ".join(map(str, status.silent))
+        found.append(
+            f"No events come on partition{'s' * (len(status.silent) > 1)} {numbers} of the topic, which had some. Do "
+            "the producers run? Until they do, what time does to these users is guarded."
+        )
     return found
 
 
@@ -182,12 +207,15 @@ def as_object(status: "Status", wrong: list[str]) -> dict[str, Any]:
         "users": status.users,
         "scattered_users": status.scattered,
         "scattered_names": list(status.scattered_names),
+        "silent_partitions": list(status.silent),
         "outbox": status.outbox,
         "held": status.held,
         "segments": [
             {"segment": one.segment, "members": one.members, "version": one.version, "state": one.state,
              "owner": one.owner, "description": one.description, "last_change": one.last_change,
-             "complete_since": one.complete_since, "entered_per_minute": one.entered, "left_per_minute": one.left,
+             "complete_since": one.complete_since, "held_since": one.held_since,
+             "held_because": list(one.held_because), "would_enter": one.waiting[0], "would_leave": one.waiting[1],
+             "entered_per_minute": one.entered, "left_per_minute": one.left,
              "behind_seconds": (status.now - oldest(status)) / 1_000_000 if oldest(status) > NEVER else None,
              "work_share": None if one.pairs is None else one.pairs / _work(status), "state_bytes": one.bytes}
             for one in status.segments

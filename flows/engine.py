@@ -103,6 +103,11 @@ class Engine:
         return self.settings.clock == "live"
 
     @property
+    def guards(self) -> bool:
+        """Has any segment a limit to what may flip at one stroke?"""
+        return any(self.settings.guard if one.guard is None else one.guard for one in self.plan.segments)
+
+    @property
     def user_path(self) -> tuple[str, ...]:
         """Where in an event its user's id is."""
         return self.decoder.schema.events["user_id"].path
@@ -214,6 +219,8 @@ class Engine:
             self.pace.quiet,
             self.pace.handed,
             self.profile_partitions,
+            self.settings.guard_outage_us if self.guards else 0,
+            self.settings.lateness_us,
         )
         runner = ShardRunner(found, state, rules, clock.now_us())
         with self._lock:

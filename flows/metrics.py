@@ -63,6 +63,10 @@ publish_seconds = Histogram(
     registry=REGISTRY,
 )
 published = Counter("tidegate_messages_sent", "Messages sent to Kafka", ["kind"], registry=REGISTRY)
+segments_held = Gauge("tidegate_segments_held", "Segments whose answers stand still until they are released",
+                      registry=REGISTRY)  # fmt: skip
+partitions_silent = Gauge("tidegate_partitions_silent", "Partitions of the events that had messages, and have none now",
+                          registry=REGISTRY)  # fmt: skip
 held = Gauge("tidegate_messages_held", "Messages that Kafka refuses; they wait in the outbox", registry=REGISTRY)
 
 audit_answers = Counter("tidegate_audit_answers", "Answers that DuckDB was asked again, by outcome", ["outcome"],

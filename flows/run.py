@@ -18,6 +18,7 @@ from flows.dataflow import build
 from flows.deploying import conclude, take_up, watch_deployments
 from flows.engine import Engine, Goal
 from flows.errors import AGAIN, StartAgain, unexpected
+from flows.holding import watch_holds
 from flows.partitions import there_are, topic_of
 from flows.placement import Placement, bytewax_placement
 from flows.progress import Progress, follow
@@ -200,7 +201,7 @@ def _around(engine: Engine) -> Iterator[None]:
         beside.append(threading.Thread(target=watch_outbox, args=(engine.settings, end), name="outbox"))
         if not engine.goal.until_end:
             # Not waited for: it changes nothing.
-            for looks in (watch_partitions, watch_deployments):
+            for looks in (watch_partitions, watch_deployments, watch_holds):
                 threading.Thread(target=looks, args=(engine, end), name=looks.__name__, daemon=True).start()
             for tends in (audit_forever, prune_forever):
                 threading.Thread(target=tends, args=(engine.settings, end), name=tends.__name__, daemon=True).start()

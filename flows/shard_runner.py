@@ -17,9 +17,10 @@ from flows import metrics
 from flows.catch_up import CatchUp, trimmed
 from flows.errors import StartAgain
 from flows.items import ShardPoll, Work
+from flows.silence import Silence
 from segmentation.errors import TidegateError
 from segmentation.evaluate.step import Part, Step, Transitions
-from segmentation.events.rows import Int64, Poll, partition_name
+from segmentation.events.rows import Bool, Int32, Int64, Poll, partition_name
 from segmentation.types import NEVER
 from storage.commits import Commit, DeadLetter
 from storage.engine_state import Takeover
@@ -48,6 +49,7 @@ class ShardLike(Protocol):
     def add_partitions(self, count: int, profiles: int = 0) -> None: ...
     def dump(self) -> bytes: ...
     def files(self) -> tuple[int, frozenset[str]]: ...
+    def homes_of(self, users: Sequence[str]) -> Int32: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Rules:
     """partitions, profiles: how many the topics of events and of profiles have now. quiet_messages: at the
     latest when reads that changed nothing hold this many, they are committed, for the other processes wait
     for it. quiet: told up to which offsets a shard has nothing more to commit; handed: which ones await
-    their commit."""
+    their commit. silence_us: of a partition that is one (flows.silence), 0: none; lateness_us: of the watermarks."""
 
     checkpoint_every_us: int
     partitions: int
@@ -63,6 +65,8 @@ class Rules:
     quiet: Callable[[int, Mapping[int, int]], None] = lambda shard, positions: None
     handed: Callable[[int, Mapping[int, int]], None] = lambda shard, positions: None
     profiles: int = 0
+    silence_us: int = 0
+    lateness_us: int = 0
 
 
 @dataclass(slots=True)
@@ -81,6 +85,7 @@ class ShardRunner:
     _positions: dict[int, int] = field(default_factory=dict)
     _arrived: dict[int, int] = field(default_factory=dict)
     _catch_up: CatchUp | None = None
+    _silence: Silence = field(init=False)
     _quiet: dict[int, Part] = field(default_factory=dict)
     _quiet_messages: int = 0
     _quiet_clock: int = NEVER
@@ -101,6 +106,7 @@ class ShardRunner:
         found = self.takeover
         self.number = found.last_step
         self._known = frozenset(self.shard.partitions)
+        self._silence = Silence(self.rules.silence_us, self.rules.lateness_us, found.heard, found.silent)
         if found.checkpoint is not None:
             self._positions = dict(found.checkpoint.offsets)
             self._saved, self._saved_step = set(self._positions), found.checkpoint.step
@@ -222,6 +228,7 @@ class ShardRunner:
         rows = sum(len(poll.rows) for poll in polls if poll.rows is not None)
         began = time.perf_counter()
         step = self.shard.run(polls)
+        silent = self._silence.step(zip(items, step.parts))
         rejects = [letter for item in items for letter in item.rejects]
         if rows:
             metrics.evaluation_seconds.observe(time.perf_counter() - began)
@@ -233,7 +240,8 @@ class ShardRunner:
         metrics.erased.inc(len(step.erased))
         if rows or rejects or len(step.transitions) or step.new_users or any(poll.profiles for poll in polls):
             stamps, size = [item.stamps for item in items], sum(item.size for item in items)
-            return [self._work(step, rejects, stamps, now_us, size=size)]
+            by_silence = self._by_silence(step.transitions, silent) if silent and len(step.transitions) else None
+            return [self._work(step, rejects, stamps, now_us, size=size, by_silence=by_silence)]
         for part in step.parts:
             # The last of each partition, in the order of these, under the latest clock so far: the shard
             # lets nothing take effect that is ahead of it.
@@ -244,9 +252,16 @@ class ShardRunner:
         self.rules.quiet(self.number_of_shard, {part.partition: part.next_offset for part in step.parts})
         return []
 
+    def _by_silence(self, found: Transitions, silent: set[int]) -> Bool | None:
+        """Which messages are time's doing to users whose events would come in these partitions; of a user without a
+        partition of his own it may be any."""
+        homes = self.shard.homes_of(found.user_id)
+        chosen: Bool = ~found.by_event & ((homes < 0) | np.isin(homes, list(silent)))
+        return chosen if chosen.any() else None
+
     def _work(
         self, step: Step | None, rejects: list[DeadLetter], stamps: list[Int64], now_us: int, save: bool = False,
-        size: int = 0,
+        size: int = 0, by_silence: Bool | None = None,
     ) -> Work:  # fmt: skip
         """The next step: what changed nothing before, then `step`."""
         self.number += 1
@@ -257,6 +272,7 @@ class ShardRunner:
         self._changed = self._changed or step is not None
         self._erasing = self._erasing or (step is not None and bool(step.erased))
         save = save or self._is_save_due(parts, now_us)
+        heard, silent = self._silence.news()
         commit = Commit(
             self.number_of_shard,
             self.number,
@@ -267,6 +283,7 @@ class ShardRunner:
             rejects,
             erased=step.erased if step is not None else (),
             scattered=None if self.shard.scattered == self._scattered else self.shard.scattered,
+            by_silence=by_silence, heard=heard, silent=silent,
         )
         self._scattered = self.shard.scattered
         work = Work(

@@ -22,6 +22,7 @@ from flows.steps import count_rejects
 from flows.storing import store
 from storage import reservoir
 from storage.commits import Commit
+from storage.guarding import limits_of
 from storage.postgres import DatabaseAway, address
 from storage.writer import ShardWriter
 
@@ -72,8 +73,9 @@ class Writer:
         shards = engine.placement.shards_of_worker(worker)
         tokens = {shard: found.token for shard, found in engine.takeovers.items() if shard in shards}
         self._database = ShardWriter(
-            engine.url, tokens, engine.segments, stop=self._give_up, user_field=engine.user_path[-1]
-        )
+            engine.url, tokens, engine.segments, stop=self._give_up, user_field=engine.user_path[-1],
+            limits=limits_of(engine.plan.segments, engine.settings.guard),
+        )  # fmt: skip
         self._thread = threading.Thread(target=self._run, name=f"writer-{worker}", daemon=True)
         self._thread.start()
 

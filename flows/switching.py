@@ -38,6 +38,7 @@ from storage.deployments import Deployment, DeploymentError
 from storage.disk import StorageError
 from storage.engine_state import DefinitionsChanged, EngineRecord
 from storage.following import Begun, NotKept
+from storage.guarding import limits_of
 from storage.linking import linked_state
 from storage.postgres import Connection
 from storage.rebuild import Rebuild
@@ -53,11 +54,13 @@ TELL_SECONDS = 1.0
 class HeldBack(TidegateError):
     """More would change than may without somebody's word."""
 
-    def __init__(self, version: int, limit: float, shares: Mapping[str, float], outcome: dict[str, tuple[int, int]]):
+    def __init__(
+        self, version: int, shares: Mapping[str, tuple[float, float]], outcome: dict[str, tuple[int, int]]
+    ) -> None:
         self.outcome = outcome
-        said = ", ".join(f"{name} ({share:.1f}%)" for name, share in sorted(shares.items()))
+        said = ", ".join(f"{name} ({share:.1f}%, limit {limit:g}%)" for name, (share, limit) in sorted(shares.items()))
         super().__init__(
-            f"Version {version} is held: of these segments more than {limit:g}% of the members would change: {said}. "
+            f"Version {version} is held: of these segments more of the members would change than may: {said}. "
             "Nothing was changed. `tidegate apply --confirm` deploys it all the same, `--withdraw` takes it back."
         )
 
@@ -310,10 +313,18 @@ class Switch:
 
     def _guard(self, rebuild: Rebuild) -> None:
         """Raises HeldBack, which undoes all of it."""
-        limit = self.settings.guard
-        too_much = {name: share for name, share in rebuild.shares().items() if share > limit} if limit else {}
+        limits = {
+            one.name: limit
+            for plan in (self._old_plan, self._plan)
+            for one, limit in zip(plan.segments, limits_of(plan.segments, self.settings.guard).percent)
+        }
+        too_much = {
+            name: (share, limit)
+            for name, share in rebuild.shares().items()
+            if 0 < (limit := limits.get(name, 0)) < share
+        }
         if too_much and self.new.confirmed_by is None:
-            raise HeldBack(self.new.version, limit, too_much, dict(rebuild.outcome))
+            raise HeldBack(self.new.version, too_much, dict(rebuild.outcome))
 
 
 def discard(settings: Settings, tokens: Mapping[int, int]) -> None:

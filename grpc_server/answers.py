@@ -24,8 +24,10 @@ def timestamp(micros: int | None) -> Timestamp | None:
 
 
 def definition(segment: str, version: int, state: State) -> DefinitionStatus:
-    since = timestamp(state.since)
-    return DefinitionStatus(segment=segment, version=version, state=_STATES[state], complete_since=since)
+    return DefinitionStatus(
+        segment=segment, version=version, state=_STATES[state], complete_since=timestamp(state.since),
+        held_since=timestamp(state.held),
+    )  # fmt: skip
 
 
 def member_definition(segment: str, version: int, state: State) -> DefinitionStatus:

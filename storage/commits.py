@@ -1,10 +1,11 @@
 """What goes into one transaction of the engine: a shard's step with all its consequences."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from segmentation.errors import TidegateError
 from segmentation.evaluate.step import Part, Step, Transitions
+from segmentation.events.rows import Bool
 from segmentation.events.whose import user_of_key
 
 
@@ -75,6 +76,9 @@ class Commit:
     recorded. `erased`: (user id, T µs), ahead of this commit's transitions and new users.
     `scattered`: how many of the shard's users have had events in several partitions, and some of them; None: as before.
     `dead_letters` may be given to any shard's commit, but each to one only.
+    `by_silence`: of the transitions' messages, which are time's doing to users of a silent partition (flows.silence);
+    None: none. `heard`: by partition, the clock of the last read that brought a message, µs, and `silent`: which
+    partitions have said nothing for too long; None: as before.
     """
 
     shard: int
@@ -87,6 +91,9 @@ class Commit:
     checkpoint: CheckpointRecord | None = None
     erased: Sequence[tuple[str, int]] = ()
     scattered: tuple[int, Sequence[str]] | None = None
+    by_silence: Bool | None = None
+    heard: Mapping[int, int] | None = None
+    silent: Sequence[int] | None = None
 
     @staticmethod
     def of_step(

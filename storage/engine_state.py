@@ -82,7 +82,7 @@ class Takeover:
 
     token: for the writer. last_step: the next is one more. offsets: reached per partition.
     checkpoint None: start with an empty shard, from the first offset. steps: those after the
-    checkpoint, in order, to be run again silently.
+    checkpoint, in order, to be run again silently. heard, silent: see storage.commits.Commit.
     """
 
     shard: int
@@ -92,6 +92,8 @@ class Takeover:
     offsets: dict[int, int]
     checkpoint: CheckpointRecord | None
     steps: list[RecordedStep]
+    heard: dict[int, int] = field(default_factory=dict)
+    silent: Sequence[int] = ()
 
 
 def segment_digest(definition: Definition) -> str:
@@ -178,9 +180,11 @@ def create_shards(connection: Connection, shards: int) -> None:
     """Those that are missing. A number may have been in use before: tokens and positions never come again."""
     connection.execute(
         """
-        INSERT INTO tidegate.shards (shard, watermark, token, position)
+        INSERT INTO tidegate.shards (shard, watermark, token, position, heard, silent)
         SELECT n, %s, coalesce((SELECT max(token) FROM tidegate.shards), 0),
-               coalesce((SELECT max(position) FROM tidegate.shards), 0)
+               coalesce((SELECT max(position) FROM tidegate.shards), 0),
+               coalesce((SELECT heard FROM tidegate.shards WHERE shard = 0), '{}'),
+               coalesce((SELECT silent FROM tidegate.shards WHERE shard = 0), '{}')
         FROM generate_series(0, %s) n
         ON CONFLICT DO NOTHING
         """,
@@ -284,12 +288,12 @@ def take_over(url: str, shards: Iterable[int], of: int | None = None) -> dict[in
 def _take_over(connection: Connection, shard: int, where: str) -> Takeover:
     row = connection.execute(
         "UPDATE tidegate.shards SET token = token + 2, followed = NULL, updated_at = now() WHERE shard = %s "
-        "RETURNING token, step, watermark, offsets, checkpoint",
+        "RETURNING token, step, watermark, offsets, checkpoint, heard, silent",
         [shard],
     ).fetchone()
     if row is None:
         raise TidegateError(f"{where} has no shard {shard}. Start with --rebuild.")
-    token, step, watermark, offsets, checkpoint = row
+    token, step, watermark, offsets, checkpoint, heard, silent = row
     first = checkpoint["step"] + 1 if checkpoint else 1
     # Who followed the writer before has ended with it.
     connection.execute("DELETE FROM tidegate.steps WHERE shard = %s AND number < %s", [shard, first])
@@ -304,6 +308,7 @@ def _take_over(connection: Connection, shard: int, where: str) -> Takeover:
         shard, token, step, watermark, {int(partition): offset for partition, offset in offsets.items()},
         None if checkpoint is None else checkpoint_of(checkpoint),
         [RecordedStep(number, [Part(*part) for part in parts]) for number, parts in recorded],
+        {int(partition): at for partition, at in heard.items()}, silent,
     )
 
 

@@ -30,6 +30,8 @@ _MEMBERS = """
 _BY_ID = (
     "DELETE FROM tidegate.transitions t USING unnest(%s::text[]) AS f(user_id) WHERE t.user_id = f.user_id",
     "DELETE FROM tidegate.users u USING unnest(%s::text[]) AS f(user_id) WHERE u.user_id = f.user_id",
+    "DELETE FROM tidegate.held_flips h USING unnest(%s::text[]) AS f(user_id) WHERE h.user_id = f.user_id",
+    "DELETE FROM tidegate.seq_shifts s USING unnest(%s::text[]) AS f(user_id) WHERE s.user_id = f.user_id",
     "DELETE FROM tidegate.audit_mismatches a USING unnest(%s::text[]) AS f(user_id) WHERE a.user_id = f.user_id",
 )
 #: Of the rows r: for each of their erased users f(id, until, key). The new version of an id that is erased again has

@@ -234,18 +234,20 @@ def _complete_since(connection: Connection, segment: str) -> int | None:
 
 def _since(connection: Connection, user: User, segment: str) -> tuple[int | None, bool]:
     """(µs of his last entry or exit by then, whether that may have been pruned)."""
+    # Published numbers are not the engine's where something was held (storage.guarding).
+    seq = "(%(seq)s + coalesce((SELECT shift FROM tidegate.seq_shifts WHERE user_id = %(user)s), 0))"
     row = connection.execute(
-        """
+        f"""
         SELECT (extract(epoch FROM coalesce(t.at, m.since)) * 1000000)::bigint,
                EXISTS (SELECT FROM tidegate.pruned p WHERE p.position > 0)
         FROM tidegate.definitions s
         LEFT JOIN LATERAL (
             SELECT effective_at AS at FROM tidegate.transitions t
-            WHERE t.user_id = %(user)s AND t.segment_id = s.id AND t.seq <= %(seq)s ORDER BY t.seq DESC LIMIT 1
+            WHERE t.user_id = %(user)s AND t.segment_id = s.id AND t.seq <= {seq} ORDER BY t.seq DESC LIMIT 1
         ) t ON true
-        LEFT JOIN tidegate.members m ON m.segment_id = s.id AND m.user_id = %(user)s AND m.seq <= %(seq)s
+        LEFT JOIN tidegate.members m ON m.segment_id = s.id AND m.user_id = %(user)s AND m.seq <= {seq}
         WHERE s.name = %(segment)s
-        """,
+        """.encode(),
         {"user": user.user_id, "seq": user.seq, "segment": segment},
     ).fetchone()
     if row is None or row[0] is not None:

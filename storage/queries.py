@@ -3,7 +3,8 @@
 A `Query` is SQL, parameters, and how its rows become the answer; `storage.reader` runs it, with or
 without async. All times are µs since 1970 UTC; None where there is none. `as_of` says up to which
 instant an answer is complete: the later of the watermark of the user's shard and of the user's own
-last transition; of a user never seen, and of lists, the least watermark; None before any event.
+last transition; of a user never seen, and of lists, the least watermark; about a held segment not later
+than since when it is; None before any event.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,18 +28,25 @@ class UnknownSegment(TidegateError):
 
 
 class State(str):
-    """Of a definition: complete, disabled, or complete_since, with since (µs) as the instant before which history is
-    missing; else None."""
+    """Of a definition: complete, disabled, held or complete_since. since (µs): the instant before which history is
+    missing, which a held one may have too; held (µs): since when its answers stand still. Else None."""
 
     since: int | None
+    held: int | None
 
     @staticmethod
     def of(stored: str) -> "State":
         """What `_STATE` gives."""
-        name, _, since = stored.partition(" ")
-        state = State("complete_since" if since and name == "complete" else name)
-        state.since = int(since) if since else None
+        name, since, held = stored.split(" ")
+        if name == "complete":
+            name = "held" if held else "complete_since" if since else name
+        state = State(name)
+        state.since, state.held = int(since) if since else None, int(held) if held else None
         return state
+
+    def up_to(self, as_of: int | None) -> int | None:
+        """An answer about this segment that is otherwise complete up to as_of, µs."""
+        return as_of if self.held is None or as_of is None else min(as_of, self.held)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +132,7 @@ class SegmentPage:
     next_after: str | None
 
 
-_STATE = f"concat_ws(' ', d.state, {micros_sql('d.complete_since')})"
+_STATE = f"concat(d.state, ' ', {micros_sql('d.complete_since')}, ' ', {micros_sql('d.held_since')})"
 _LEAST_WATERMARK = "(SELECT min(watermark) FROM tidegate.shards)"
 _USER_AS_OF = f"""
     CASE WHEN u.user_id IS NULL THEN {_LEAST_WATERMARK}
@@ -163,10 +171,12 @@ def check(pairs: Sequence[tuple[str, str]]) -> Query[list[Answer]]:
         unknown = {segment for (_, segment), row in zip(pairs, rows) if row[0] is None}
         if unknown:
             raise UnknownSegment(sorted(unknown))
+        states = {stored: State.of(stored) for stored in {row[1] for row in rows}}
         return [
-            Answer(user, segment, since is not None, since, known, instant(as_of), version, State.of(state))
+            Answer(user, segment, since is not None, since, known, states[state].up_to(instant(as_of)), version,
+                   states[state])
             for (user, segment), (version, state, since, known, as_of) in zip(pairs, rows)
-        ]
+        ]  # fmt: skip
 
     return Query(sql, [[user for user, _ in pairs], [segment for _, segment in pairs]], build)
 
@@ -196,7 +206,8 @@ def members(segment: str, after: str | None, limit: int) -> Query[MemberPage]:
     """
     sql = f"""
         WITH d AS (
-            SELECT id, version, state, complete_since FROM tidegate.definitions WHERE name = %s AND state <> 'removed'
+            SELECT id, version, state, complete_since, held_since
+            FROM tidegate.definitions WHERE name = %s AND state <> 'removed'
         )
         SELECT d.version, {_STATE}, {_LEAST_WATERMARK}, m.user_id, {micros_sql("m.since")}
         FROM d LEFT JOIN LATERAL (
@@ -210,11 +221,13 @@ def members(segment: str, after: str | None, limit: int) -> Query[MemberPage]:
         if not rows:
             raise UnknownSegment([segment])
         version, state, as_of = rows[0][:3]
+        standing = State.of(state)
         found = [Member(user_id, since) for *_, user_id, since in rows if user_id is not None]
         page = found[:limit]
         return MemberPage(
-            segment, version, State.of(state), instant(as_of), page, page[-1].user_id if len(found) > limit else None
-        )
+            segment, version, standing, standing.up_to(instant(as_of)), page,
+            page[-1].user_id if len(found) > limit else None,
+        )  # fmt: skip
 
     return Query(sql, [segment, after or "", limit + 1], build)
 
@@ -239,7 +252,8 @@ def segment(name: str) -> Query[Segment]:
 
 
 def _segment(row: Row) -> Segment:
-    values = [*row[:7], State.of(row[7]), *row[8:-1], instant(row[-1])]
+    state = State.of(row[7])
+    values = [*row[:7], state, *row[8:-1], state.up_to(instant(row[-1]))]
     return Segment(*values)
 
 

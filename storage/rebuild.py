@@ -24,7 +24,7 @@ import msgspec
 
 from segmentation.compile.tree import Definition
 from segmentation.errors import TidegateError
-from storage import arrays, deployments, differences, engine_state, erasing, postgres
+from storage import arrays, deployments, differences, engine_state, erasing, postgres, releasing
 from storage.commits import CheckpointRecord, Commit, StoredSegment
 from storage.engine_state import EngineRecord
 from storage.placing import place_users
@@ -125,6 +125,7 @@ class Rebuild:
             self._steps = {shard: step + 1 for shard, step, _ in rows}
             self.segments = engine_state.register(connection, self._definitions)
             engine_state.store_complete_since(connection, self._since)
+            releasing.drop_changed(connection)
             if self._files is not None:
                 deployments.adopt(connection, self._files)
             connection.execute(_STAGING.encode())
@@ -165,6 +166,7 @@ class Rebuild:
         known = self._stage(membership)
         for statement in (_NEW, _KNOWN, _UNKNOWN, _FLIPS):
             connection.execute(statement.encode(), {"shard": shard} if "%(" in statement else None)
+        releasing.divert(connection, shard)
         users, found = differences.publish(connection, shard, effective_at, "definition")
         connection.execute("TRUNCATE new_users, new_members")
         for name, (entered, left) in found.items():
@@ -234,5 +236,8 @@ class Rebuild:
 
 
 def sequence_numbers(connection: Connection, shard: int) -> dict[str, int]:
-    """Every user's last sequence number, 0 included, for `Shard.restore_seq`."""
-    return dict(connection.execute("SELECT user_id, seq FROM tidegate.users WHERE shard = %s", [shard]).fetchall())
+    """Every user's last sequence number as the engine has it, 0 included, for `Shard.restore_seq`."""
+    return dict(connection.execute(
+        "SELECT user_id, u.seq - coalesce(s.shift, 0) FROM tidegate.users u "
+        "LEFT JOIN tidegate.seq_shifts s USING (user_id) WHERE u.shard = %s", [shard],
+    ).fetchall())  # fmt: skip

@@ -45,7 +45,10 @@ class Settings(BaseSettings):
         0, ge=0, description="seconds that transitions are kept for watchers and SQL, 3600 or more; 0: for ever"
     )
     guard: float = Field(
-        0, ge=0, description="percent of a segment's members; a change that would flip more of them is held; 0: none is"
+        0, ge=0, description="percent of a segment's members; what would flip more of them is held; 0: nothing is"
+    )
+    guard_outage: float = Field(
+        300, ge=0, description="seconds without a message on a partition that had some; what time does then is guarded"
     )
     shards: int = Field(4, ge=1, le=1024, description="most workers of an engine; changed by `tidegate reshard`")
     poll_rows: int = Field(20_000, ge=1, le=1_000_000, description="most messages of one poll")
@@ -108,6 +111,11 @@ class Settings(BaseSettings):
     @property
     def retention_us(self) -> int:
         return round(self.retention * 1_000_000)
+
+    @property
+    def guard_outage_us(self) -> int:
+        """0: no silence is an outage."""
+        return round(self.guard_outage * 1_000_000) if self.clock == "live" else 0
 
     @property
     def dedupe_horizon_us(self) -> int | None:

@@ -29,7 +29,7 @@ _MEMBERSHIP = np.dtype([("segment", ">i4"), ("since", ">i8")])
 
 @dataclass(frozen=True, slots=True)
 class StoredDefinition:
-    """exact: complete over all events, so that an answer needs no more than its version."""
+    """exact: complete over all events and not held, so that an answer needs no more than its version."""
 
     id: int
     name: str
@@ -83,7 +83,7 @@ def snapshot(url: str) -> Iterator[Snapshot]:
         end = fetch(connection, transitions.end())
         found = connection.execute(
             """
-            SELECT id, name, version, state = 'complete' AND complete_since IS NULL
+            SELECT id, name, version, state = 'complete' AND complete_since IS NULL AND held_since IS NULL
             FROM tidegate.definitions WHERE state <> 'removed' ORDER BY id
             """
         ).fetchall()

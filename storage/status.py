@@ -18,7 +18,9 @@ RECENT_S = 3_600
 
 @dataclass(frozen=True, slots=True)
 class SegmentStatus:
-    """entered, left: per minute, over the last one. pairs, bytes: see segmentation.evaluate.costs; None: not known."""
+    """entered, left: per minute, over the last one. pairs, bytes: see segmentation.evaluate.costs; None: not known.
+    held_since: its answers stand still from then on (storage.guarding), else None; held_because: of these segments, of
+    itself too; waiting: how many would enter and leave at its release."""
 
     segment: str
     members: int
@@ -32,6 +34,9 @@ class SegmentStatus:
     left: float
     pairs: float | None
     bytes: float | None
+    held_since: datetime | None = None
+    held_because: Sequence[str] = ()
+    waiting: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,7 @@ class Status:
     """now: µs by the database's clock. clock: `live`, `event`, or None where no engine ever ran.
 
     scattered: users who have had events in several partitions; scattered_names: some of them.
+    silent: partitions of the events that had messages, and have had none for `guard_outage` seconds.
     outbox: messages that wait to be sent; held: those of them that Kafka refuses, and why it refused one.
     """
 
@@ -66,6 +72,7 @@ class Status:
     users: int
     scattered: int
     scattered_names: Sequence[str]
+    silent: Sequence[int]
     outbox: int
     held: int
     held_reason: str | None
@@ -93,6 +100,18 @@ _RATES = """
     GROUP BY 1, 2
 """
 
+_HELD = """
+    SELECT d.name, d.held_since,
+           ARRAY(SELECT o.name FROM tidegate.holds h JOIN tidegate.definitions o ON o.id = h.cause
+                 WHERE h.segment_id = d.id ORDER BY o.name),
+           f.entered, f.leaving
+    FROM tidegate.definitions d, LATERAL (
+        SELECT count(*) FILTER (WHERE entered) AS entered, count(*) FILTER (WHERE NOT entered) AS leaving
+        FROM tidegate.held_flips WHERE segment_id = d.id
+    ) f
+    WHERE d.held_since IS NOT NULL
+"""
+
 
 def read_status(url: str) -> Status:
     """Raises DatabaseError where the database cannot be reached or is not migrated."""
@@ -100,12 +119,13 @@ def read_status(url: str) -> Status:
     with closing(postgres.connect(url, application="tidegate status")) as connection, postgres.foreign_errors(where):
         connection.isolation_level, connection.read_only = IsolationLevel.REPEATABLE_READ, True
         check_migrated(connection, where)
-        now, users, scattered, names, outbox, held, held_reason = connection.execute(
+        now, users, scattered, names, silent, outbox, held, held_reason = connection.execute(
             """
             SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
                    (SELECT count(*) FROM tidegate.users WHERE known),
                    (SELECT coalesce(sum(scattered_users), 0)::bigint FROM tidegate.shards),
                    ARRAY(SELECT unnest(scattered_names) AS name FROM tidegate.shards ORDER BY name LIMIT 5),
+                   ARRAY(SELECT DISTINCT unnest(silent) AS partition FROM tidegate.shards ORDER BY partition),
                    o.waiting, o.held, o.reason
             FROM (SELECT count(*) AS waiting, count(held_at) AS held, max(held_reason) AS reason
                   FROM tidegate.outbox) AS o
@@ -114,7 +134,8 @@ def read_status(url: str) -> Status:
         options = connection.execute("SELECT options FROM tidegate.engine").fetchone()
         segments = connection.execute(
             """
-            SELECT s.name, coalesce(sum(c.members), 0)::bigint, s.version, s.state, s.owner, s.description,
+            SELECT s.name, coalesce(sum(c.members), 0)::bigint, s.version,
+                   CASE WHEN s.held_since IS NULL THEN s.state ELSE 'held' END, s.owner, s.description,
                    max(c.changed_at), s.complete_since
             FROM tidegate.definitions s LEFT JOIN tidegate.member_counts c ON c.segment_id = s.id
             WHERE s.state <> 'removed' GROUP BY s.id ORDER BY s.name
@@ -126,6 +147,10 @@ def read_status(url: str) -> Status:
                 "SELECT segment, sum(pairs), sum(bytes) FROM tidegate.segment_costs GROUP BY segment"
             )
         }  # fmt: skip
+        held_ones = {
+            name: (since, because, (entered, left))
+            for name, since, because, entered, left in connection.execute(_HELD)
+        }
         shards = connection.execute(
             """
             SELECT shard, watermark, step, extract(epoch FROM clock_timestamp() - updated_at)::float8, offsets
@@ -145,13 +170,14 @@ def read_status(url: str) -> Status:
             users,
             scattered,
             names,
+            silent,
             outbox,
             held,
             held_reason,
             [
                 SegmentStatus(
                     name, members, version, state, owner, description, changed, since, rates.get((name, True), 0.0),
-                    rates.get((name, False), 0.0), *cost.get(name, _UNKNOWN),
+                    rates.get((name, False), 0.0), *cost.get(name, _UNKNOWN), *held_ones.get(name, ()),
                 )
                 for name, members, version, state, owner, description, changed, since in segments
             ],

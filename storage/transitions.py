@@ -59,7 +59,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """All flips of one user in one step. effective_at: µs. cause: event, time, definition."""
+    """All flips of one user in one step. effective_at: µs. cause: event, time, definition, release."""
 
     shard: int
     number: int
@@ -87,7 +87,8 @@ class Page:
     """Entries in order of their numbers. after: the position behind them, and behind all there is if not `more`.
 
     end: the shards' own numbers and watermarks (µs), all of the one snapshot. log: names the log. definitions: another
-    text whenever definitions, the number of shards or what else an engine's start settles is another.
+    text whenever definitions, which of them are held, the number of shards or what else an engine's start settles is
+    another.
     """
 
     log: str
@@ -134,7 +135,8 @@ class AheadOfLog(PositionGone):
 
 
 _DEFINITIONS = """
-    concat((SELECT concat(count(*), ' ', sum(extract(epoch FROM updated_at))) FROM tidegate.definitions), ' ',
+    concat((SELECT concat(count(*), ' ', sum(extract(epoch FROM updated_at)), ' ', count(held_since), ' ',
+                          sum(extract(epoch FROM held_since))) FROM tidegate.definitions), ' ',
            (SELECT updated_at FROM tidegate.engine))
 """
 _ENDS = f"""

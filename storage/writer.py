@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from psycopg import errors
 
 from segmentation.evaluate.step import Part
-from storage import arrays, erasing, letters, postgres, rows
+from storage import arrays, erasing, guarding, letters, postgres, rows
 from storage.commits import CheckpointRecord, Commit, Disagreement, Fenced, StepGap, StoredSegment
+from storage.guarding import Limits
 from storage.postgres import Connection
 
 log = logging.getLogger(__name__)
@@ -98,9 +99,13 @@ SHARDS = """
         checkpoint = coalesce(f.checkpoint, s.checkpoint), updated_at = now(),
         scattered_users = coalesce((f.scattered ->> 0)::bigint, s.scattered_users),
         scattered_names = CASE WHEN f.scattered IS NULL THEN s.scattered_names
-                               ELSE ARRAY(SELECT jsonb_array_elements_text(f.scattered -> 1)) END
-    FROM unnest(%s::int[], %s::bigint[], %s::bigint[], %s::bigint[], %s::jsonb[], %s::jsonb[], %s::jsonb[])
-        AS f(shard, step, position, watermark, offsets, checkpoint, scattered)
+                               ELSE ARRAY(SELECT jsonb_array_elements_text(f.scattered -> 1)) END,
+        heard = coalesce(f.heard, s.heard),
+        silent = CASE WHEN f.silent IS NULL THEN s.silent
+                      ELSE ARRAY(SELECT jsonb_array_elements_text(f.silent)::int) END
+    FROM unnest(%s::int[], %s::bigint[], %s::bigint[], %s::bigint[], %s::jsonb[], %s::jsonb[], %s::jsonb[], %s::jsonb[],
+                %s::jsonb[])
+        AS f(shard, step, position, watermark, offsets, checkpoint, scattered, heard, silent)
     WHERE s.shard = f.shard
 """
 
@@ -123,7 +128,8 @@ class ShardWriter:
 
     `tokens` and `segments` are what `engine_state.take_over` and `engine_state.prepare` gave.
     A database that is away is waited for, `retry_seconds` at most (None: for as long as it takes);
-    `stop` ends the waiting. user_field: the name under which events have their user's id.
+    `stop` ends the waiting. user_field: the name under which events have their user's id. limits: of the guard
+    against an outage of input; None: nothing is held anew.
     """
 
     def __init__(
@@ -135,11 +141,12 @@ class ShardWriter:
         stop: threading.Event | None = None,
         retry_seconds: float | None = None,
         user_field: str = "user_id",
+        limits: Limits | None = None,
     ) -> None:
         self._url, self._where = url, postgres.address(url)
         self._tokens, self._segments = dict(tokens), list(segments)
         self._stop, self._retry_seconds = stop or threading.Event(), retry_seconds
-        self._user_field = user_field
+        self._user_field, self._limits = user_field, limits
         self._connection: Connection | None = None
 
     def __enter__(self) -> "ShardWriter":
@@ -195,15 +202,21 @@ class ShardWriter:
         with connection.pipeline() as pipeline, connection.transaction():
             erasing.take_turns(connection, commits)
             shards = sorted({commit.shard for commit in commits})
-            locked = connection.execute(LOCK, [shards]).fetchall()
+            rows_locked, standing = connection.execute(LOCK, [shards]), connection.execute(guarding.STANDING.encode())
+            locked = rows_locked.fetchall()
             positions, new = self._admit(commits, shards, locked)
             if not new:
                 return Written([], len(commits), 0, 0)
+            ((held, shifted),) = standing.fetchall()
+            held = {*held, *guarding.decide(connection, new, self._segments, self._limits)}
             sent_messages = flipped = 0
             deleted: _Expected = []
-            for group in erasing.groups(new):
+            parts = erasing.groups(new)
+            for group in parts:
                 first = group[0]
                 positions[first.shard] = erasing.erase(connection, first, positions[first.shard], self._user_field)
+                if held or shifted:
+                    group = guarding.withhold(connection, group, self._segments, held, shifted or group is not parts[0])
                 sent, flips = rows.messages_and_flips(group, positions, self._segments)
                 deleted += _members(connection, flips, rows.pairs_of(flips))
                 _log(connection, sent, flips, rows.users_of(group))
@@ -298,12 +311,18 @@ def _progress(connection: Connection, commits: Sequence[Commit], positions: Mapp
     scattered: dict[int, str] = {}
     offsets: dict[int, dict[str, int]] = {}
     checkpoints: dict[int, CheckpointRecord] = {}
+    heard: dict[int, str] = {}
+    silent: dict[int, str] = {}
     for commit in commits:
         last[commit.shard] = commit
         reached = offsets.setdefault(commit.shard, {})
         reached.update((str(part.partition), part.next_offset) for part in commit.parts)
         if commit.scattered is not None:
             scattered[commit.shard] = msgspec.json.encode(commit.scattered).decode()
+        if commit.heard is not None:
+            heard[commit.shard] = msgspec.json.encode({str(p): at for p, at in commit.heard.items()}).decode()
+        if commit.silent is not None:
+            silent[commit.shard] = msgspec.json.encode(commit.silent).decode()
         if commit.checkpoint is not None:
             checkpoints[commit.shard] = commit.checkpoint
     encode = msgspec.json.encode
@@ -321,7 +340,8 @@ def _progress(connection: Connection, commits: Sequence[Commit], positions: Mapp
         [list(last), [c.number for c in last.values()], [positions[shard] for shard in last],
          [c.watermark for c in last.values()], [encode(offsets[shard]).decode() for shard in last],
          [encode(checkpoints[shard]).decode() if shard in checkpoints else None for shard in last],
-         [scattered.get(shard) for shard in last]],
+         [scattered.get(shard) for shard in last], [heard.get(shard) for shard in last],
+         [silent.get(shard) for shard in last]],
     )
 
 

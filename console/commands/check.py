@@ -45,6 +45,7 @@ def command(
         stranger = "" if answer.known else " (never seen in any event)"
         about = definition_object(answer.definition)
         click.echo(
-            f"{user} {verb} {segment}{stranger}: version {about['version']}, {about['state']}, as of {as_of or 'never'}"
+            f"{user} {verb} {segment}{stranger}: version {about['version']}, {about['state']}"
+            f"{' since ' + about['held_since'] if 'held_since' in about else ''}, as of {as_of or 'never'}"
         )
     sys.exit(0 if answer.member else 1)

@@ -89,7 +89,7 @@ def _definitions(draft: Draft, schema: Schema, segments: Segments) -> list[tree.
     return [
         tree.Definition(
             f"{draft.name}/{band}" if band else draft.name, draft.file, draft.sql, query,
-            head.description, head.owner, tuple(head.tags), head.enabled,
+            head.description, head.owner, tuple(head.tags), head.enabled, head.guard,
         )
         for band, query in found.items()
     ]  # fmt: skip

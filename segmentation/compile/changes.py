@@ -18,7 +18,7 @@ from segmentation.compile.schema_changes import SchemaChange, schema_changes
 from segmentation.compile.tree import Definition
 from segmentation.events.schema import Schema
 
-_HEADER = ("description", "owner", "tags")
+_HEADER = ("description", "owner", "tags", "guard")
 _WAS = "was "
 
 

@@ -1,4 +1,4 @@
-"""The optional leading block comment of a definition: YAML with description, owner, tags, enabled.
+"""The optional leading block comment of a definition: YAML with description, owner, tags, enabled, guard.
 
 `split(text)` takes the file apart into header and query. Problems name the line of the key.
 Plain remarks belong in `--` comments or after the query's first word, so that a mistyped header
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
 
 from segmentation.compile.problems import Position, Refused
 from segmentation.compile.suggest import did_you_mean
@@ -22,6 +22,7 @@ _REMEDIES = {
     "owner": "Write one name: owner: growth",
     "tags": "Write a list of texts: tags: [shop, growth]",
     "enabled": "Write enabled: true or enabled: false",
+    "guard": "Write percent of the segment's members, 0 or more: guard: 10",
 }
 
 
@@ -34,6 +35,7 @@ class Header(BaseModel):
     owner: StrictStr = ""
     tags: tuple[Annotated[StrictStr, Field(min_length=1)], ...] = ()
     enabled: StrictBool = True
+    guard: Annotated[StrictInt | StrictFloat, Field(ge=0, allow_inf_nan=False)] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def _check(tree: yaml.MappingNode, text: str, begin: int) -> tuple[Header, list[
         at = position(text, begin + key.start_mark.index)
         name = str(key.value) if isinstance(key, yaml.ScalarNode) else "?"
         if name not in Header.model_fields:
-            known = did_you_mean(name, Header.model_fields, "Known keys: description, owner, tags, enabled.")
+            known = did_you_mean(name, Header.model_fields, "Known keys: description, owner, tags, enabled, guard.")
             problems.append(Refused(at, f"Unknown key {name} in the header.", known))
         elif name in places:
             problems.append(Refused(at, f"The key {name} is written twice.", "Keep one of them."))

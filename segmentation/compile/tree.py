@@ -303,7 +303,8 @@ Relation = Select | Everyone | SetOp | Segment
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One checked definition: who its query returns is in the segment."""
+    """One checked definition: who its query returns is in the segment. guard: percent of its members; more must not
+    flip at one stroke without somebody's word; None: as the setting says."""
 
     name: str
     file: str
@@ -313,6 +314,7 @@ class Definition:
     owner: str = ""
     tags: tuple[str, ...] = ()
     enabled: bool = True
+    guard: float | None = None
 
     @property
     def meaning(self) -> str:

@@ -37,6 +37,11 @@ class Homes:
             self.scattered += len(some)
             self._some = None
 
+    def of(self, user: Int64) -> Int32:
+        """Each one's partition, int32[n]; below 0: none, or several."""
+        self._make_room(int(user.max()) + 1 if len(user) else 0)
+        return np.where(user < 0, np.int32(_NOWHERE), self._home[user])
+
     def begin_anew(self) -> None:
         """The topic has got more partitions, and keys others."""
         self._home[:] = _NOWHERE

@@ -26,7 +26,7 @@ from segmentation.evaluate.index import ARRIVAL, LATE, Index, Touched
 from segmentation.evaluate.network import Firsts, Network, memberships
 from segmentation.evaluate.step import Part, Standing, Step, Transitions, transitions_of
 from segmentation.evaluate.steps import Steps, steps_of
-from segmentation.events.rows import PROFILES, Bool, Int64, Poll, Profiles, Rows
+from segmentation.events.rows import PROFILES, Bool, Int32, Int64, Poll, Profiles, Rows
 from segmentation.state.archive import Archive
 from segmentation.state.chunks import Chunks, Columns
 from segmentation.state.dump import pack, unpack
@@ -317,6 +317,10 @@ class Shard:
     def scattered(self) -> tuple[int, list[str]]:
         """How many users have had events in several partitions, and the ids of some."""
         return self._homes.scattered, [self._users.values[user] for user in self._homes.some()]
+
+    def homes_of(self, users: Sequence[str]) -> Int32:
+        """The partition in which each user's events come; below 0 where it is not one of its own."""
+        return self._homes.of(np.array([self._users.find(user) for user in users], np.int64))
 
     @property
     def erasing(self) -> bool:

@@ -51,17 +51,24 @@ def _read(connection: Connection, sample: Sample, definitions: str) -> Stored:
             raise Moved
         found = dict(_rows(connection, "SELECT user_id, seq FROM tidegate.users WHERE user_id = ANY(%s)", seq))
         erased = _erased_since(connection, seq, sample.erased)
+        for user, shift, step in _rows(connection, _SHIFTS, list(seq)):
+            if step > sample.record.step:  # what was published up to that state cannot be told from what came later
+                erased.add(user)
+            seq[user] += shift
         told = {user for user, before in seq.items() if user not in erased and found.get(user, -1) >= before}
         members = set(_rows(connection, _MEMBERS, told))
         for user, number, segment, entered in _rows(connection, _FLIPS, told):
             if number > seq[user]:
                 (members.discard if entered else members.add)((user, segment))
         held = connection.execute(
-            "SELECT name FROM tidegate.definitions WHERE state <> 'complete' OR complete_since IS NOT NULL"
+            "SELECT name FROM tidegate.definitions "
+            "WHERE state <> 'complete' OR complete_since IS NOT NULL OR held_since IS NOT NULL"
         ).fetchall()
     return Stored(members, told, {name for (name,) in held})
 
 
+#: Published sequence numbers are the engine's plus these (storage.guarding).
+_SHIFTS = "SELECT user_id, shift, step FROM tidegate.seq_shifts WHERE user_id = ANY(%s)"
 _MEMBERS = """
     SELECT m.user_id, s.name FROM tidegate.members m JOIN tidegate.definitions s ON s.id = m.segment_id
     WHERE m.user_id = ANY(%s)

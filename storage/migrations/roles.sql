@@ -30,9 +30,12 @@ GRANT UPDATE (replayed_at, replayed_topic, replayed_partition, replayed_offset) 
 GRANT INSERT, UPDATE, DELETE ON tidegate.audit, tidegate.audit_mismatches, tidegate.segment_costs, tidegate.pruned
     TO tidegate_engine;
 
+GRANT INSERT, UPDATE, DELETE ON tidegate.holds, tidegate.held_flips, tidegate.guard_counts, tidegate.seq_shifts
+    TO tidegate_engine;
+
 GRANT SELECT ON tidegate.engine, tidegate.definitions, tidegate.members, tidegate.member_counts, tidegate.users,
     tidegate.transitions, tidegate.shards, tidegate.deployments, tidegate.schema_migrations, tidegate.erasures,
-    tidegate.log, tidegate.pruned TO tidegate_reader;
+    tidegate.log, tidegate.pruned, tidegate.holds, tidegate.held_flips TO tidegate_reader;
 
 GRANT SELECT ON public.segments, public.segment_members, public.segment_transitions
     TO tidegate_engine, tidegate_reader;

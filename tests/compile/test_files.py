@@ -39,7 +39,7 @@ def test_line_ends_of_windows() -> None:
         ("\nowner: me\ndescripton: x\n", "3:1 Unknown key descripton in the header. | Did you mean description?"),
         (
             "\ncolour: x\n",
-            "2:1 Unknown key colour in the header. | Known keys: description, owner, tags, enabled.",
+            "2:1 Unknown key colour in the header. | Known keys: description, owner, tags, enabled, guard.",
         ),
         ("\nowner: a\nowner: b\n", "3:1 The key owner is written twice. | Keep one of them."),
         (

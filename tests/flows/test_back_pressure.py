@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from numpy.typing import NDArray
 
 from flows import backlog, metrics, sink, source
 from flows import engine as engine_module
@@ -204,6 +205,9 @@ class Counting:
 
     def files(self) -> tuple[int, frozenset[str]]:
         return 0, frozenset()
+
+    def homes_of(self, users: Sequence[str]) -> NDArray[np.int32]:
+        raise AssertionError
 
     @property
     def erasing(self) -> bool:

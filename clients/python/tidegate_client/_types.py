@@ -25,12 +25,14 @@ class SegmentState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """The definition behind an answer. complete_since: with SegmentState.COMPLETE_SINCE only."""
+    """The definition behind an answer. complete_since: where history is missing; held_since:
+    with SegmentState.HELD only, up to when answers are complete."""
 
     segment: str
     version: int
     state: SegmentState
     complete_since: datetime | None
+    held_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,8 @@ def definition_of(message: definition_pb2.DefinitionStatus) -> Definition:
         state = SegmentState(message.state)
     except ValueError:
         state = SegmentState.UNSPECIFIED  # of a newer server
-    return Definition(message.segment, message.version, state, time_of(message, "complete_since"))
+    since = time_of(message, "complete_since"), time_of(message, "held_since")
+    return Definition(message.segment, message.version, state, *since)
 
 
 def segment_of(message: segments_pb2.Segment) -> Segment:

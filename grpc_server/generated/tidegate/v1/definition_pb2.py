@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctidegate/v1/definition.proto\x12\x0btidegate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x92\x01\n\x10\x44\x65\x66initionStatus\x12\x0f\n\x07segment\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12(\n\x05state\x18\x03 \x01(\x0e\x32\x19.tidegate.v1.SegmentState\x12\x32\n\x0e\x63omplete_since\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xbb\x01\n\x0cSegmentState\x12\x1d\n\x19SEGMENT_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16SEGMENT_STATE_BUILDING\x10\x01\x12\x1a\n\x16SEGMENT_STATE_COMPLETE\x10\x02\x12\x16\n\x12SEGMENT_STATE_HELD\x10\x03\x12 \n\x1cSEGMENT_STATE_COMPLETE_SINCE\x10\x04\x12\x1a\n\x16SEGMENT_STATE_DISABLED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctidegate/v1/definition.proto\x12\x0btidegate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc2\x01\n\x10\x44\x65\x66initionStatus\x12\x0f\n\x07segment\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12(\n\x05state\x18\x03 \x01(\x0e\x32\x19.tidegate.v1.SegmentState\x12\x32\n\x0e\x63omplete_since\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nheld_since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xbb\x01\n\x0cSegmentState\x12\x1d\n\x19SEGMENT_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16SEGMENT_STATE_BUILDING\x10\x01\x12\x1a\n\x16SEGMENT_STATE_COMPLETE\x10\x02\x12\x16\n\x12SEGMENT_STATE_HELD\x10\x03\x12 \n\x1cSEGMENT_STATE_COMPLETE_SINCE\x10\x04\x12\x1a\n\x16SEGMENT_STATE_DISABLED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tidegate.v1.definition_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SEGMENTSTATE']._serialized_start=228
-  _globals['_SEGMENTSTATE']._serialized_end=415
+  _globals['_SEGMENTSTATE']._serialized_start=276
+  _globals['_SEGMENTSTATE']._serialized_end=463
   _globals['_DEFINITIONSTATUS']._serialized_start=79
-  _globals['_DEFINITIONSTATUS']._serialized_end=225
+  _globals['_DEFINITIONSTATUS']._serialized_end=273
 # @@protoc_insertion_point(module_scope)

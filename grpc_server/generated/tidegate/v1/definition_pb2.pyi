@@ -25,13 +25,15 @@ SEGMENT_STATE_COMPLETE_SINCE: SegmentState
 SEGMENT_STATE_DISABLED: SegmentState
 
 class DefinitionStatus(_message.Message):
-    __slots__ = ("segment", "version", "state", "complete_since")
+    __slots__ = ("segment", "version", "state", "complete_since", "held_since")
     SEGMENT_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     COMPLETE_SINCE_FIELD_NUMBER: _ClassVar[int]
+    HELD_SINCE_FIELD_NUMBER: _ClassVar[int]
     segment: str
     version: int
     state: SegmentState
     complete_since: _timestamp_pb2.Timestamp
-    def __init__(self, segment: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[SegmentState, str]] = ..., complete_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    held_since: _timestamp_pb2.Timestamp
+    def __init__(self, segment: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[SegmentState, str]] = ..., complete_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., held_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
