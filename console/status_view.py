@@ -84,6 +84,12 @@ def _of_audit(status: "Status") -> list[str]:
 
 def _of_holds(status: "Status") -> list[str]:
     found = []
+    if status.silent:
+        numbers = ", ".join(map(str, status.silent))
+        found.append(
+            f"No events come on partition{'s' * (len(status.silent) > 1)} {numbers} of the topic, which had some. Do "
+            "the producers run? Until they do, what time does to these users is guarded."
+        )
     for one in status.segments:
         if one.held_since is None:
             continue
@@ -95,12 +101,6 @@ def _of_holds(status: "Status") -> list[str]:
             f"{why if itself else f'it is built on {listed(others)}'}. {one.waiting[0]:,} would enter and "
             f"{one.waiting[1]:,} leave. It goes on by itself once the events are back and fewer would; "
             f"`tidegate release {one.segment if itself else others[0]}` publishes them now."
-        )
-    if status.silent:
-        numbers = ", ".join(map(str, status.silent))
-        found.append(
-            f"No events come on partition{'s' * (len(status.silent) > 1)} {numbers} of the topic, which had some. Do "
-            "the producers run? Until they do, what time does to these users is guarded."
         )
     return found
 
