@@ -390,10 +390,6 @@ class Shard:
         """By the shard's numbers: all that were ever seen, also those whose events do not count now."""
         return self._users.dump()
 
-    def last_seq(self, user_id: str) -> int:
-        number = self._users.find(user_id)
-        return int(self._seq[number]) if number >= 0 else 0
-
     def restore_seq(self, seq: Mapping[str, int]) -> None:
         """These are the last sequence numbers of users, whatever was counted; also of those whose events do not
         count now. Of all others they are 0."""

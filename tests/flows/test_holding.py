@@ -1,4 +1,4 @@
-"""Producers fall silent: answers stay as they were, through a restart, until the events are back or somebody says so."""
+"""Producers fall silent: answers stay as they were, through a restart, until the events are back or until a word."""
 
 from collections.abc import Callable
 from typing import Any

@@ -95,7 +95,7 @@ def test_texts_that_others_use_stay_what_they_are(shard: Shard) -> None:
 
 def test_what_is_after_the_tombstone_is_a_new_user(shard: Shard) -> None:
     step = shard.run([tombstone("erasable", 3, 0)])
-    assert step.new_users == ["erasable"] and shard.last_seq("erasable") == 1
+    assert step.new_users == ["erasable"] and shard._seq[shard._users.find("erasable")] == 1
     state = shard.dump()
     assert b"id-of-erasable-4" in state and b"Only-His-4" in state
     assert not any(f"Only-His-{n}".encode() in state for n in range(4))
