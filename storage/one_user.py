@@ -213,8 +213,9 @@ def _see(
     except Moved:
         pass
     else:
-        held = segment in stored.held
-        member = (user_id, segment) in stored.members if user_id in stored.told and not held else None
+        held = segment in stored.still
+        told = user_id in stored.told and segment not in stored.held
+        member = (user_id, segment) in stored.members if told else None
     arrivals = list(_arrivals(sample, what.schema))
     complete_since = _complete_since(connection, segment)
     seen = Seen(True, user.at, user.whole, arrivals, member, held, complete_since=complete_since, behind=behind)

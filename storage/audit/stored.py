@@ -17,11 +17,13 @@ from storage.pruning import covers
 @dataclass(frozen=True, slots=True)
 class Stored:
     """members: (user, segment), of the users in `told`; of the others nothing can be said any more (erased meanwhile).
-    held: segments whose stored membership is not to be what all events say."""
+    held: segments whose stored membership is not to be what all events say; still: those of them whose answers stand
+    still until their release."""
 
     members: set[tuple[str, str]]
     told: set[str]
     held: set[str]
+    still: set[str]
 
 
 class Moved(Exception):
@@ -61,10 +63,10 @@ def _read(connection: Connection, sample: Sample, definitions: str) -> Stored:
             if number > seq[user]:
                 (members.discard if entered else members.add)((user, segment))
         held = connection.execute(
-            "SELECT name FROM tidegate.definitions "
+            "SELECT name, held_since IS NOT NULL FROM tidegate.definitions "
             "WHERE state <> 'complete' OR complete_since IS NOT NULL OR held_since IS NOT NULL"
         ).fetchall()
-    return Stored(members, told, {name for (name,) in held})
+    return Stored(members, told, {name for name, _ in held}, {name for name, still in held if still})
 
 
 #: Published sequence numbers are the engine's plus these (storage.guarding).
