@@ -21,7 +21,7 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, cast
@@ -56,12 +56,31 @@ Handler = Callable[[Any, Context], Awaitable[Any]]
 Stream = Callable[[Any, Context], AsyncGenerator[Any, None]]
 
 
-class Edge(grpc.aio.ServerInterceptor):
-    """`calls_max`: calls in flight, of all our methods together, that are taken at one time."""
+@dataclass(slots=True)
+class Calls:
+    """With `with`: one more call in flight, of at most so many. Raises Refusal OVERLOADED."""
 
-    def __init__(self, tokens: Tokens, metrics: Metrics, calls_max: int, rates: Rates) -> None:
+    most: int
+    now: int = 0
+
+    def __enter__(self) -> None:
+        if self.now >= self.most:
+            raise unavailable("OVERLOADED", _OVERLOADED, _OVERLOADED_RETRY_MS)
+        self.now += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.now -= 1
+
+
+class Edge(grpc.aio.ServerInterceptor):
+    """calls: those in flight, of all our methods together but the ones in `themselves`, which take from it what they
+    ask the database."""
+
+    def __init__(
+        self, tokens: Tokens, metrics: Metrics, calls: Calls, rates: Rates, themselves: Collection[str] = ()
+    ) -> None:
         self._tokens, self._metrics, self._rates = tokens, metrics, rates
-        self._calls, self._unlimited = _Calls(calls_max), _Calls(sys.maxsize)
+        self._calls, self._unlimited, self._themselves = calls, Calls(sys.maxsize), themselves
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
@@ -91,7 +110,7 @@ class Edge(grpc.aio.ServerInterceptor):
             if handler is None or handler.unary_unary is None:
                 return handler  # unknown methods, and the streams of health and reflection
             # Health asks no database; a probe that is turned away would have a busy server killed.
-            calls = self._calls if method in SCOPES else self._unlimited
+            calls = self._calls if method in SCOPES and method not in self._themselves else self._unlimited
             wrapped = grpc.unary_unary_rpc_method_handler(
                 _guarded(self._audited(cast(Handler, handler.unary_unary), method), self._metrics.ended(method), calls,
                          method),
@@ -120,27 +139,19 @@ class Edge(grpc.aio.ServerInterceptor):
         return call
 
 
-@dataclass(slots=True)
-class _Calls:
-    most: int
-    now: int = 0
-
-
-def _guarded(handler: Handler, ended: Callable[[str, float], None], calls: _Calls, method: str) -> Handler:
+def _guarded(handler: Handler, ended: Callable[[str, float], None], calls: Calls, method: str) -> Handler:
     async def call(request: Any, context: Context) -> Any:
         start = time.perf_counter()
         code = "CANCELLED"  # stays so if the caller goes away
-        calls.now += 1
         try:
             try:
-                if calls.now > calls.most:
-                    raise unavailable("OVERLOADED", _OVERLOADED, _OVERLOADED_RETRY_MS)
-                remaining = context.time_remaining()
-                # gRPC itself cancels the call at the caller's deadline. A second timer here would cancel it
-                # again, in the middle of psycopg's telling the database to drop the query.
-                own_limit = None if remaining is not None and remaining <= LONGEST_CALL_S else LONGEST_CALL_S
-                async with asyncio.timeout(own_limit):
-                    answer = await handler(request, context)
+                with calls:
+                    remaining = context.time_remaining()
+                    # gRPC itself cancels the call at the caller's deadline. A second timer here would cancel it
+                    # again, in the middle of psycopg's telling the database to drop the query.
+                    own_limit = None if remaining is not None and remaining <= LONGEST_CALL_S else LONGEST_CALL_S
+                    async with asyncio.timeout(own_limit):
+                        answer = await handler(request, context)
             except asyncio.CancelledError:
                 if (left := context.time_remaining()) is not None and left <= 0:
                     code = "DEADLINE_EXCEEDED"
@@ -152,7 +163,6 @@ def _guarded(handler: Handler, ended: Callable[[str, float], None], calls: _Call
             code = "OK"
             return answer
         finally:
-            calls.now -= 1
             ended(code, time.perf_counter() - start)
 
     return call

@@ -13,6 +13,7 @@ from typing import Any, cast
 import grpc
 
 from grpc_server.cache import Copy
+from grpc_server.edge import Calls
 from grpc_server.generated.tidegate.v1 import membership_pb2 as pb
 from grpc_server.keeping import Cache
 from grpc_server.membership import MembershipService
@@ -23,6 +24,7 @@ from segmentation import native
 Context = grpc.aio.ServicerContext[Any, Any]
 
 _SERVICE = "tidegate.v1.MembershipService"
+METHODS = tuple(f"/{_SERVICE}/{name}" for name in ("CheckMembership", "BatchCheckMembership"))
 _PAIR = 0x0A
 _LENGTHS = [bytes((n,)) if n < 128 else bytes((n & 127 | 128, n >> 7)) for n in range(512)]
 
@@ -105,22 +107,25 @@ def _since(copy: Copy, record: bytes, below: int) -> bytes:
     return record[at : at + STAMP_BYTES]
 
 
-def add(server: grpc.aio.Server, cache: Cache, service: MembershipService) -> None:
-    """After the service's own methods: takes the place of two of them."""
+def add(server: grpc.aio.Server, cache: Cache, service: MembershipService, slots: Calls) -> None:
+    """After the service's own methods: takes the place of two of them. slots: for what the service is asked, so that
+    a database that is slow does not keep callers from what is in memory."""
 
     async def check_bytes(data: bytes, context: Context) -> bytes:
         request = pb.CheckMembershipRequest.FromString(data)
         copy = cache.copy()
         if copy is not None and (answer := check(copy, request)) is not None:
             return answer
-        return (await service.CheckMembership(request, context)).SerializeToString()
+        with slots:
+            return (await service.CheckMembership(request, context)).SerializeToString()
 
     async def batch_bytes(data: bytes, context: Context) -> bytes:
         copy = cache.copy()
         if copy is not None and (answer := batch(copy, data)) is not None:
             return answer
         request = pb.BatchCheckMembershipRequest.FromString(data)
-        return (await service.BatchCheckMembership(request, context)).SerializeToString()
+        with slots:
+            return (await service.BatchCheckMembership(request, context)).SerializeToString()
 
     methods: dict[str, Callable[[bytes, Context], Awaitable[bytes]]] = {
         "CheckMembership": check_bytes, "BatchCheckMembership": batch_bytes,

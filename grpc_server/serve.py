@@ -23,7 +23,7 @@ from grpc_reflection.v1alpha import reflection
 
 from grpc_server import database, fast, listen
 from grpc_server.auth import Tokens
-from grpc_server.edge import Edge
+from grpc_server.edge import Calls, Edge
 from grpc_server.explainer import Explainer
 from grpc_server.feed import Feed
 from grpc_server.generated.tidegate.v1 import membership_pb2, membership_pb2_grpc, segments_pb2, segments_pb2_grpc
@@ -127,7 +127,9 @@ async def start(settings: Settings, further: Sequence[grpc.GenericRpcHandler] = 
     calls = database.pool(url, settings.grpc_connections)
     metrics = Metrics()
     most = settings.grpc_connections * CALLS_PER_CONNECTION
-    edge = Edge(Tokens(settings.grpc_tokens), metrics, most, Rates(settings.grpc_rate))
+    slots = Calls(most)
+    themselves = fast.METHODS if settings.grpc_cache else ()
+    edge = Edge(Tokens(settings.grpc_tokens), metrics, slots, Rates(settings.grpc_rate), themselves)
     server = grpc.aio.server(interceptors=[edge], options=[
         *_OPTIONS,
         # Two servers on one port share its calls at random; where nobody wants that, the second is to fail instead.
@@ -142,7 +144,7 @@ async def start(settings: Settings, further: Sequence[grpc.GenericRpcHandler] = 
     cache = Cache(url, settings.grpc_cache_max_age) if settings.grpc_cache else None
     membership_pb2_grpc.add_MembershipServiceServicer_to_server(membership, server)
     if cache is not None:
-        fast.add(server, cache, membership)
+        fast.add(server, cache, membership, slots)
     server.add_generic_rpc_handlers(tuple(further))
     segments_pb2_grpc.add_SegmentServiceServicer_to_server(SegmentService(reader), server)
     health_pb2_grpc.add_HealthServicer_to_server(status, server)

@@ -280,6 +280,26 @@ def test_a_feed_that_is_silent_ends_the_answers(shop: Shop, monkeypatch: pytest.
         assert not server.membership.CheckMembership(CHECK, timeout=20).member
 
 
+def test_a_slow_database_does_not_keep_callers_from_memory(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("grpc_server.serve.CALLS_PER_CONNECTION", 3)
+    monkeypatch.setattr("grpc_server.database._WATCH_EVERY_S", 3_600)
+    shop.fill()
+    with (
+        serving(shop.url, grpc_cache=True, grpc_cache_max_age=600, grpc_connections=1) as server,
+        closing(postgres.connect(shop.url)) as holder,
+    ):
+        settled(server, shop.url)
+        holder.execute("LOCK TABLE tidegate.users IN ACCESS EXCLUSIVE MODE")
+        unknown = pb.CheckMembershipRequest(user_id="nobody", segment=NAMES[0])
+        calls = [server.membership.CheckMembership.future(unknown, timeout=60) for _ in range(8)]
+        eventually(lambda: any(call.done() for call in calls), "too many are turned away", 60)
+        assert failure(server.membership.CheckMembership, unknown).reason == "OVERLOADED"
+        assert server.membership.CheckMembership(CHECK, timeout=20).member
+        for call in calls:
+            call.cancel()
+        holder.rollback()
+
+
 def test_many_pages_are_no_moment(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """While memory is between two pages of one commit, the database answers."""
     monkeypatch.setattr("grpc_server.feed.PAGE_FLIPS", 5)
