@@ -12,6 +12,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -92,13 +93,14 @@ class Copy:
             places = {definition.id: place for place, definition in enumerate(found.definitions)}
             copy._advance(found.end.watermarks)
             told = _TELL_EVERY
-            for users in found.users():
-                if stop.is_set():
-                    return None
-                copy._take(users, places)
-                if len(copy.users) >= told:
-                    log.info("%d users in memory so far", len(copy.users))
-                    told += _TELL_EVERY
+            with closing(found.users()) as all_users:
+                for users in all_users:
+                    if stop.is_set():
+                        return None
+                    copy._take(users, places)
+                    if len(copy.users) >= told:
+                        log.info("%d users in memory so far", len(copy.users))
+                        told += _TELL_EVERY
             copy._digests.begin(copy.users)
             return copy
 

@@ -105,11 +105,15 @@ class RunningServer:
         await asyncio.sleep(drain)
         await self._server.stop(grace)
         left = set(self.tasks)
-        while left:
+        for _ in range(round(GRACE_S)):
             for task in left:
                 task.cancel()
-            # Again: where what a task waits for has just come about, the first request may pass it by.
-            _, left = await asyncio.wait(left, timeout=1.0)
+            # Again: where what a task waits for has just come about, the first request may pass it by; and one that
+            # asks a silent database to drop a query waits for the answer, until it is asked once more.
+            if left:
+                _, left = await asyncio.wait(left, timeout=1.0)
+        for task in left:
+            log.warning("%s does not end; left behind", task.get_name())
         await self._calls.close(timeout=1.0)
         if self._metrics is not None:
             server, thread = self._metrics

@@ -1,6 +1,6 @@
 """The whole stored membership at one moment, for those who keep a copy of it and follow the log from there."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
@@ -58,7 +58,7 @@ class Snapshot:
     definitions: list[StoredDefinition]
     _connection: Connection
 
-    def users(self) -> Iterator[StoredUsers]:
+    def users(self) -> Generator[StoredUsers, None, None]:
         """Everybody who is known."""
         with self._connection.cursor(name="users", binary=True) as cursor:
             cursor.execute(_USERS.encode())
