@@ -60,10 +60,10 @@ def rows_of(
 
     No time is too far in the future in a file. Raises TidegateError as Messages does.
     """
-    messages = Messages(schema, mapping, timezone)
-    rows = np.array([row for row, _ in records], np.int64)
-    values = [messages.of(record) for _, record in records]
-    event_ids = [file_event_id(digest, row) for row, _ in records]
+    values = Messages(schema, mapping, timezone).of_all([record for _, record in records])
+    numbers = [row for row, _ in records]
+    rows = np.array(numbers, np.int64)
+    event_ids = [file_event_id(digest, row) for row in numbers]
     return Decoder(schema, None).decode(values, rows, np.zeros(len(rows), np.int64), event_ids=event_ids)
 
 
@@ -106,6 +106,12 @@ class Messages:
             if value is not None:
                 _put(fields, column.path, value)
         return _write(self._with_id(fields, event_id))
+
+    def of_all(self, records: Sequence[Record]) -> list[bytes]:
+        """`of` each, without an event id."""
+        if self.mapping or self.zone is not None:
+            return [self.of(record) for record in records]
+        return [record if isinstance(record, bytes) else self.of(record) for record in records]
 
     def _line(self, line: bytes, event_id: str | None) -> bytes:
         if not self.mapping and self.zone is None and event_id is None:

@@ -119,8 +119,10 @@ def _of_columns(
 
 
 def _of_records(chunk: Sequence[tuple[int, Any]], digest: str, reading: Reading) -> Batch:
-    good: list[tuple[int, Record]] = [(row, record) for row, record in chunk if not isinstance(record, Unreadable)]
     refused = [RefusedRow(row, "unreadable", bad.detail) for row, bad in chunk if isinstance(bad, Unreadable)]
+    good: Sequence[tuple[int, Record]] = chunk
+    if refused:
+        good = [(row, record) for row, record in chunk if not isinstance(record, Unreadable)]
     decoded: Decoded = rows_of(good, reading.schema, digest, reading.mapping, reading.timezone)
     refused += [RefusedRow(good[one.index][0], str(one.reason), one.detail) for one in decoded.rejects]
     return Batch(_table(decoded.rows, reading.columns), chunk[-1][0], sorted(refused, key=lambda one: one.row))
