@@ -1,0 +1,173 @@
+"""Memory and cost as users grow, from ten thousand to ten million: `python -m loadtest.users [--users 1000000]`.
+
+Each number of users runs in a process of its own, with all shards of a deployment in it: at first every user is met
+once, in random order, then come events of users drawn by Zipf's law, of which the cost per event is taken (processor
+time, in many slices; the median counts). Events come as columns, for their decoding costs the same however many users
+there are; with it the ratios would be nearer to one. 100 definitions over 30 features in windows of 30, 14 and 7 days.
+
+Memory is what the process holds in pages of its own (USS), less what it held before the first event. To it comes the
+saved state on disk, which a shard writes as a whole. At the end, members are compared with DuckDB's, where
+there are not more users than `_JUDGED`.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import psutil
+
+from loadtest import calibration, pipeline, workload
+from loadtest.oracle import Oracle
+from loadtest.ratios import Say, require
+from segmentation.events.rows import Rows, TextColumn, ValueColumn
+
+DAYS, FEATURES = 45.0, 30
+READ = 80_000
+#: Events of the measured part, and of the world from which thresholds come.
+MEASURED, CALIBRATED = 1_600_000, 1_000_000
+_JUDGED = 100_000
+
+
+def stream(users: int, measured: int, seed: int = 11) -> tuple[workload.Drawn, int]:
+    """(all events, how many of them meet users for the first time)."""
+    rng = np.random.default_rng(seed)
+    count = users + measured
+    # The first events fill two thirds of the time, so that windows have run out when it is measured.
+    split = workload.START_US + int(DAYS * 2 / 3 * workload.DAY_US)
+    early = np.sort(rng.integers(workload.START_US, split, users))
+    late = np.sort(rng.integers(split, workload.START_US + int(DAYS * workload.DAY_US), measured))
+    time_ = np.concatenate((early, late))
+    moved = rng.random(count) < 0.05
+    time_[moved] -= rng.integers(1, max(2, int(20 * DAYS * workload.DAY_US / count)), int(moved.sum()))
+    who = rng.permutation(users).astype(np.int64)
+    # The same permutation makes the heavy users any of the numbers.
+    user = np.concatenate((who, who[workload.zipf(measured, users, rng)]))
+    drawn = workload.Drawn(
+        users, user, time_, *(rng.integers(0, n, count) for n in (
+            len(workload.TYPES), len(workload.REGIONS), len(workload.DEVICES))), rng.integers(100, 10_000, count),
+    )  # fmt: skip
+    return drawn, users
+
+
+def polls(drawn: workload.Drawn, engine: pipeline.Pipeline, first: int, until: int) -> Iterator[tuple[int, Rows]]:
+    """The events first <= n < until as a read of every partition."""
+    partition = drawn.partition[first:until]
+    for number in range(workload.PARTITIONS):
+        rows = np.flatnonzero(partition == number) + first
+        if not rows.size:
+            continue
+        used, user = np.unique(drawn.user[rows], return_inverse=True)
+        ids = np.empty(len(rows), object)
+        ids[:] = [f"{n:032x}" for n in rows.tolist()]
+        page, cents = drawn.cents[rows] % 97, drawn.cents[rows]
+        texts = ((drawn.kind, "event_type", workload.TYPES), (drawn.region, "region", workload.REGIONS),
+                 (drawn.device, "device_type", workload.DEVICES))  # fmt: skip
+        columns: dict[str, TextColumn | ValueColumn] = {
+            name: TextColumn(column[rows].astype(np.int32), list(values)) for column, name, values in texts
+        }
+        columns["url"] = TextColumn(page.astype(np.int32), [f"/p/{n}" for n in range(97)])
+        columns["amount"] = ValueColumn(cents)
+        time_ = drawn.time[rows]
+        yield number, Rows(
+            engine.next_offsets(number, len(rows)), user.astype(np.int32), [f"user-{n:08}" for n in used.tolist()],
+            time_, np.maximum.accumulate(time_), ids, columns,
+        )  # fmt: skip
+
+
+def definitions(users: int, measured: int) -> dict[str, list[workload.Condition]]:
+    """Calibrated on a smaller world of the same kind where this one is large."""
+    some = min(users, CALIBRATED)
+    drawn, warm = stream(some, min(measured, 1_600_000))
+    return calibration.calibrated(drawn, 100, 0.3, FEATURES, warm)
+
+
+def run(users: int, measured: int) -> dict[str, Any]:
+    chosen = definitions(users, measured)
+    plan = pipeline.plan_of(calibration.files_of(chosen))
+    drawn, first = stream(users, measured)
+    process = psutil.Process()
+    with pipeline.Pipeline(plan) as engine:
+        before = process.memory_full_info().uss
+        for start in range(0, first, READ):
+            end = min(start + READ, first)
+            engine.read_columns(dict(polls(drawn, engine, start, end)), int(drawn.time[start:end].max()))
+        met, costs = engine.seconds, []
+        transitions = engine.transitions
+        for start in range(first, len(drawn), READ):
+            end = min(start + READ, len(drawn))
+            rows, then = dict(polls(drawn, engine, start, end)), (engine.seconds, engine.saved)
+            engine.read_columns(rows, int(drawn.time[start:end].max()))
+            costs.append(((engine.seconds - then[0]) / (end - start) * 1e6, engine.saved - then[1]))
+        uss, seconds = process.memory_full_info().uss, engine.seconds - met
+        # What all shards save, at once.
+        began = time.process_time()
+        saved = sum(len(shard.dump()) for shard in engine.shards)
+        dump = time.process_time() - began
+        result = {
+            "users": users, "events": len(drawn), "measured_events": measured,
+            "transitions_per_event": round((engine.transitions - transitions) / measured, 3),
+            "us_per_event": round(statistics.median(cost for cost, _ in costs), 3),
+            "us_per_event_least": round(min(cost for cost, _ in costs), 3),
+            "us_per_event_most": round(max(cost for cost, _ in costs), 3),
+            "us_per_event_with_saving": round(seconds / measured * 1e6, 3), "states_saved": engine.saved,
+            "us_per_new_user": round(met / first * 1e6, 3),
+            "memory_bytes_per_user": round((uss - before) / users), "saved_bytes_per_user": round(saved / users),
+            "memory_gib": round(uss / 2**30, 2), "rss_gib": round(process.memory_info().rss / 2**30, 2),
+            "saving_cpu_s_all_shards": round(dump, 2),
+        }  # fmt: skip
+        if users <= _JUDGED:
+            oracle = Oracle(drawn)
+            engine.finish(oracle.at)
+            require("the engine", engine.members(), oracle.members(chosen)[0])
+            result["members_equal_duckdb"] = True
+    return result
+
+
+def child(users: int, measured: int) -> dict[str, Any]:
+    command = [sys.executable, "-m", "loadtest.users", "--one", "--users", str(users), "--measured", str(measured)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def measure(quick: bool, say: Say) -> dict[str, Any]:
+    """For `loadtest.bench`."""
+    sizes = (10_000, 100_000, 1_000_000) if quick else (10_000, 100_000, 1_000_000, 10_000_000)
+    by: dict[int, dict[str, Any]] = {}
+    for users in sizes:
+        by[users] = child(users, MEASURED // 4 if quick else MEASURED)
+        say(f"{users:,} users: {by[users]['us_per_event']} µs an event, {by[users]['memory_bytes_per_user']} + "
+            f"{by[users]['saved_bytes_per_user']} bytes a user, {by[users]['memory_gib']} GiB")  # fmt: skip
+    million = by[1_000_000]
+    costs = [each["us_per_event"] for each in by.values()]
+    found: dict[str, Any] = {
+        "bytes_per_user": {"figure": million["memory_bytes_per_user"] + million["saved_bytes_per_user"],
+                           "in_memory": million["memory_bytes_per_user"], "saved": million["saved_bytes_per_user"]},
+        "users_cost_factor": {"figure": round(max(costs) / min(costs), 2), "by_users": list(by.values())},
+    }  # fmt: skip
+    if 10_000_000 in by:
+        ten = by[10_000_000]
+        found["users_10m_ratio"] = {"figure": round(million["us_per_event"] / ten["us_per_event"], 3)}
+        found["users_10m_gib"] = {"figure": ten["memory_gib"]}
+    else:
+        found["left_out"] = ["10,000,000 users: users_10m_ratio and users_10m_gib"]
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--users", type=int, default=1_000_000)
+    parser.add_argument("--measured", type=int, default=MEASURED)
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    print(json.dumps(run(given.users, given.measured), indent=None if given.one else 1))
+
+
+if __name__ == "__main__":
+    main()
