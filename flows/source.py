@@ -138,7 +138,7 @@ class KafkaPartition(StatefulSourcePartition[Item, None]):
         consumer = self._consumer or self._assigned()
         self._watch_lag(consumer)
         if not self._engine.pace.may_read(self._partition, self._position):
-            self._awake_us = clock.now_us() + self._pause_us
+            self._awake_us = self._next_tick(clock.now_us())
             return []
         first = self._position
         messages = consumer.consume(self._settings.poll_rows, 0)
@@ -153,11 +153,16 @@ class KafkaPartition(StatefulSourcePartition[Item, None]):
             assert last is not None
             self._position = max(self._position, last + 1)
             self._newest_us = now
-        self._awake_us = 0 if len(messages) >= self._settings.poll_rows // 2 else now + self._pause_us
+        self._awake_us = 0 if len(messages) >= self._settings.poll_rows // 2 else self._next_tick(now)
         if messages or self._position > first or (not self._begun and self._at_end):
             self._begun = True
             return self._sent(first, now, messages)
         return self._idle(now)
+
+    def _next_tick(self, now: int) -> int:
+        """When to read again: all partitions of a worker at one instant, so that what they find is evaluated together,
+        for each evaluation costs a shard something however few events it has."""
+        return (now // self._pause_us + 1) * self._pause_us
 
     def _idle(self, now: int) -> list[Item]:
         """A read without messages where the partition has been quiet at its end."""

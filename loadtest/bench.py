@@ -28,7 +28,8 @@ import psutil
 OUT = Path(__file__).parent / "out" / "bench.json"
 #: The parts, by their modules; each has `measure(quick, say)`, which gives results by key.
 PARTS = {
-    "ratios": "loadtest.ratios", "naive": "loadtest.naive_part",
+    "ratios": "loadtest.ratios", "naive": "loadtest.naive_part", "users": "loadtest.users",
+    "windows": "loadtest.windows", "latency": "loadtest.latency",
 }  # fmt: skip
 
 

@@ -62,7 +62,7 @@ def main() -> None:
             failed.append(error.str())
 
     producer = Producer({
-        "bootstrap.servers": given["bootstrap"], "linger.ms": 1, "partitioner": "murmur2_random", "acks": "all",
+        "bootstrap.servers": given["bootstrap"], "linger.ms": 5, "partitioner": "murmur2_random", "acks": "all",
         "queue.buffering.max.messages": 1_000_000, "delivery.report.only.error": True, "on_delivery": reported,
         "log.connection.close": False, **given["kafka_options"],
     })  # fmt: skip

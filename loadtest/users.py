@@ -1,9 +1,10 @@
 """Memory and cost as users grow, from ten thousand to ten million: `python -m loadtest.users [--users 1000000]`.
 
-Each number of users runs in a process of its own, with all shards of a deployment in it: at first every user is met
-once, in random order, then come events of users drawn by Zipf's law, of which the cost per event is taken (processor
-time, in many slices; the median counts). Events come as columns, for their decoding costs the same however many users
-there are; with it the ratios would be nearer to one. 100 definitions over 30 features in windows of 30, 14 and 7 days.
+Each number of users runs in a process of its own, with all shards of a deployment in it. At first every user is met
+twice, in random order and over 30 days (oftener where there are few users); then, as many a day, come events of users
+drawn by Zipf's law, of which the cost per event is taken (processor time, in many slices; the median counts). Events
+come as columns, for their decoding costs the same however many users there are; with it the ratios would be nearer to
+one. 100 definitions over 30 features in windows of 30, 14 and 7 days.
 
 Memory is what the process holds in pages of its own (USS), less what it held before the first event. To it comes the
 saved state on disk, which a shard writes as a whole. At the end, members are compared with DuckDB's, where
@@ -27,32 +28,35 @@ from loadtest.oracle import Oracle
 from loadtest.ratios import Say, require
 from segmentation.events.rows import Rows, TextColumn, ValueColumn
 
-DAYS, FEATURES = 45.0, 30
+#: What comes before the measured events lasts as long as the longest window.
+DAYS, FEATURES = 30.0, 30
 READ = 80_000
 #: Events of the measured part, and of the world from which thresholds come.
 MEASURED, CALIBRATED = 1_600_000, 1_000_000
+#: Events of each user before, and where the size of a user's state is taken: then every family of cells is there.
+PER_USER, DENSE = 2, 5
+#: At least so many come before.
+_LEAST = 1_000_000
 _JUDGED = 100_000
 
 
-def stream(users: int, measured: int, seed: int = 11) -> tuple[workload.Drawn, int]:
-    """(all events, how many of them meet users for the first time)."""
+def stream(users: int, measured: int, per_user: int, seed: int = 11) -> tuple[workload.Drawn, int]:
+    """(all events, how many of them come before the measured ones)."""
     rng = np.random.default_rng(seed)
-    count = users + measured
-    # The first events fill two thirds of the time, so that windows have run out when it is measured.
-    split = workload.START_US + int(DAYS * 2 / 3 * workload.DAY_US)
-    early = np.sort(rng.integers(workload.START_US, split, users))
-    late = np.sort(rng.integers(split, workload.START_US + int(DAYS * workload.DAY_US), measured))
-    time_ = np.concatenate((early, late))
+    rounds = max(per_user, -(-_LEAST // users))
+    first = users * rounds
+    count = first + measured
+    # As many events a day then as before, so that as many run out of windows as come.
+    gap = DAYS * workload.DAY_US / first
+    time_ = workload.START_US + np.sort(rng.integers(0, int(count * gap), count))
     moved = rng.random(count) < 0.05
-    time_[moved] -= rng.integers(1, max(2, int(20 * DAYS * workload.DAY_US / count)), int(moved.sum()))
+    time_[moved] -= rng.integers(1, max(2, int(20 * gap)), int(moved.sum()))
     who = rng.permutation(users).astype(np.int64)
     # The same permutation makes the heavy users any of the numbers.
-    user = np.concatenate((who, who[workload.zipf(measured, users, rng)]))
-    drawn = workload.Drawn(
-        users, user, time_, *(rng.integers(0, n, count) for n in (
-            len(workload.TYPES), len(workload.REGIONS), len(workload.DEVICES))), rng.integers(100, 10_000, count),
-    )  # fmt: skip
-    return drawn, users
+    user = np.concatenate([who] * rounds + [who[workload.zipf(measured, users, rng)]])
+    kind, region = rng.integers(0, len(workload.TYPES), count), rng.integers(0, len(workload.REGIONS), count)
+    device, cents = rng.integers(0, len(workload.DEVICES), count), rng.integers(100, 10_000, count)
+    return workload.Drawn(users, user, time_, kind, region, device, cents), first
 
 
 def polls(drawn: workload.Drawn, engine: pipeline.Pipeline, first: int, until: int) -> Iterator[tuple[int, Rows]]:
@@ -80,17 +84,17 @@ def polls(drawn: workload.Drawn, engine: pipeline.Pipeline, first: int, until: i
         )  # fmt: skip
 
 
-def definitions(users: int, measured: int) -> dict[str, list[workload.Condition]]:
+def definitions(users: int, measured: int, per_user: int) -> dict[str, list[workload.Condition]]:
     """Calibrated on a smaller world of the same kind where this one is large."""
     some = min(users, CALIBRATED)
-    drawn, warm = stream(some, min(measured, 1_600_000))
+    drawn, warm = stream(some, measured, per_user)
     return calibration.calibrated(drawn, 100, 0.3, FEATURES, warm)
 
 
-def run(users: int, measured: int) -> dict[str, Any]:
-    chosen = definitions(users, measured)
+def run(users: int, measured: int, per_user: int) -> dict[str, Any]:
+    chosen = definitions(users, measured, per_user)
     plan = pipeline.plan_of(calibration.files_of(chosen))
-    drawn, first = stream(users, measured)
+    drawn, first = stream(users, measured, per_user)
     process = psutil.Process()
     with pipeline.Pipeline(plan) as engine:
         before = process.memory_full_info().uss
@@ -110,13 +114,13 @@ def run(users: int, measured: int) -> dict[str, Any]:
         saved = sum(len(shard.dump()) for shard in engine.shards)
         dump = time.process_time() - began
         result = {
-            "users": users, "events": len(drawn), "measured_events": measured,
+            "users": users, "events": len(drawn), "events_per_user_before": first // users, "measured_events": measured,
             "transitions_per_event": round((engine.transitions - transitions) / measured, 3),
             "us_per_event": round(statistics.median(cost for cost, _ in costs), 3),
             "us_per_event_least": round(min(cost for cost, _ in costs), 3),
             "us_per_event_most": round(max(cost for cost, _ in costs), 3),
             "us_per_event_with_saving": round(seconds / measured * 1e6, 3), "states_saved": engine.saved,
-            "us_per_new_user": round(met / first * 1e6, 3),
+            "us_per_event_before": round(met / first * 1e6, 3),
             "memory_bytes_per_user": round((uss - before) / users), "saved_bytes_per_user": round(saved / users),
             "memory_gib": round(uss / 2**30, 2), "rss_gib": round(process.memory_info().rss / 2**30, 2),
             "saving_cpu_s_all_shards": round(dump, 2),
@@ -129,8 +133,9 @@ def run(users: int, measured: int) -> dict[str, Any]:
     return result
 
 
-def child(users: int, measured: int) -> dict[str, Any]:
-    command = [sys.executable, "-m", "loadtest.users", "--one", "--users", str(users), "--measured", str(measured)]
+def child(users: int, measured: int, per_user: int = PER_USER) -> dict[str, Any]:
+    command = [sys.executable, "-m", "loadtest.users", "--one", "--users", str(users), "--measured", str(measured),
+               "--per-user", str(per_user)]  # fmt: skip
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -145,10 +150,12 @@ def measure(quick: bool, say: Say) -> dict[str, Any]:
         say(f"{users:,} users: {by[users]['us_per_event']} µs an event, {by[users]['memory_bytes_per_user']} + "
             f"{by[users]['saved_bytes_per_user']} bytes a user, {by[users]['memory_gib']} GiB")  # fmt: skip
     million = by[1_000_000]
+    dense = child(1_000_000, MEASURED // 4, 2 if quick else DENSE)
+    say(f"the same with {dense['events_per_user_before']} events a user: {dense['memory_bytes_per_user']} + "
+        f"{dense['saved_bytes_per_user']} bytes a user")  # fmt: skip
     costs = [each["us_per_event"] for each in by.values()]
     found: dict[str, Any] = {
-        "bytes_per_user": {"figure": million["memory_bytes_per_user"] + million["saved_bytes_per_user"],
-                           "in_memory": million["memory_bytes_per_user"], "saved": million["saved_bytes_per_user"]},
+        "bytes_per_user": {"figure": dense["memory_bytes_per_user"] + dense["saved_bytes_per_user"], **dense},
         "users_cost_factor": {"figure": round(max(costs) / min(costs), 2), "by_users": list(by.values())},
     }  # fmt: skip
     if 10_000_000 in by:
@@ -164,9 +171,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--users", type=int, default=1_000_000)
     parser.add_argument("--measured", type=int, default=MEASURED)
+    parser.add_argument("--per-user", type=int, default=PER_USER, help="events of each user before the measured ones")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    print(json.dumps(run(given.users, given.measured), indent=None if given.one else 1))
+    print(json.dumps(run(given.users, given.measured, given.per_user), indent=None if given.one else 1))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import numpy as np
 import psutil
 
 from loadtest import workload
+from loadtest.ratios import Say
 from segmentation.compile import compile_files
 from segmentation.evaluate.shard import Shard
 from segmentation.events.rows import Poll, Rows, TextColumn, ValueColumn
@@ -97,6 +98,28 @@ def run(window: int, days: int, per_day: int, users: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def child(window: int, days: int, per_day: int, users: int) -> dict[str, Any]:
+    command = [sys.executable, "-m", "loadtest.windows", "--one", str(window), "--days", str(days),
+               "--events-per-day", str(per_day), "--users", str(users)]  # fmt: skip
+    found: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    return found
+
+
+def measure(quick: bool, say: Say) -> dict[str, Any]:
+    """For `loadtest.bench`."""
+    per_day = 4_000 if quick else 20_000
+    by = []
+    for window in (1, 7, 30, 90):
+        by.append(child(window, 100, per_day, per_day * 2 // 5))
+        say(f"windows of {window} days: {by[-1]['cpu_us_per_event']} µs an event, {by[-1]['memory_mb']} MB")
+    costs = [each["cpu_us_per_event"] for each in by]
+    memory = [each["memory_mb"] for each in by]
+    return {
+        "windows_cost_factor": {"figure": round(max(costs) / min(costs), 2), "by_window": by},
+        "windows_memory_factor": {"figure": round(max(memory) / min(memory), 2)},
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events-per-day", type=int, default=50_000)
@@ -110,9 +133,7 @@ def main() -> None:
         return
     results: list[dict[str, Any]] = []
     for window in map(int, args.windows.split(",")):
-        command = [sys.executable, "-m", "loadtest.windows", "--one", str(window), "--days", str(args.days),
-                   "--events-per-day", str(args.events_per_day), "--users", str(args.users)]  # fmt: skip
-        result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        result = child(window, args.days, args.events_per_day, args.users)
         first = results[0] if results else result
         for name in ("memory_mb", "cpu_us_per_event"):
             result[f"{name}_ratio"] = round(result[name] / first[name], 2)
