@@ -7,11 +7,11 @@ next flow starts a new one. Only for the switch it is the other way round: the f
 import json
 import logging
 import subprocess
-import sys
 import threading
 from contextlib import closing, suppress
 
 from flows import kafka
+from flows.supervisor import python
 from flows.switching import discard
 from segmentation.errors import TidegateError
 from storage import following, postgres
@@ -22,7 +22,7 @@ log = logging.getLogger("tidegate.deploying")
 
 def command() -> list[str]:
     """What starts a builder."""
-    return [sys.executable, "-m", "flows.builder"]
+    return [*python(), "-m", "flows.builder"]
 
 
 class Beside:

@@ -7,8 +7,7 @@ goes on counting and answering. When the builder keeps up, the flow is ended in 
 run, one transaction makes the new states the valid ones and publishes the differences (flows.switching), and the flow
 starts again. Events wait only from the end of the flow to its start, however long the history is.
 
-A run that ends with its topics (`--until-end`) has nobody to go on for: it takes the version up before it begins. And
-so does an engine when `schema.yml` is another one: its messages cannot be read by two of them at once.
+A run that ends with its topics (`--until-end`) has nobody to go on for: it takes the version up before it begins.
 """
 
 import logging
@@ -53,10 +52,6 @@ def watch_deployments(engine: Engine, end: threading.Event) -> None:
                     not_before, pause = time.monotonic() + pause, min(2 * pause, LONGEST_PAUSE_SECONDS)
             elif new is None or new.held or (beside is None and not _fits(engine, new)):
                 continue
-            elif not _can_be_followed(engine, new):
-                if _caught_up(engine):
-                    _end(engine, new)
-                    return
             elif beside is None:
                 if time.monotonic() >= not_before:
                     engine.beside = beside = Beside(engine.settings, new.version, sorted(engine.starts))
@@ -101,10 +96,6 @@ def _fits(engine: Engine, new: Deployment) -> bool:
     return True
 
 
-def _can_be_followed(engine: Engine, new: Deployment) -> bool:
-    return engine.decoder.schema.digest == new.folder.schema.digest
-
-
 def _caught_up(engine: Engine) -> bool:
     """A shard of any process that has recorded steps to run again commits nothing before it has run them."""
     begun = engine.begun_at
@@ -125,7 +116,7 @@ def _saved(url: str) -> dict[int, tuple[int, bool]]:
 
 
 def take_up(settings: Settings, placement: Placement, goal: Goal, stop: threading.Event) -> None:
-    """Before a flow: switches to the version that is to be taken up, where that is not done beside the flow.
+    """Before a flow that ends with its topics: switches to the version that is to be taken up.
 
     Done by the first process; the others wait for it. A version that cannot be built is withdrawn, with the reason.
     """
@@ -148,15 +139,8 @@ def take_up(settings: Settings, placement: Placement, goal: Goal, stop: threadin
 
 
 def _due(url: str, goal: Goal) -> Deployment | None:
-    new = deployments.building(url)
-    if new is None or new.held:
-        return None
-    if goal.until_end:
-        return new
-    now = deployments.deployed(url)
-    if now is None or now.folder.schema.digest == new.folder.schema.digest:
-        return None
-    return new if all(saved for _, saved in _saved(url).values()) else None
+    new = deployments.building(url) if goal.until_end else None
+    return None if new is None or new.held else new
 
 
 def conclude(engine: Engine, stop: threading.Event) -> None:

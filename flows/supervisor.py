@@ -285,6 +285,9 @@ async def _first(tasks: "set[asyncio.Task[Any]]", timeout: float) -> "set[asynci
 
 def child_command(arguments: Sequence[str]) -> list[str]:
     """This program with other arguments, found where this process found it."""
-    # -P: a folder of the operators' must not hide a module, unless it is there that ours are.
-    safe = [] if {"", os.getcwd()} & set(sys.path) else ["-P"]
-    return [sys.executable, *safe, "-m", "console.main", *arguments]
+    return [*python(), "-m", "console.main", *arguments]
+
+
+def python() -> list[str]:
+    """The interpreter. -P: a folder of the operators' must not hide a module, unless it is there that ours are."""
+    return [sys.executable, *([] if {"", os.getcwd()} & set(sys.path) else ["-P"])]

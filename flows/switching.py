@@ -27,8 +27,9 @@ from segmentation.compile.plan import Plan
 from segmentation.errors import TidegateError
 from segmentation.evaluate import building
 from segmentation.evaluate.carrying import chosen
-from segmentation.evaluate.history import HistoryMissing, Missing, check_types, missing
+from segmentation.evaluate.history import HistoryMissing, check_types, missing, of_all
 from segmentation.evaluate.shard import Shard
+from segmentation.types import FOREVER
 from storage import deployments, engine_state, following, postgres, reservoir
 from storage.checkpoints import CheckpointStore
 from storage.column_history import columns_since
@@ -132,8 +133,9 @@ class Switch:
             for number in range(self.settings.shards):
                 self._olds[number] = self._loaded(connection, number)
             before_incomplete = engine_state.read_complete_since(connection)
-        columns = columns_since(deployments.versions(self.url), self._folder.schema, clock.now_us())
-        self._held = {n: building.held_by(old, columns, before_incomplete.keys()) for n, old in self._olds.items()}
+        # Columns that are new have values from the switch on, whenever that is.
+        columns = columns_since(deployments.versions(self.url), self._folder.schema, FOREVER)
+        self._held = of_all(building.held_by(old, columns, before_incomplete.keys()) for old in self._olds.values())
         self._missing = self._incomplete(before_incomplete)
         self.total = sum(map(building.rows_of, self._olds.values()))
         self._tell()
@@ -143,7 +145,7 @@ class Switch:
         for number in sorted(self._olds):
             old = self._olds.pop(number)
             self._shards[number] = building.build(
-                old, self._plan, self._archives[number], self.settings.retention_us, self._held[number], self._progress
+                old, self._plan, self._archives[number], self.settings.retention_us, self._held, self._progress
             )
 
     def follow(self) -> int:
@@ -162,11 +164,12 @@ class Switch:
         record, followed = self._record(self._plan, self._folder), self._followed()
         try:
             with Rebuild(
-                self.url, record, self._plan.segments, self.tokens, version=self.new.version,
-                complete_since=self._missing,
-            ) as rebuild:  # fmt: skip
+                self.url, record, self._plan.segments, self.tokens, version=self.new.version
+            ) as rebuild:
                 # From here on no engine commits.
                 self._follow_to_the_end(followed)
+                begins = building.begin_at(self._shards.values(), clock.now_us())
+                rebuild.begins(begins, {name: min(since, begins) for name, since in self._missing.items()})
                 for number, shard in self._shards.items():
                     differences = rebuild.apply_differences(number, shard.members(), max(shard.watermark, 0))
                     shard.restore_seq(rebuild.sequence_numbers(number))
@@ -259,11 +262,8 @@ class Switch:
 
     def _incomplete(self, before: Mapping[str, str]) -> dict[str, int]:
         """By segment, µs: where history is missing and that was allowed, now or when it was deployed."""
-        found: dict[str, Missing] = {}
-        for each in self._held.values():
-            for name, one in missing(self._plan, each, chosen(self._old_plan, self._plan, each)).items():
-                if name not in found or found[name].since < one.since:
-                    found[name] = one
+        carried = chosen(self._old_plan, self._plan, self._held)
+        found = missing(self._plan, self._held, carried)
         if found and not self.new.allow_incomplete:
             now = {segment.name: engine_state.segment_digest(segment) for segment in self._plan.segments}
             refused = {name: one for name, one in found.items() if before.get(name) != now[name]}

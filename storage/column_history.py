@@ -24,7 +24,7 @@ def columns_since(versions: Sequence[Deployment], new: Schema, now: int) -> dict
         users = {profile_column(name) for name in folder.schema.users}
         known |= {name: _micros(done[begin].switched_at) for name in users - read.keys()}
     for version in done[begin + 1 :]:
-        since = _micros(version.switched_at)
+        since = _micros(version.begins or version.switched_at)
         known = {name: known.get(name, since) for name in declared(version.folder.schema)}
     found = {name: known.get(name, now) for name in declared(new)}
     return {name: since for name, since in found.items() if since > NEVER}

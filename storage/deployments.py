@@ -39,7 +39,7 @@ class Deployment:
     progress: (rows done, rows to do) while it is built; ready: only the switch is left. switched_at: when it
     became what is answered by; outcome: how many entered and left each segment then. held_since: when it was built,
     and held because outcome would be too much; confirmed_by: who wants it all the same. waited: how long events did
-    for the switch, seconds."""
+    for the switch, seconds. begins: events from then on are read with its schema; None: from switched_at on."""
 
     version: int
     files: dict[str, str]
@@ -57,6 +57,7 @@ class Deployment:
     held_since: datetime | None = None
     confirmed_by: str | None = None
     waited: float | None = None
+    begins: datetime | None = None
 
     @property
     def held(self) -> bool:
@@ -160,6 +161,14 @@ def complete(connection: Connection, number: int, outcome: Mapping[str, tuple[in
         raise DeploymentError(f"Version {number} was withdrawn. Nothing was changed.")
 
 
+def begins(connection: Connection, number: int, at: int) -> None:
+    """All events from this instant on (µs) are read with its schema."""
+    connection.execute(
+        "UPDATE tidegate.deployments SET begins = to_timestamp(0) + %s * interval '1 microsecond' WHERE version = %s",
+        [at, number],
+    )
+
+
 def withdraw(url: str, number: int, reason: str) -> bool:
     """It is not to be taken up any more; False where it is not being built. DatabaseError."""
     found = _read(url, lambda connection: connection.execute(
@@ -229,7 +238,7 @@ def builders(url: str) -> int:
 
 
 _COLUMNS = """version, files, digest, made_by, made_at, state, reason, rebuilt, allow_incomplete, progress, ready,
-    switched_at, outcome, held_since, confirmed_by, waited"""
+    switched_at, outcome, held_since, confirmed_by, waited, begins"""
 
 
 def _select(connection: Connection, condition: str, parameters: Sequence[Any] = ()) -> list[Deployment]:
@@ -240,12 +249,13 @@ def _select(connection: Connection, condition: str, parameters: Sequence[Any] = 
 
 
 def _deployment(*row: Any) -> Deployment:
-    *first, rebuilt, allow_incomplete, progress, ready, switched_at, outcome, held_since, confirmed_by, waited = row
-    number, files, digest, by, at, state, reason = first
+    *first, progress, ready, switched_at, outcome, held_since, confirmed_by, waited, begins = row
+    number, files, digest, by, at, state, reason, rebuilt, allow_incomplete = first
     return Deployment(
         number, files, digest, by, at, state, reason, tuple(rebuilt), allow_incomplete,
         None if progress is None else (progress["done"], progress["total"]), ready, switched_at,
         {name: (entered, left) for name, (entered, left) in (outcome or {}).items()}, held_since, confirmed_by, waited,
+        begins,
     )
 
 

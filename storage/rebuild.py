@@ -78,7 +78,7 @@ class Rebuild:
     """See the module. `segments`: the new definitions as stored, in the plan's order. tokens: those that the
     shards had when the rebuild began to write files, each with the next one (engine_state.tokens). files: what the
     definitions were compiled from, which is deployed from now on; version: instead of them, the number of the
-    version that is being built. complete_since: by name, of segments whose older history is missing, µs."""
+    version that is being built."""
 
     segments: list[StoredSegment]
     #: By segment: how many have entered and left.
@@ -87,11 +87,10 @@ class Rebuild:
     def __init__(
         self, url: str, record: EngineRecord, definitions: Sequence[Definition], tokens: Mapping[int, int],
         files: Mapping[str, str] | None = None, version: int | None = None,
-        complete_since: Mapping[str, int] | None = None,
     ) -> None:  # fmt: skip
         self._url, self._where = url, postgres.address(url)
         self._record, self._definitions, self._tokens = record, definitions, dict(tokens)
-        self._files, self._version, self._since = files, version, dict(complete_since or {})
+        self._files, self._version = files, version
         self.outcome = {}
         self._stack = ExitStack()
         self._steps: dict[int, int] = {}
@@ -124,7 +123,7 @@ class Rebuild:
                 raise TakenOver("An engine was started while its membership was rebuilt. Nothing was changed; end it.")
             self._steps = {shard: step + 1 for shard, step, _ in rows}
             self.segments = engine_state.register(connection, self._definitions)
-            engine_state.store_complete_since(connection, self._since)
+            engine_state.store_complete_since(connection, {})
             releasing.drop_changed(connection)
             if self._files is not None:
                 deployments.adopt(connection, self._files)
@@ -143,6 +142,13 @@ class Rebuild:
             assert not self._unfinished, f"shards {sorted(self._unfinished)} were not finished"
             if self._version is not None:
                 deployments.complete(self._connection, self._version, self.outcome)
+
+    def begins(self, at: int, complete_since: Mapping[str, int]) -> None:
+        """Of the version that is being built, µs: from when on its new columns have values, and by name, of segments
+        whose older history is missing, since when it is there."""
+        assert self._version is not None
+        deployments.begins(self._connection, self._version, at)
+        engine_state.store_complete_since(self._connection, complete_since)
 
     def next_step(self, shard: int) -> int:
         """The number of the step that the rebuild counts as."""

@@ -28,7 +28,7 @@ from segmentation.events.rows import Int64
 from segmentation.state.archive import Archive
 from segmentation.state.chunks import Columns
 from segmentation.state.log import Log
-from segmentation.types import NEVER
+from segmentation.types import FOREVER, NEVER
 
 _USERS_AT_ONCE = 1 << 16
 
@@ -61,7 +61,8 @@ def build(
     if held is not None:
         carried = chosen(old.plan, plan, held)
         carry(new, old, carried)
-        whole_since = floors(plan, held, carried)
+        whole_since, later = floors(plan, held, carried)
+        new._index.since = later if (later > NEVER).any() else None
     for rows in _everything(new._log):
         if not progress(len(rows["time"])):
             raise Stopped("the state is not wanted any more.")
@@ -72,6 +73,16 @@ def build(
     _settle_gates(new)
     new._erased = True  # texts that no value refers to are let go when it is saved
     return new
+
+
+def begin_at(shards: Collection[Shard], now: int) -> int:
+    """What was to count FOREVER later, since its column has no values yet (segmentation.evaluate.history.Held), counts
+    events from the returned instant on (µs): now, or later than all that have come."""
+    at = max([now, *(int(shard._newest[: len(shard._users)].max(initial=NEVER)) + 1 for shard in shards)])
+    for shard in shards:
+        if (since := shard._index.since) is not None:
+            since[since == FOREVER] = at
+    return at
 
 
 def rows_of(shard: Shard) -> int:

@@ -74,16 +74,27 @@ def is_whole(cell: Cell, held: Held) -> bool:
     return all(_of_term(term, held) is None for term in cell.terms)
 
 
-def floors(plan: Plan, held: Held, carried: Collection[Cell]) -> Int64:
-    """int64[terms], in the order of segmentation.evaluate.index, µs: from when on what is held is whole for each term;
-    NEVER where it always is, FOREVER for those of carried cells, which count nothing."""
+def floors(plan: Plan, held: Held, carried: Collection[Cell]) -> tuple[Int64, Int64]:
+    """int64[terms] both, in the order of segmentation.evaluate.index, µs: from when on each term counts what is held,
+    FOREVER for those of carried cells, which count nothing of it; and what it counts later, events that leave included.
+    NEVER where what is held is whole."""
     kinds: tuple[Sequence[Cell], ...] = (plan.linears, plan.registers, plan.distincts, plan.bags)
-    found = []
+    held_now, later = [], []
     for cell in (cell for cells in kinds for cell in cells):
         for term in cell.terms:
-            one = _of_term(term, held)
-            found.append(FOREVER if cell in carried else NEVER if one is None else one.since)
-    return np.array(found, np.int64)
+            one = None if cell in carried else _of_term(term, held)
+            later.append(NEVER if one is None else one.since)
+            held_now.append(FOREVER if cell in carried else later[-1])
+    return np.array(held_now, np.int64), np.array(later, np.int64)
+
+
+def of_all(shards: Iterable[Held]) -> Held:
+    """One for all shards, whose users may change places later: the least that any of them holds."""
+    counted = [each for each in shards if each.at > NEVER]
+    if not counted:
+        return Held(NEVER)
+    at, dropped = min(each.at for each in counted), max(each.dropped_before for each in counted)
+    return Held(at, dropped, counted[0].columns, counted[0].partial)
 
 
 def cells_below(plan: Plan, signal: int) -> list[Cell]:

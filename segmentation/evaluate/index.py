@@ -68,6 +68,8 @@ class Index:
         edges = {edge for span in self._spans for edge in span if edge not in (0, FOREVER)}
         ages = sorted(edge for edge in edges if isinstance(edge, int))
         self.edges: list[Edge] = [*ages, *sorted((edge for edge in edges if not isinstance(edge, int)), key=repr)]
+        #: By term, µs: events from before it do not count, since not all of them are known. None: all do.
+        self.since: Int64 | None = None
         self._columns = plan.code_columns
         self._radix = [len(values) + 1 for values in plan.code_columns.values()]
         #: The code of a version of a profile: one more than events have. Only terms of profiles are listed there.
@@ -164,7 +166,10 @@ class Index:
 
     def counting(self, touched: Touched, rows: Mapping[str, Array], arrivals: int) -> Touched:
         """Without the pairs of moving terms that never hold of the event; those of arrivals, which are the rows
-        from `arrivals` on, only where they hold as it becomes known."""
+        from `arrivals` on, only where they hold as it becomes known. And without events from before a term counts any,
+        as they come and as they leave."""
+        if self.since is not None:
+            touched = touched.where(rows["time"][touched.row] >= self.since[touched.term])
         pieces = self._moving_pairs(touched)
         if not pieces:
             return touched

@@ -135,6 +135,7 @@ def _adopt(new: Shard, others: Sequence[tuple[Shard, Int64, Int64]]) -> None:
     rows: list[Columns] = []
     for other, theirs, numbers in others:
         _stand_with(new, other)
+        new._index.since = other._index.since  # the same in all shards
         texts = Translation(other._texts, new._texts)
         ours = new._users.codes([other._users.values[user] for user in theirs.tolist()])
         assert np.array_equal(ours, numbers[theirs]), "chunks have been written with other numbers"

@@ -311,6 +311,7 @@ class Shard:
             "had_event": self._had_event[:users],
             "network": self._network.dump(), "log": self._log.dump(), "waiting": self._waiting,
             "erasures": self.erasures.dump(), "homes": self._homes.dump(users),
+            "since": self._index.since,
         })
 
     @property
@@ -362,6 +363,7 @@ class Shard:
             shard.erasures.load(state["erasures"])
         if "homes" in state:
             shard._homes.load(state["homes"])
+        shard._index.since = state.get("since")
         return shard
 
     def standing(self) -> Standing:
@@ -391,8 +393,7 @@ class Shard:
         return self._users.dump()
 
     def restore_seq(self, seq: Mapping[str, int]) -> None:
-        """These are the last sequence numbers of users, whatever was counted; also of those whose events do not
-        count now. Of all others they are 0."""
+        """The users' last numbers, whatever was counted, also of those whose events do not count now; others have 0."""
         numbers = [(self._users.code(user_id), value) for user_id, value in seq.items() if value]
         self._make_room()
         self._seq[:] = 0

@@ -4,3 +4,5 @@ ALTER TABLE tidegate.shards ADD COLUMN followed bigint;
 -- When the flow was ended for a version's switch, and how long events then waited, seconds: from there until every
 -- shard could take new ones.
 ALTER TABLE tidegate.deployments ADD COLUMN stopped_at timestamptz, ADD COLUMN waited double precision;
+-- From when on events are read with a version's schema: its new columns have no values before. NULL: from switched_at on.
+ALTER TABLE tidegate.deployments ADD COLUMN begins timestamptz;

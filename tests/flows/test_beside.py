@@ -20,7 +20,7 @@ from storage.applying import apply
 from storage.deployments import DeploymentError
 from tests.fix_kafka import produce
 from tests.flows import held_builder
-from tests.flows.conftest import DEFINITIONS, ROOT, Running, World, event, until
+from tests.flows.conftest import DEFINITIONS, ROOT, SCHEMA, Running, World, event, until
 from tests.flows.erased import in_files
 from tests.flows.oracle import folded, settled_members
 from tests.flows.test_deploying import CHANGED, changed, check, complete, texts
@@ -215,3 +215,29 @@ def test_shards_become_others_meanwhile(
     engine.end()
     changed(world, CHANGED)
     check(world, world.watermark())
+
+
+def test_a_new_column_counts_from_the_switch_on(
+    make_world: Make, embedded_broker: str, start: Start, builders: Builders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is counted meanwhile is read with the old schema, so nobody knows its values in the new column."""
+    monkeypatch.setattr(beside, "command", lambda: builders.command(FOLLOW))
+    world = make_world(embedded_broker, shards=2)
+    engine = start(world.settings())
+    produce(world.bootstrap, world.topic, [event("before", 1, now_us(), amount=20)])
+    until(lambda: world.taken() == 1, "taken", alive=[engine])
+    files = texts(DEFINITIONS) | {"schema.yml": SCHEMA + "  note: {type: text}\n"}
+    files["noted.sql"] = "SELECT user_id FROM events WHERE note IS NULL GROUP BY user_id"
+    assert apply(world.url, files, "ann", allow_incomplete=True) == 2
+    builders.pid(1, [engine])
+    produce(world.bootstrap, world.topic, [event("meanwhile", 2, now_us(), amount=20)])
+    until(lambda: world.taken() == 2, "the old version counts", alive=[engine])
+    builders.release()
+    begins = until(lambda: (one := complete(world, 2)) and one.begins, "the version is answered by", alive=[engine])
+    assert world.query("SELECT complete_since FROM tidegate.definitions WHERE name = 'noted'") == [(begins,)]
+    produce(world.bootstrap, world.topic, [event("after", 3, now_us(), amount=20)])
+    until(lambda: world.taken() == 3, "taken", alive=[engine])
+    engine.end()
+    members = world.members()
+    assert {user for segment, user in members if segment == "noted"} == {"after"}
+    assert {user for segment, user in members if segment == "buyers"} == {"before", "meanwhile", "after"}
