@@ -394,8 +394,7 @@ class Shard:
 
     def restore_seq(self, seq: Mapping[str, int]) -> None:
         """The users' last numbers, whatever was counted, also of those whose events do not count now; others have 0."""
-        numbers = [(self._users.code(user_id), value) for user_id, value in seq.items() if value]
+        numbers = {self._users.code(user_id): value for user_id, value in seq.items() if value}
         self._make_room()
         self._seq[:] = 0
-        for number, value in numbers:
-            self._seq[number] = value
+        self._seq[list(numbers)] = list(numbers.values())
