@@ -29,6 +29,7 @@ from segmentation.reference_users import Event, Version, latest
 from segmentation.shards import shard_of
 from segmentation.state.dump import unpack
 from storage import deployments, postgres
+from storage.audit.columns import KNOWN_AT, TIME, VERSION
 from storage.audit.sample import Sample, Saved, User
 from storage.audit.stored import Moved, read_stored
 from storage.checkpoints import CheckpointStore
@@ -260,10 +261,10 @@ def _arrivals(sample: Sample, schema: Schema) -> Iterator[Arrival]:
     for row in _plain(sample.events).to_pylist():
         values = {name: row[name] for name in schema.events if name in row}
         event = Event(row["user_id"], row["event_id"], row["event_time"], values)
-        yield Arrival(event, row["known_at"])
+        yield Arrival(event, row[KNOWN_AT])
     for row in _plain(sample.versions).to_pylist():
         values = {name: row[name] for name in schema.users}
-        yield Arrival(Version(row["user_id"], row["version"], row["time"], values), row["known_at"])
+        yield Arrival(Version(row["user_id"], row[VERSION], row[TIME], values), row[KNOWN_AT])
 
 
 def _plain(table: pa.Table) -> pa.Table:

@@ -53,6 +53,9 @@ _RESERVED = frozenset(
     )
 )
 
+#: What stands beside the declared columns where events are kept (storage.chunk_files).
+_KEPT_BESIDE = ("known_at", "_user", "_partition", "_offset")
+
 Wrong = tuple[str, str]
 
 
@@ -64,6 +67,8 @@ def name_problem(name: str, section: str) -> Wrong | None:
         return f"`{name}` cannot be a column: a name is lower-case letters, digits and _, 63 at most.", rename
     if name in _RESERVED:
         return f"`{name}` is a word of SQL itself.", rename
+    if section == "events" and name in _KEPT_BESIDE:
+        return f"`{name}` is what the files of events call something of their own.", rename
     return None
 
 

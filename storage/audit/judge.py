@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import duckdb
 
 from segmentation.types import BIGINT, TEXT, TIMESTAMPTZ, Kind, Type
+from storage.audit.columns import KNOWN_AT, TIME, VERSION
 from storage.audit.distance import GREAT_CIRCLE_DISTANCE
 from storage.audit.rewrites import NOW, for_judge, segment_table, segments_read
 
@@ -42,12 +43,11 @@ class Judging:
     def __init__(self, columns: Mapping[str, Type], users: Mapping[str, Type] = {}) -> None:
         self.columns = {**FIXED, **columns}
         self.users = dict(users)
-        #: known_at and time are µs.
-        self.event_columns = {**self.columns, "known_at": BIGINT}
-        self.version_columns = {"user_id": TEXT, "time": BIGINT, "version": TEXT, "known_at": BIGINT, **self.users}
+        self.event_columns = {**self.columns, KNOWN_AT: BIGINT}
+        self.version_columns = {"user_id": TEXT, TIME: BIGINT, VERSION: TEXT, KNOWN_AT: BIGINT, **self.users}
         self.connection = connect()
         for table, its in (("log", self.event_columns), ("versions", self.version_columns)):
-            declared = ", ".join(f"{name} {_duckdb_type(type_)}" for name, type_ in its.items())
+            declared = ", ".join(f'"{name}" {_duckdb_type(type_)}' for name, type_ in its.items())
             self.connection.execute(f"CREATE TABLE {table} ({declared})")
         self._rewritten: dict[str, str] = {}
 
@@ -63,12 +63,13 @@ class Judging:
         each = " UNION ALL ".join(
             f"SELECT user_id, '{name}' FROM ({self._users(name, sql)})" for name, sql in asked.items()
         )
+        known = f'"{KNOWN_AT}" <= {t}'
+        latest = f'row_number() OVER (PARTITION BY user_id ORDER BY "{TIME}" DESC, "{VERSION}" DESC) = 1'
         tables = {
-            "events": f"SELECT * EXCLUDE (known_at) FROM log WHERE known_at <= {t}",
-            "users": "SELECT * FROM (SELECT user_id FROM events UNION SELECT user_id FROM versions "
-            f"WHERE known_at <= {t}) LEFT JOIN (SELECT * EXCLUDE (time, version, known_at) FROM versions "
-            f"WHERE known_at <= {t} QUALIFY row_number() OVER (PARTITION BY user_id ORDER BY time DESC, version DESC) "
-            "= 1) USING (user_id)",
+            "events": f'SELECT * EXCLUDE ("{KNOWN_AT}") FROM log WHERE {known}',
+            "users": f"SELECT * FROM (SELECT user_id FROM events UNION SELECT user_id FROM versions WHERE {known}) "
+            f'LEFT JOIN (SELECT * EXCLUDE ("{TIME}", "{VERSION}", "{KNOWN_AT}") FROM versions WHERE {known} '
+            f"QUALIFY {latest}) USING (user_id)",
         }
         for name in asked:
             self._add(name, definitions, tables)

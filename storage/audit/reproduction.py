@@ -17,6 +17,7 @@ import pyarrow as pa
 from segmentation.events.schema import Schema
 from segmentation.events.times import text_of
 from segmentation.types import Kind, Type
+from storage.audit.columns import KNOWN_AT, TIME, VERSION
 from storage.audit.sample import Sample, User
 from storage.disk import explained, write_whole
 
@@ -42,7 +43,7 @@ def as_test(sample: Sample, user: User, segment: str, judged: bool, schema: Sche
         f"clock: {text_of(user.at)}", "", "tests:", f"  {_scalar(f'{segment}, found by the audit')}:",
     ]  # fmt: skip
     events = _of(sample.events, user, "event_time")
-    versions = _of(sample.versions, user, "time")
+    versions = _of(sample.versions, user, TIME)
     if versions:
         lines.append("    profiles:")
         lines += [f"    - {{{', '.join(_profile(one, schema))}}}" for one in versions]
@@ -63,9 +64,9 @@ def _of(table: pa.Table, user: User, time: str) -> list[dict[str, Any]]:
     for place, field in enumerate(table.schema):
         if pa.types.is_timestamp(field.type):
             table = table.set_column(place, field.name, table.column(place).cast(pa.int64()))
-    ties = "event_id" if "event_id" in table.column_names else "version"
+    ties = "event_id" if "event_id" in table.column_names else VERSION
     rows = [
-        row for row in table.to_pylist() if row["user_id"] == user.user_id and row["known_at"] <= user.at
+        row for row in table.to_pylist() if row["user_id"] == user.user_id and row[KNOWN_AT] <= user.at
     ]  # fmt: skip
     return sorted(rows, key=lambda row: (row[time], row[ties]))
 
@@ -78,7 +79,7 @@ def _event(row: Mapping[str, Any], schema: Schema) -> list[str]:
 
 
 def _profile(row: Mapping[str, Any], schema: Schema) -> list[str]:
-    found = [f"user: {_scalar(row['user_id'])}", f"at: {text_of(row['time'])}"]
+    found = [f"user: {_scalar(row['user_id'])}", f"at: {text_of(row[TIME])}"]
     return found + [
         f"{name}: {_value(row[name], column.type)}" for name, column in schema.users.items()
         if row.get(name) is not None

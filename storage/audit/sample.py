@@ -23,6 +23,7 @@ from segmentation.events.rows import Int64
 from segmentation.state.archive import ROW_BITS, ChunkRef, erased_arrays, of_erased
 from segmentation.state.dump import unpack
 from segmentation.types import NEVER, Kind, Type
+from storage.audit.columns import KNOWN_AT, TIME, VERSION
 from storage.checkpoints import CheckpointStore
 from storage.commits import CheckpointRecord
 from storage.reservoir import Reservoir, folder_of
@@ -138,8 +139,8 @@ class Saved:
 
     def _versions(self, rows: pa.Table) -> pa.Table:
         table = {
-            "user_id": rows["user_id"], "time": rows["event_time"].cast(pa.int64()),
-            "version": pc.utf8_slice_codeunits(rows["event_id"], 1), "known_at": rows["known_at"],
+            "user_id": rows["user_id"], TIME: rows["event_time"].cast(pa.int64()),
+            VERSION: pc.utf8_slice_codeunits(rows["event_id"], 1), KNOWN_AT: rows[KNOWN_AT],
         }  # fmt: skip
         return pa.table(table | {name: rows[profile_column(name)] for name in self._profile})
 
@@ -148,7 +149,7 @@ class Saved:
         named = {profile_column(name): type_ for name, type_ in self._profile.items()}
         declared = {name: arrow_type(type_) for name, type_ in {**self._columns, **named}.items()}
         return {"user_id": pa.string(), "event_id": pa.string(), "event_time": _MICROS} | declared | {
-            "known_at": pa.int64()
+            KNOWN_AT: pa.int64()
         }  # fmt: skip
 
     def _in_state(self, numbers: Int64) -> pa.Table:
@@ -157,7 +158,7 @@ class Saved:
         found: dict[str, list[Any]] = {
             "user_id": [self._ids[user] for user in rows["user"][places].tolist()],
             "event_id": rows["event_id"][places].tolist(), "event_time": rows["time"][places].tolist(),
-            "known_at": rows["known"][places].tolist(),
+            KNOWN_AT: rows["known"][places].tolist(),
         }  # fmt: skip
         for name, type_ in self._types():
             found[name] = [value_in_state(rows, name, row, type_, texts) for row in places]
@@ -185,14 +186,14 @@ class Saved:
         size = file.metadata.row_group(0).num_rows
         groups = np.unique(rows // size)
         names = [name for name in self._schema if name in file.schema_arrow.names]
-        table = file.read_row_groups(groups.tolist(), [*names, "_user"], use_threads=False)
+        table = file.read_row_groups(groups.tolist(), [*names, "known_at", "_user"], use_threads=False)
         table = table.take(pa.array(np.searchsorted(groups, rows // size) * size + rows % size))
         time = table["event_time"].cast(pa.int64()).to_numpy()
         _, gone = of_erased(table["_user"].to_numpy(), time, *erased)
         table = table.filter(pa.array(~gone))
         return pa.table({
-            name: table[name].cast(pa.int64() if name == "known_at" else type_) if name in names
-            else pa.nulls(len(table), type_)
+            name: table["known_at"].cast(type_) if name == KNOWN_AT
+            else table[name].cast(type_) if name in names else pa.nulls(len(table), type_)
             for name, type_ in self._schema.items()
         })  # fmt: skip
 

@@ -1,20 +1,28 @@
 """A sound engine: whatever it has saved, DuckDB says the same from the saved events, and what it cannot say is told."""
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segmentation.compile import compile_files
 from segmentation.compile.lower import lower
 from segmentation.compile.plan import Plan
 from segmentation.evaluate.shard import Shard
-from segmentation.events.schema import Schema
+from segmentation.events.profiles import ProfileDecoder
+from segmentation.events.rows import PROFILES, Poll
+from segmentation.events.schema import Schema, load_schema
 from segmentation.state import log
+from segmentation.types import NEVER
+from storage.audit.reproduction import as_test
 from storage.audit.round import Definitions, Outcome
 from storage.audit.sample import Saved
 from storage.checkpoints import CheckpointStore
@@ -116,3 +124,29 @@ def test_random_definitions(folder: Path, some: st.SearchStrategy[Scenario]) -> 
     property_()
     print(f"{seen[0]} answers compared, {seen[1]} want history")
     assert seen[0] > 0
+
+
+def test_profile_columns_named_like_what_stands_beside_them(folder: Path) -> None:
+    schema = load_schema("users:\n  time: {type: text}\n  version: {type: bigint}\n  known_at: {type: bigint}\n")
+    plan = compile_files({
+        "early.sql": "SELECT user_id FROM users WHERE time = 'early'",
+        "later.sql": "SELECT user_id FROM users WHERE version = 2 AND known_at < 5",
+    }, schema)  # fmt: skip
+    rows = [("ann", "early", 1, 9), ("bob", "late", 2, 4), ("ann", "early", 2, 4), ("bob", "early", 1, 4)]
+    values = [json.dumps({"time": time, "version": v, "known_at": k}).encode() for _, time, v, k in rows]
+    at = np.arange(len(rows), dtype=np.int64)
+    found = ProfileDecoder(schema).decode([user.encode() for user, *_ in rows], values, at, 1_000_000 + at)
+    shard = Shard(plan, 1, 0, None, False, Reservoir(folder, 0, 1, kept_columns(schema), group_rows=2))
+    shard.add_partitions(1, 1)
+    polls = [Poll(0, 0, 0, NEVER, 2_000_000), Poll(PROFILES, len(rows), 0, NEVER, 2_000_000, None, found.profiles)]
+    shard.run(polls)
+    assert {user: numbers for user, numbers in shard.members()} == {"ann": [0, 1], "bob": [0]}
+    assert compare(shard, 0, folder, schema) == (4, 0)
+    saved = Saved(folder, CheckpointStore(folder).save(0, 2, {}, shard.dump()), columns_of(schema), {
+        name: column.type for name, column in schema.users.items()
+    })  # fmt: skip
+    sample = saved.of_user("ann")
+    assert sample is not None
+    test = yaml.safe_load(as_test(sample, sample.users[0], "early", True, schema))
+    profiles = test["tests"]["early, found by the audit"]["profiles"]
+    assert [(one["time"], one["version"], one["known_at"]) for one in profiles] == [("early", 1, 9), ("early", 2, 4)]

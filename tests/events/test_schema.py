@@ -124,6 +124,7 @@ def test_what_is_wrong_is_named_with_its_line(line: str, expected: str) -> None:
         ("- a", "schema.yml:1: a schema is `events:` and `users:`"),
         ("events: text", "schema.yml:1: `events` is columns, each by its name."),
         ("users:\n  user_id: {type: text}", "schema.yml:2: users always have user_id"),
+        ("events:\n  known_at: {type: text}", "schema.yml:2: `known_at` is what the files of events call something"),
         ("[" * 5_000, "schema.yml:1: "),
     ],
 )
