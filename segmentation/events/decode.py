@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from segmentation.events.columns import only
-from segmentation.events.origin import generated_id
+from segmentation.events.origin import generated_ids
 from segmentation.events.quick import QuickDecoder, put_rows
 from segmentation.events.rejects import Reason, Reject
 from segmentation.events.rows import Bool, Int64, Rows
@@ -58,7 +58,7 @@ class Decoder:
         and none are given, the id is that of partition and offset.
         """
         if event_ids is None and self.generates_ids:
-            event_ids = [generated_id(partition, offset) for offset in offsets.tolist()]
+            event_ids = generated_ids(partition, offsets)
         if self._quick is None:
             return Decoded(*self._structs.decode(values, offsets, timestamps, event_ids))
         rows, left = self._quick.decode(values, offsets, event_ids)

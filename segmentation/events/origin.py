@@ -10,6 +10,11 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+from segmentation import native
+
 HEADER = "tidegate-origin"
 #: Kafka's own limits; what is beyond them is no origin.
 _PATTERN = re.compile(r"([A-Za-z0-9._-]{1,249})/([0-9]{1,10})@([0-9]{1,19})")
@@ -50,3 +55,11 @@ class Origin:
 def generated_id(partition: int, offset: int) -> str:
     """The event id of a message that has none, read from the topic of events."""
     return f"{partition}-{offset}"
+
+
+def generated_ids(partition: int, offsets: NDArray[np.int64]) -> list[str]:
+    """`generated_id` of many."""
+    if native.ENABLED and len(offsets) and offsets.min() >= 0:
+        found: list[str] = native.code.numbered_texts(generated_id(partition, 0)[:-1], np.ascontiguousarray(offsets))
+        return found
+    return [generated_id(partition, offset) for offset in offsets.tolist()]

@@ -45,3 +45,6 @@ def decode_messages(
 
 def shards_of_users(users: list[str], shards: int) -> Int64:
     """Per user the XXH3 (64 bit) of the UTF-8 id, modulo shards; -1 where the id is not ASCII or longer than 128."""
+
+def numbered_texts(prefix: str, numbers: Int64) -> list[str]:
+    """prefix, which is ASCII, followed by each number, none below 0, in decimal digits."""

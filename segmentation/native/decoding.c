@@ -322,8 +322,54 @@ done:
     return result;
 }
 
+/* The prefix and a number in decimal digits, of at most 19, as a str. */
+static PyObject *numbered(const char *prefix, Py_ssize_t length, uint64_t number) {
+    char digits[20];
+    int first = (int)sizeof digits;
+    do {
+        digits[--first] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number != 0);
+    Py_ssize_t count = (Py_ssize_t)sizeof digits - first;
+    PyObject *text = PyUnicode_New(length + count, 127);
+    if (text != NULL) {
+        memcpy(PyUnicode_1BYTE_DATA(text), prefix, (size_t)length);
+        memcpy(PyUnicode_1BYTE_DATA(text) + length, digits + first, (size_t)count);
+    }
+    return text;
+}
+
+static PyObject *numbered_texts(PyObject *self, PyObject *args) {
+    (void)self;
+    PyObject *prefix, *numbers;
+    View view;
+    if (!PyArg_ParseTuple(args, "UO:numbered_texts", &prefix, &numbers) ||
+        !view_of(numbers, I64, false, "numbers", &view))
+        return NULL;
+    PyObject *list = PyList_New(view.n);
+    if (list != NULL && !PyUnicode_IS_COMPACT_ASCII(prefix)) {
+        PyErr_SetString(PyExc_ValueError, "prefix: not ASCII");
+        Py_CLEAR(list);
+    }
+    for (Py_ssize_t i = 0; list != NULL && i < view.n; i++) {
+        int64_t number = ((const int64_t *)view.data)[i];
+        PyObject *text = NULL;
+        if (number < 0)
+            PyErr_SetString(PyExc_ValueError, "numbers: below 0");
+        else
+            text = numbered((const char *)PyUnicode_1BYTE_DATA(prefix), PyUnicode_GET_LENGTH(prefix), (uint64_t)number);
+        if (text == NULL)
+            Py_CLEAR(list);
+        else
+            PyList_SET_ITEM(list, i, text);
+    }
+    view_release(&view);
+    return list;
+}
+
 PyMethodDef decoding_methods[] = {
     {"message_shape", message_shape, METH_VARARGS, NULL},
     {"decode_messages", decode_messages, METH_VARARGS, NULL},
+    {"numbered_texts", numbered_texts, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

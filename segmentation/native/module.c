@@ -6,7 +6,7 @@
 #include "sorting.h"
 
 /* Goes up with VERSION in __init__.py. */
-#define VERSION 4
+#define VERSION 5
 
 /* Whether the user wants this code: not with TIDEGATE_NATIVE=0. */
 static PyObject *wanted(PyObject *self, PyObject *none) {

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from loadtest import workload
 from segmentation import native
 from segmentation.events.decode import Decoder
+from segmentation.events.origin import generated_id, generated_ids
 from segmentation.events.quick import QuickDecoder
 from segmentation.events.schema import Schema, load_schema
 from tests.events import messages
@@ -163,6 +164,12 @@ def test_doubles_are_the_nearest(number: float, digits: int) -> None:
         assert struct.pack("d", column.data[0]) == struct.pack("d", float(text) + 0.0)  # type: ignore[union-attr]
 
 
+@given(st.integers(0, 2**31 - 1), st.lists(st.one_of(st.integers(0, 200), st.integers(0, 2**63 - 1))))
+def test_generated_ids_are_partition_and_offset(partition: int, offsets: list[int]) -> None:
+    ids = generated_ids(partition, np.array(offsets, np.int64))
+    assert ids == [generated_id(partition, offset) for offset in offsets]
+
+
 def test_what_is_no_list_of_bytes_is_left() -> None:
     values = [bytearray(good()), memoryview(good()), "text", 7, None]
     assert left(WIDE, values) == [0, 1, 2, 3, 4]  # type: ignore[arg-type]
@@ -182,6 +189,10 @@ _TEXT = (0, 0, False, False, 0, 0, 0)
         lambda code: code.message_shape((((b"a", 0, -1),),), 1, ((0, 1, *_TEXT[2:]),)),
         lambda code: code.message_shape((((b"a", 0, -1),),), 1, ((0, -1, *_TEXT[2:]),)),
         lambda code: code.message_shape((7,), 1, ()),
+        lambda code: code.numbered_texts("ü", np.zeros(1, np.int64)),
+        lambda code: code.numbered_texts("a", np.full(1, -1)),
+        lambda code: code.numbered_texts("a", np.zeros(1, np.int32)),
+        lambda code: code.numbered_texts(b"a", np.zeros(1, np.int64)),
         lambda code: code.decode_messages(7, [], None, ()),
         lambda code: code.decode_messages(shape(code), [b"{}"], None, ()),
         lambda code: code.decode_messages(shape(code), [b"{}"], None, ((np.zeros(2, np.int32),),)),
