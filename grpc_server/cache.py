@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from grpc_server.generated.tidegate.v1.definition_pb2 import DefinitionStatus, SegmentState
 from grpc_server.generated.tidegate.v1.membership_pb2 import BatchCheckMembershipResponse, MembershipPair
-from grpc_server.records import inside_of, record, shard_key, stamp, stamps
+from grpc_server.records import Table, inside_of, record, shard_key, stamp, stamps, table
 from segmentation.errors import TidegateError
 from segmentation.evaluate.erasure import digest_of
 from segmentation.types import NEVER
@@ -71,11 +71,11 @@ class Copy:
     columns: dict[str, Column]
     wired: Wired
     bitmap_bytes: int
-    users: dict[bytes, bytes] = field(default_factory=dict)
+    users: Table = field(default_factory=table)
     #: Shard -> as_of as sent; empty before any event. Without those whose time has no short encoding.
     as_of: dict[bytes, bytes] = field(default_factory=dict)
     #: Users whose last transition is later than their shard's watermark: the transition's time, as sent.
-    ahead: dict[bytes, bytes] = field(default_factory=dict)
+    ahead: Table = field(default_factory=table)
     #: Users who are in the database, and cannot be told from here.
     unfit: set[bytes] = field(default_factory=set)
     _watermarks: Mapping[int, int] = field(default_factory=dict)
@@ -129,7 +129,7 @@ class Copy:
                 self.last.append(entry)
             else:
                 for user in self._digests.find(entry.digest):
-                    self.users.pop(user, None)
+                    _forget(self.users, user)
                     self._caught_up(user)
                 self.unfit -= {user for user in self.unfit if digest_of(user.decode()) == entry.digest}
         self.position = page.after
@@ -141,7 +141,7 @@ class Copy:
         found = self.users.get(user)
         at = stamp(entry.effective_at)
         if user in self.unfit or at is None or (found is None and entry.seq != 1):
-            self.users.pop(user, None)
+            _forget(self.users, user)
             self.unfit.add(user)
             return
         if found is None:
@@ -175,8 +175,13 @@ class Copy:
                 self._caught_up(user)
 
     def _caught_up(self, user: bytes) -> None:
-        self.ahead.pop(user, None)
+        _forget(self.ahead, user)
         self._until.pop(user, None)
+
+
+def _forget(users: Table, user: bytes) -> None:
+    if user in users:
+        del users[user]
 
 
 class Digests:

@@ -57,8 +57,9 @@ def batch(copy: Copy, data: bytes) -> bytes | None:
     """BatchCheckMembershipResponse, or None. data: BatchCheckMembershipRequest."""
     if native.ENABLED:
         wired = copy.wired
+        users, ahead = cast(Any, copy.users), cast(Any, copy.ahead)
         return native.code.batch_answer(
-            data, PAIRS_MAX, copy.users, copy.ahead, copy.as_of, wired.spelled, wired.places, wired.definitions,
+            data, PAIRS_MAX, users, ahead, copy.as_of, wired.spelled, wired.places, wired.definitions,
             copy.bitmap_bytes,
         )  # fmt: skip
     return batch_by_python(copy, data)

@@ -9,13 +9,32 @@
 A timestamp has 12 bytes always: its two varints are padded to five bytes each, which every decoder reads.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segmentation import native
+
 STAMP_BYTES = 12
 _SECONDS_MAX = 1 << 35
+
+
+class Table(Protocol):
+    """What is used of a dict[bytes, bytes]; in C where that is built, for a million users."""
+
+    def get(self, key: bytes, /) -> bytes | None: ...
+    def __iter__(self) -> Iterator[bytes]: ...
+    def __len__(self) -> int: ...
+    def __contains__(self, key: object, /) -> bool: ...
+    def __setitem__(self, key: bytes, record: bytes, /) -> None: ...
+    def __delitem__(self, key: bytes, /) -> None: ...
+
+
+def table() -> Table:
+    """An empty one."""
+    return native.code.Records() if native.ENABLED else {}
 
 
 def stamp(micros: int) -> bytes | None:

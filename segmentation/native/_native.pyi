@@ -1,6 +1,7 @@
 """The contracts of the C functions. Arrays are contiguous, of one dimension and exactly the dtype given; another
 raises TypeError, one of a wrong length ValueError."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from numpy.typing import NDArray
@@ -15,8 +16,20 @@ def wanted() -> bool:
 def stable_order(keys: NDArray[Any]) -> Int64:
     """keys int64[n]: where each of the sorted keys comes from, int64[n]; equal ones stay in order."""
 
+class Records:
+    """As dict[bytes, bytes], in less memory; iterating goes over the keys of the moment."""
+
+    def get(self, key: bytes, /) -> bytes | None: ...
+    def keys(self) -> list[bytes]: ...
+    def __iter__(self) -> Iterator[bytes]: ...
+    def __len__(self) -> int: ...
+    def __contains__(self, key: object, /) -> bool: ...
+    def __getitem__(self, key: bytes, /) -> bytes: ...
+    def __setitem__(self, key: bytes, record: bytes, /) -> None: ...
+    def __delitem__(self, key: bytes, /) -> None: ...
+
 def batch_answer(
-    request: bytes, pairs_max: int, users: dict[bytes, bytes], ahead: dict[bytes, bytes], as_of: dict[bytes, bytes],
+    request: bytes, pairs_max: int, users: Records, ahead: Records, as_of: dict[bytes, bytes],
     spelled: dict[bytes, int], places: NDArray[Any], definitions: tuple[bytes, ...], bitmap_bytes: int,
 ) -> bytes | None:
     """BatchCheckMembershipResponse of a BatchCheckMembershipRequest; None where it holds what is not known, more than

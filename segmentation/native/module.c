@@ -3,6 +3,7 @@
 #include "arrays.h"
 #include "decoding.h"
 #include "digests.h"
+#include "records.h"
 #include "sorting.h"
 
 /* Goes up with VERSION in __init__.py. */
@@ -29,7 +30,7 @@ PyMODINIT_FUNC PyInit__native(void) {
     if (!arrays_ready())
         return NULL;
     PyObject *module = PyModule_Create(&definition);
-    if (module == NULL || PyModule_AddIntConstant(module, "VERSION", VERSION) < 0)
+    if (module == NULL || PyModule_AddIntConstant(module, "VERSION", VERSION) < 0 || !records_ready(module))
         goto failed;
     for (size_t i = 0; i < sizeof subjects / sizeof subjects[0]; i++)
         if (PyModule_AddFunctions(module, subjects[i]) < 0)

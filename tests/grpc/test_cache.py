@@ -134,12 +134,13 @@ def test_what_memory_does_not_know_is_asked(shop: Shop) -> None:
 def test_bytes_that_are_no_usual_request(noise: bytes, at: int, put: bytes) -> None:
     """Left to the service, or read as protobuf reads them."""
     copy = Copy("", transitions.Position({}), *_columns_of(NAMES))
-    copy.users = {b"ann": records.record(0, {0: records.stamp(START) or b""}, 1), b"bob": records.record(0, {}, 1)}
+    copy.users[b"ann"] = records.record(0, {0: records.stamp(START) or b""}, 1)
+    copy.users[b"bob"] = records.record(0, {}, 1)
     copy.as_of = {records.shard_key(0): records.stamp(START) or b""}
     good = pb.BatchCheckMembershipRequest(
         pairs=[pb.MembershipPair(user_id=user, segment=name) for user in ("ann", "bob") for name in NAMES]
     ).SerializeToString()
-    copy.ahead = {b"bob": records.stamp(START + 5) or b""}
+    copy.ahead[b"bob"] = records.stamp(START + 5) or b""
     for data in (good, noise, good[:at] + put + good[at:], good[:at], good + noise, good[:at] + good[at + 1 :]):
         answer = fast.batch(copy, data)
         assert answer == fast.batch_by_python(copy, data)

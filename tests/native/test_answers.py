@@ -38,7 +38,8 @@ def copies(draw: st.DrawFn) -> Copy:
     for user in range(6):
         copy.users[b"u%d" % user] = records.record(draw(st.integers(0, 2)), draw(inside), copy.bitmap_bytes)
     copy.as_of = draw(st.dictionaries(st.integers(0, 2).map(records.shard_key), st.just(b"") | MICROS.map(stamp)))
-    copy.ahead = draw(st.dictionaries(st.integers(0, 5).map(lambda n: b"u%d" % n), MICROS.map(stamp), max_size=3))
+    for user, at in draw(st.dictionaries(st.integers(0, 5), MICROS.map(stamp), max_size=3)).items():
+        copy.ahead[b"u%d" % user] = at
     return copy
 
 
@@ -63,18 +64,24 @@ def test_c_and_python_give_the_same_bytes(copy: Copy, asked: list[tuple[str, str
 def call(**other: Any) -> bytes | None:
     request = pb.BatchCheckMembershipRequest(pairs=[pb.MembershipPair(user_id="u", segment="s")])
     spelled = {pb.MembershipPair(segment="s").SerializeToString(): 0}
-    given = {
+    given: dict[str, Any] = {
         "request": request.SerializeToString(), "pairs_max": PAIRS_MAX, "users": {b"u": b"\0\0\1" + stamp(1)},
         "ahead": {}, "as_of": {b"\0\0": b""}, "spelled": spelled, "places": np.zeros(1, np.int32),
         "definitions": (b"",), "bitmap_bytes": 1,
     }  # fmt: skip
-    return native.code.batch_answer(*{**given, **other}.values())
+    given |= other
+    for name in ("users", "ahead"):
+        table = native.code.Records()
+        for key, record in given[name].items():
+            table[key] = record
+        given[name] = table
+    return native.code.batch_answer(*given.values())
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        {"users": {b"u": b"\0\0\1"}}, {"users": {b"u": b"\0"}}, {"users": {b"u": "text"}}, {"ahead": {b"u": b"short"}},
+        {"users": {b"u": b"\0\0\1"}}, {"users": {b"u": b"\0"}}, {"ahead": {b"u": b"short"}},
         {"as_of": {b"\0\0": b"short"}}, {"as_of": {b"\0": b""}}, {"places": np.array([8], np.int32)},
         {"places": np.zeros(2, np.int32)}, {"places": np.zeros(1, np.int64)}, {"definitions": ("text",)},
         {"request": "text"}, {"spelled": {pb.MembershipPair(segment="s").SerializeToString(): 7}}, {"bitmap_bytes": -1},
