@@ -25,11 +25,13 @@ from typing import Any
 
 import psutil
 
+from loadtest import write_docs
+
 OUT = Path(__file__).parent / "out" / "bench.json"
 #: The parts, by their modules; each has `measure(quick, say)`, which gives results by key.
 PARTS = {
     "ratios": "loadtest.ratios", "naive": "loadtest.naive_part", "users": "loadtest.users",
-    "windows": "loadtest.windows", "latency": "loadtest.latency",
+    "windows": "loadtest.windows", "where": "loadtest.where", "latency": "loadtest.latency",
 }  # fmt: skip
 
 
@@ -64,6 +66,7 @@ def one(name: str, quick: bool, into: Path) -> None:
     def say(line: str) -> None:
         print(f"[{name} {time.monotonic() - began:4.0f} s] {line}", flush=True)
 
+    OUT.parent.mkdir(exist_ok=True)
     into.write_text(json.dumps(importlib.import_module(PARTS[name]).measure(quick, say)))
 
 
@@ -82,7 +85,10 @@ def main(words: list[str] | None = None) -> int:
     wanted = [] if given.docs_only else given.only.split(",")
     if unknown := set(wanted) - set(PARTS):
         parser.error(f"there is no part {sorted(unknown)[0]}; there are {', '.join(PARTS)}")
-    parts: dict[str, Any] = json.loads(OUT.read_text())["parts"] if OUT.exists() else {}
+    before: dict[str, Any] = json.loads(OUT.read_text()) if OUT.exists() else {}
+    parts: dict[str, Any] = before.get("parts", {})
+    # What `make bench-peers` has put there stays.
+    others = {name: value for name, value in before.items() if name not in summary(parts, {})}
     here, problems = machine(), {}
     for name in wanted:
         print(f"== {name}", flush=True)
@@ -97,10 +103,14 @@ def main(words: list[str] | None = None) -> int:
             "results": found, "quick": given.quick, "seconds": round(time.monotonic() - began), "machine": here,
             "measured_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }  # fmt: skip
-    result = summary(parts, problems)
+    result = {**others, **summary(parts, problems)}
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps({name: value for name, value in result.items() if name not in ("parts", "spread")}, indent=1))
+    if given.write_docs or given.docs_only:
+        write_docs.record(result)
+        write_docs.write()
+        print(f"written: {write_docs.PAGE}")
     return 1 if problems else 0
 
 

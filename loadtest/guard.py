@@ -10,11 +10,10 @@ turns, by processor time. In the same runs final members are compared with DuckD
 
 import json
 import sys
-from pathlib import Path
 
 from loadtest import ratios
+from loadtest.write_docs import RECORDED
 
-RECORDED = Path(__file__).parent / "recorded.json"
 LEAST_SHARE, LEAST_TIMES = 0.5, 4.0
 
 

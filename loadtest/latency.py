@@ -30,8 +30,8 @@ _HIDDEN = ("buckets", "curve", "by_second")
 def measure(quick: bool, say: Say) -> dict[str, Any]:
     """For `loadtest.bench`."""
     steady = live(RATE, 15 if quick else 90, say)
-    (OUT / "latency.html").write_text(page(steady))
-    waved = wave(50_000 if quick else 1_000_000, 60 if quick else 240, say)
+    _report("latency.html", steady)
+    waved = wave(50_000 if quick else 1_000_000, 60 if quick else 150, say)
     found: dict[str, Any] = {
         "latency_ms": {"figure": _three(steady["check"]), **_shown(steady)},
         "watch_latency_ms": {"figure": _three(steady["watch"])},
@@ -93,12 +93,17 @@ def wave(users: int, window_s: int, say: Say, rate: float = WAVE_RATE) -> dict[s
         result = drive.drive(line.bootstrap, line.grpc, rate, seconds, USERS, seed=5)
         result["left_in_the_end"] = _members(database)
         result["wave_users"], result["wave_at_second"] = users, 5
-    (OUT / "wave.html").write_text(page(result))
+    _report("wave.html", result)
     _require(result)
     if result["left_in_the_end"]:
         raise SystemExit(f"{result['left_in_the_end']:,} users are still in after {seconds - 5:.0f} s")
     say(f"meanwhile visible to checks: {_three(result['check'])} ms, at most {result['check']['max']} ms")
     return result
+
+
+def _report(name: str, result: dict[str, Any]) -> None:
+    OUT.mkdir(exist_ok=True)
+    (OUT / name).write_text(page(result))
 
 
 def _members(database: "psycopg.Connection[tuple[Any, ...]]") -> int:
