@@ -19,9 +19,8 @@ from wsgiref.simple_server import WSGIServer
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
-from grpc_server import database, fast, listen
+from grpc_server import database, fast, listen, reflection
 from grpc_server.auth import Tokens
 from grpc_server.edge import Calls, Edge
 from grpc_server.explainer import Explainer
@@ -153,7 +152,7 @@ async def start(settings: Settings, further: Sequence[grpc.GenericRpcHandler] = 
     segments_pb2_grpc.add_SegmentServiceServicer_to_server(SegmentService(reader), server)
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
     if settings.grpc_reflection:
-        reflection.enable_server_reflection((*_OWN_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        reflection.enable((*_OWN_SERVICES, health.SERVICE_NAME), server)
 
     async def changed(up: bool) -> None:
         response = health_pb2.HealthCheckResponse
