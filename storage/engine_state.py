@@ -252,6 +252,15 @@ def read_complete_since(connection: Connection) -> dict[str, str]:
     ).fetchall())  # fmt: skip
 
 
+def complete_since(url: str) -> dict[str, str]:
+    """The same by itself. DatabaseError."""
+    with (
+        closing(postgres.connect(url, application="tidegate", autocommit=True)) as connection,
+        postgres.foreign_errors(postgres.address(url)),
+    ):
+        return read_complete_since(connection)
+
+
 def tokens(url: str, shards: int) -> dict[int, int]:
     """The present fencing token of each of so many shards; of one that there is not, what it would begin with."""
     with (

@@ -23,6 +23,7 @@ from segmentation.types import Kind, Type
 from storage.checkpoints import CheckpointStore
 from storage.commits import CheckpointRecord
 from storage.disk import StorageError
+from storage.engine_state import segment_digest
 from storage.saved_state import records
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Found:
     places: list[Place] = field(default_factory=list)
     work: Work = field(default_factory=lambda: Work(0, 0.0))
     since: dict[str, int] = field(default_factory=dict)
+    accepted: set[str] = field(default_factory=set)
     profiles: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def moves(self, sample: int) -> dict[str, Moves]:
@@ -62,14 +64,16 @@ class Found:
             for users in (one.enter, one.leave)
         )
         return Moves(
-            name, one.now, one.after, len(one.enter), len(one.leave), enter, leave, self.since.get(name)
-        )
+            name, one.now, one.after, len(one.enter), len(one.leave), enter, leave, self.since.get(name),
+            name in self.accepted,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
     """old, new: plans, with the schemas that they were compiled for; segments: whose members may differ by what they
-    mean; columns: from when on (µs) those have values that were declared later (storage.column_history)."""
+    mean; columns: from when on (µs) those have values that were declared later (storage.column_history);
+    partial: of the deployed segments that are not whole, the digest."""
 
     old: "Plan"
     new: "Plan"
@@ -78,6 +82,7 @@ class Task:
     segments: Sequence[str]
     sample: int
     columns: Mapping[str, int] = field(default_factory=dict)
+    partial: Mapping[str, str] = field(default_factory=dict)
 
 
 def compute(settings: "Settings", task: Task, progress: Progress) -> Found:
@@ -123,6 +128,8 @@ def _compute(settings: "Settings", task: Task, saved: Sequence[CheckpointRecord]
     while states:
         advance = partial(_advance, progress, len(saved) - len(states), len(saved))
         _add_shard(settings, task, *states.popleft(), advance, found)
+    now = {one.name: segment_digest(one) for one in task.new.segments}
+    found.accepted = {name for name in found.since if task.partial.get(name) == now[name]}
     # Others move only where their own history is not held any more.
     moved = {name for name, one in found.differences.items() if one.enter or one.leave}
     shown = moved | found.since.keys() | set(task.segments)
@@ -151,7 +158,7 @@ def _add_shard(
         progress(rows / max(1, total), rows_before + rows)
         return True
 
-    held = held_by(old, task.columns)
+    held = held_by(old, task.columns, task.partial.keys())
     for name, one in missing(task.new, held, chosen(task.old, task.new, held)).items():
         found.since[name] = max(one.since, found.since.get(name, one.since))
     began = time.perf_counter()

@@ -18,7 +18,7 @@ class Sampled:
 @dataclass(slots=True)
 class Moves:
     """Of one segment. now, after: members; enter, leave: how many; complete_since: µs, None where no history is
-    missing."""
+    missing; accepted: that is so already of what is deployed, and so no reason for `apply` to refuse it."""
 
     segment: str
     now: int
@@ -28,6 +28,7 @@ class Moves:
     enter_sample: list[Sampled] = field(default_factory=list)
     leave_sample: list[Sampled] = field(default_factory=list)
     complete_since: int | None = None
+    accepted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,7 @@ def _moves(one: Moves) -> dict[str, Any]:
         "enter_sample": [_sampled(user) for user in one.enter_sample],
         "leave_sample": [_sampled(user) for user in one.leave_sample],
         "complete_since": None if one.complete_since is None else rfc3339(one.complete_since),
+        "needs_allow_incomplete": one.complete_since is not None and not one.accepted,
     }  # fmt: skip
 
 

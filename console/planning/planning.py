@@ -15,6 +15,7 @@ from segmentation.errors import TidegateError
 from storage.column_history import columns_since
 from storage.definitions_folder import DefinitionsFolder
 from storage.deployments import building, deployed, versions
+from storage.engine_state import complete_since
 from storage.settings import Settings
 
 #: Fewer rows than this are built before a bar could be seen.
@@ -51,7 +52,7 @@ def plan(settings: Settings, folder: DefinitionsFolder, sample: int, members: Pa
     found = Found()
     if changes.schema or any(change.kind is not Kind.SAME for change in changes.definitions):
         columns = columns_since(versions(url), folder.schema, time.time_ns() // 1_000)
-        task = Task(old, new, before.schema, folder.schema, changes.affected, sample, columns)
+        task = Task(old, new, before.schema, folder.schema, changes.affected, sample, columns, complete_since(url))
         try:
             found = _computed(settings, task)
         except NotTold as error:

@@ -67,10 +67,8 @@ def _segment(moves: Moves, named: bool) -> Iterator[str]:
             more = f", and {total - len(sample):,} more" if total > len(sample) else ""
             yield f"      {verb}: {', '.join(map(_sampled, sample))}{more}"
     if moves.complete_since is not None:
-        yield (
-            f"      history is missing: complete_since {rfc3339(moves.complete_since)}; `tidegate apply` takes it with "
-            "--allow-incomplete only"
-        )
+        remedy = "as it is now" if moves.accepted else "`tidegate apply` takes it with --allow-incomplete only"
+        yield f"      history is missing: complete_since {rfc3339(moves.complete_since)}; {remedy}"
 
 
 def _sampled(one: Sampled) -> str:

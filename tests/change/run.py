@@ -17,10 +17,11 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from tests.change.edits import EDITS, FIRST, Edit, edited, enabled
+from tests.change.edits import EDITS, FIRST, SCHEMA, SCHEMA_FILE, Edit, edited, enabled
 from tests.change.world import ChangingWorld
 from tests.torture.cluster import ROOT, Cluster, Manner, Unwell, until
 from tests.torture.stream import AHEAD, Events, Stream
@@ -29,18 +30,22 @@ from tests.torture.world import HORIZON, WINDOW_SECONDS
 VERIFIED = re.compile(r"^verified: (\d+) differences, (\d+) flaps$", re.M)
 #: Where the engine dies while it takes a version up (tests.torture.points), at which passing of it.
 POINTS = ("building:1", "building:3", "switching:1", "switching:4", "switched:1")
-PLAN_TRIES, COMMAND_SECONDS = 60, 120.0
+#: After a column is declared its reader's window, and some more, s.
+COLUMN_SECONDS = 4.0
+PLAN_TRIES, AUDIT_TRIES, COMMAND_SECONDS = 200, 200, 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """edits: how many; kills: at which share of them; rate: happenings a second."""
+    """edits: how many; kills: at which share of them; rate: happenings a second; only: places in EDITS, all of them
+    where there are none."""
 
     seed: int
     edits: int
     kills: float
     rate: float
     users: int
+    only: tuple[int, ...] = ()
 
     @staticmethod
     def from_environment() -> "Options":
@@ -48,15 +53,18 @@ class Options:
             return float(os.environ.get(f"CHANGE_{name}") or default)
 
         seed = int(os.environ.get("CHANGE_SEED") or random.SystemRandom().randrange(1 << 32))
-        return Options(seed, int(given("EDITS", 24)), given("KILLS", 0.7), given("RATE", 100), int(given("USERS", 200)))
+        only = tuple(map(int, os.environ.get("CHANGE_ONLY", "").split()))
+        edits = int(given("EDITS", len(only) or 24))
+        return Options(seed, edits, given("KILLS", 0.7), given("RATE", 100), int(given("USERS", 200)), only)
 
 
 class Proof:
     def __init__(self, world: ChangingWorld, options: Options) -> None:
         self.world, self.options = world, options
-        self.kills = 0
+        self.kills = self.held = self.withdrawn = 0
         self.edits: list[dict[str, Any]] = []
         self._draw = random.Random(options.seed)
+        self._whole_us = 0.0  # from when on those who read a new column have their history
         self._versions: list[tuple[int, dict[str, str]]] = [(1, FIRST)]
         self._cluster: Cluster | None = None
         self._stream: Stream | None = None
@@ -67,8 +75,9 @@ class Proof:
         """Raises Unwell where the engine does not recover, or a version is not taken up."""
         self._flow()
         self._progress(self._engine())
-        for number in range(self.options.edits):
-            self._make(EDITS[number % len(EDITS)])
+        some = cycle([EDITS[place] for place in self.options.only] or EDITS)
+        while len(self.edits) + self.withdrawn < self.options.edits:
+            self._make(next(some))
         self._settle()
         self._engine().terminate()
         self._cluster = None
@@ -76,8 +85,10 @@ class Proof:
     def end(self) -> None:
         if self._stream is not None:
             self._stream.end()
+            self._stream = None
         if self._cluster is not None:
             self._cluster.clear()
+            self._cluster = None
 
     def say(self, words: str) -> None:
         print(f"{time.monotonic() - self._began:7.1f} s  {words}", flush=True)
@@ -88,12 +99,15 @@ class Proof:
         before = self._versions[-1][1]
         back = self._versions[-1 - edit.back] if edit.back else None
         after = edited(before, edit) if back is None else back[1]
+        if after == before:
+            return  # the other time round
         self.world.write(after, "edited")
-        point = self._draw.choice((*POINTS, "kill")) if self._draw.random() < self.options.kills else None
+        points = ("kill",) if edit.held else (*POINTS, "kill")
+        point = self._draw.choice(points) if self._draw.random() < self.options.kills else None
         cluster = self._engine(None if point in (None, "kill") else point)
         self._progress(cluster)
         settled = self._settle() if edit.quiet else None
-        planned = self._plan(settled)
+        planned = self._plan(max(settled or 0.0, self._whole_us))
         version = self._apply(None if back is None else back[0])
         if point == "kill":
             _time_passes(2.5 * self._draw.random())
@@ -102,14 +116,65 @@ class Proof:
         elif point is not None:
             until(lambda: cluster.mark.exists(), f"the engine dies by {point}", cluster=None)
             self._lost(cluster)
+        if edit.held and not self._goes_on(edit, version):
+            return
         until(lambda: self._switched(version), f"version {version} is answered by", cluster=self._engine())
+        if before.get(SCHEMA_FILE) != after.get(SCHEMA_FILE):
+            self._whole_us = (time.time() + COLUMN_SECONDS) * 1e6
         self._versions.append((version, after))
-        self.edits.append(
-            {"what": edit.what, "version": version, "definitions": enabled(after), "quiet": edit.quiet, "plan": planned}
-        )
+        self.edits.append({
+            "what": edit.what, "version": version, "definitions": enabled(after), "quiet": edit.quiet, "plan": planned,
+            "schema": self._schema(version, before, after),
+        })  # fmt: skip
         notes = f"{len(planned['rows'])} moves planned{', quiet' * edit.quiet}{f', killed by {point}' if point else ''}"
         self.say(f"version {version}: {edit.what} ({notes})")
         self._flow()
+
+    def _goes_on(self, edit: Edit, version: int) -> bool:
+        """The guard's word, and ours; False where it is taken back."""
+        held = "held_since IS NOT NULL AND confirmed_by IS NULL"
+
+        def decided() -> bool:
+            asked = f"SELECT state = 'building' AND {held} FROM tidegate.deployments WHERE version = {version}"
+            return self._switched(version) or bool(self.world.query(asked)[0][0])
+
+        until(decided, f"version {version} is held or answered by", cluster=self._engine())
+        if self._switched(version):
+            return True  # nobody moves
+        self.held += 1
+        self._command("apply", f"--{edit.held}")
+        if edit.held == "confirm":
+            return True
+        state = self.world.query(f"SELECT state FROM tidegate.deployments WHERE version = {version}")[0][0]
+        if state != "withdrawn":
+            raise Unwell(f"version {version} was to be taken back and is {state}")
+        self.withdrawn += 1
+        self.say(f"version {version}: {edit.what}")
+        return False
+
+    def _schema(self, version: int, before: dict[str, str], after: dict[str, str]) -> str | None:
+        """The file with it, where it is another one than before."""
+        if before.get(SCHEMA_FILE) == after.get(SCHEMA_FILE):
+            return None
+        path = self.world.folder / f"schema-{version}.yml"
+        path.write_text(after.get(SCHEMA_FILE, SCHEMA))
+        return str(path)
+
+    def audited(self) -> str | None:
+        """Whom the audit finds wrong once the engine evaluates wrongly; None: it finds nothing."""
+        os.environ["TORTURE_WRONG"] = "1"
+        try:
+            self._flow()
+            for _ in range(AUDIT_TRIES):
+                self._tend()
+                code, out, _ = self._command("audit", "--users", "100000", "--json")
+                if code == 1 and (wrong := json.loads(out)["mismatches"]):
+                    return f"{wrong[0]['user_id']} in {wrong[0]['segment']}"
+                _time_passes(0.5)
+            return None
+        finally:
+            del os.environ["TORTURE_WRONG"]
+            self.end()
 
     def _lost(self, cluster: Cluster) -> None:
         self.kills += 1
@@ -117,7 +182,7 @@ class Proof:
         cluster.clear()
         self._cluster = None
 
-    def _plan(self, settled_us: float | None) -> dict[str, Any]:
+    def _plan(self, settled_us: float) -> dict[str, Any]:
         """Who is said to move, and at which steps. settled_us: the saved states must be from after it."""
         rows = self.world.folder / "planned.csv"
         for _ in range(PLAN_TRIES):
@@ -126,7 +191,7 @@ class Proof:
             if code not in (0, 1):
                 raise Unwell(f"the plan ended with {code}: {err}")
             told = json.loads(out)
-            known = told["position"] and (settled_us is None or _least(told["position"]) > settled_us)
+            known = told["position"] and (not settled_us or _least(told["position"]) > settled_us)
             if known:
                 break
             _time_passes(0.5)
@@ -142,7 +207,7 @@ class Proof:
 
     def _apply(self, back: int | None) -> int:
         what = ("--definitions", "edited") if back is None else ("--version", str(back))
-        code, out, err = self._command("apply", *what, "--no-wait", "--json")
+        code, out, err = self._command("apply", *what, "--allow-incomplete", "--no-wait", "--json")
         if code:
             raise Unwell(f"apply ended with {code}: {err}")
         return int(json.loads(out)["version"])
@@ -250,7 +315,13 @@ def prove(options: Options, folder: Path) -> int:
             print("change: the verifier did not come to an end")
             return 1
         differences, flaps = map(int, found.groups())
-        figures = f"{len(proof.edits)} edits, {proof.kills} kills, {differences} differences, {flaps} flaps"
+        if well:
+            seeded = proof.audited()
+            well = seeded is not None
+            proof.say(f"a seeded wrong evaluation: {f'the audit finds {seeded}' if well else 'NOT FOUND by the audit'}")
+        proof.say(f"{proof.held} versions were held, {proof.withdrawn} of them taken back")
+        edits = len(proof.edits) + proof.withdrawn
+        figures = f"{edits} edits, {proof.kills} kills, {differences} differences, {flaps} flaps"
         print(f"change: {figures}" if well else f"change: stopped after {figures}", flush=True)
     return 0 if well and not differences and not flaps else 1
 

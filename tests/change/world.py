@@ -1,6 +1,6 @@
 """What the proof runs on: that of the torture, which also notes what the database had at every switch."""
 
-from tests.change.edits import FIRST
+from tests.change.edits import FIRST, SCHEMA, SCHEMA_FILE
 from tests.torture.world import World
 
 #: Run at the end of the transaction that makes a version the valid one, with all that it has written.
@@ -33,15 +33,16 @@ class ChangingWorld(World):
         return self
 
     def write(self, texts: dict[str, str], name: str) -> None:
-        """A folder of definitions, with the torture's schema."""
+        """A folder of definitions; its schema is the torture's, where texts has no other."""
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
         for old in folder.glob("*.sql"):
             old.unlink()
-        (folder / "schema.yml").write_text((self.folder / "definitions" / "schema.yml").read_text())
+        (folder / SCHEMA_FILE).write_text(texts.get(SCHEMA_FILE, SCHEMA))
         for segment, text in texts.items():
-            (folder / f"{segment}.sql").write_text(text)
+            if segment != SCHEMA_FILE:
+                (folder / f"{segment}.sql").write_text(text)
 
     def environment(self, **more: str) -> dict[str, str]:
         """Events are kept: some definitions look back to the beginning."""
-        return super().environment(TIDEGATE_RETENTION="86400", **more)
+        return super().environment(TIDEGATE_RETENTION="86400", TIDEGATE_GUARD_OUTAGE="0", **more)

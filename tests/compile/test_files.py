@@ -17,9 +17,10 @@ def problems(text: str, name: str = "x") -> list[str]:
 
 
 def test_header() -> None:
-    text = "/*\ndescription: 'Buyers: all'\nowner: growth\ntags: [shop, live]\n*/\n" + QUERY + ";\n"
+    text = "/*\ndescription: 'Buyers: all'\nowner: growth\ntags: [shop, live]\nguard: 2.5\n*/\n" + QUERY + ";\n"
     one = bind("x", "x.sql", text, SCHEMA)
     assert (one.description, one.owner, one.tags, one.enabled) == ("Buyers: all", "growth", ("shop", "live"), True)
+    assert one.guard == 2.5 and bind("x", "x.sql", QUERY, SCHEMA).guard is None
     assert one.sql == QUERY + ";"
 
 
@@ -49,6 +50,14 @@ def test_line_ends_of_windows() -> None:
         (
             "\nenabled: maybe\n",
             "2:1 The header's enabled has the wrong type. | Write enabled: true or enabled: false",
+        ),
+        (
+            "\nguard: -1\n",
+            "2:1 The header's guard has the wrong type. | Write percent of the segment's members, 0 or more: guard: 10",
+        ),
+        (
+            "\nguard: ten\n",
+            "2:1 The header's guard has the wrong type. | Write percent of the segment's members, 0 or more: guard: 10",
         ),
         (
             " just a remark ",

@@ -1,5 +1,6 @@
 """A version is taken up by a running engine: members are those of its SQL, differences are the only transitions."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from storage.deployments import COMPLETE, Deployment
 from tests.fix_kafka import produce
 from tests.flows.conftest import DEFINITIONS, ROOT, SCHEMA, Running, World, ended, event, send_all, until
 from tests.flows.oracle import folded, members_by_events
+from tests.flows.test_plan import plan
 
 Make = Callable[..., World]
 Start = Callable[..., Running]
@@ -185,6 +187,15 @@ def test_a_column_that_was_declared_later(make_world: Make, embedded_broker: str
     assert apply(world.url, files | {"more.sql": DEFINITIONS["recent"]}, "ann") == 4
     run(world.settings(), until_end=True)
     assert deployments.version(world.url, 4).state == COMPLETE
+    # The plan of one that reads the same count says what applying it would: that count is not whole either.
+    again = "SELECT user_id FROM events WHERE note IS NULL GROUP BY user_id HAVING count(*) >= 1"
+    more = {"noted": files["noted.sql"], "more": DEFINITIONS["recent"], "again": again}
+    told = json.loads(plan(world, DEFINITIONS | more, "--json", schema=files["schema.yml"]).out)
+    ((one,),) = [each["segments"] for each in told["definitions"] if each["definition"] == "again"]
+    assert one["complete_since"] is not None and one["needs_allow_incomplete"]
+    assert apply(world.url, files | {f"{name}.sql": sql for name, sql in more.items()}, "ann") == 5
+    run(world.settings(), until_end=True)
+    assert deployments.version(world.url, 5).state == deployments.WITHDRAWN
 
 
 @pytest.mark.parametrize("what", ["type", "sql"])

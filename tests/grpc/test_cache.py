@@ -173,6 +173,12 @@ def test_other_definitions_are_loaded_anew(shop: Shop) -> None:
         answer = pb.CheckMembershipResponse.FromString(fast.check(copy, CHECK) or b"")
         assert answer == plain.membership.CheckMembership(CHECK)
         assert answer.definition.version == 7
+        connection.execute("UPDATE tidegate.definitions SET held_since = now() - interval '1 day' WHERE version = 7")
+        assert fast.check(settled(memory, shop.url), CHECK) is None, "as_of is not the shard's then"
+        held = memory.membership.CheckMembership(CHECK)
+        assert held == plain.membership.CheckMembership(CHECK) and held.definition.HasField("held_since")
+        connection.execute("UPDATE tidegate.definitions SET held_since = NULL WHERE version = 7")
+        assert fast.check(settled(memory, shop.url), CHECK) is not None
         connection.execute("UPDATE tidegate.definitions SET state = 'disabled', updated_at = now() WHERE version = 7")
         assert fast.check(settled(memory, shop.url), CHECK) is None
         assert failure(memory.membership.CheckMembership, CHECK).reason == "SEGMENT_DISABLED"

@@ -1,6 +1,7 @@
 """MembershipService over a real channel and a real database: every answer, every refusal."""
 
 from contextlib import closing
+from datetime import UTC, datetime
 
 import grpc
 import pytest
@@ -48,6 +49,31 @@ def test_an_answer_says_since_when_it_is_complete(shop: Shop, server: Serving) -
         assert micros(said.complete_since) == START - 5
     other = server.membership.CheckMembership(check("ann", "lapsed_californians")).definition
     assert other.state == definition_pb2.SEGMENT_STATE_COMPLETE and not other.HasField("complete_since")
+
+
+def test_an_answer_says_since_when_it_is_held(shop: Shop, server: Serving) -> None:
+    """And is not of later than that; the state says so even where history is missing, too."""
+    shop.fill()
+    before = server.membership.CheckMembership(check("ann", "big_spenders"))
+    with closing(postgres.connect(shop.url)) as connection, connection.transaction():
+        engine_state.store_complete_since(connection, {"big_spenders": START - 5})
+        connection.execute(
+            "UPDATE tidegate.definitions SET held_since = %s::timestamptz WHERE name = 'big_spenders'",
+            [datetime.fromtimestamp((START - 1_000_000) // 1_000_000, UTC)],
+        )
+    held = START // 1_000_000 * 1_000_000 - 1_000_000
+    one = server.membership.CheckMembership(check("ann", "big_spenders"))
+    (result,) = (batch := server.membership.BatchCheckMembership(
+        pb.BatchCheckMembershipRequest(pairs=[pb.MembershipPair(user_id="ann", segment="big_spenders")])
+    )).results  # fmt: skip
+    members = server.membership.ListMembers(pb.ListMembersRequest(segment="big_spenders"))
+    assert (one.member, one.since) == (before.member, before.since)
+    assert [micros(each.as_of) for each in (one, result, members)] == [held] * 3
+    listed = server.membership.ListUserSegments(pb.ListUserSegmentsRequest(user_id="ann")).segments[0].definition
+    whole = server.segments.GetSegment(segments_pb2.GetSegmentRequest(segment="big_spenders")).segment.definition
+    for said in (one.definition, batch.definitions[0], members.definition, listed, whole):
+        assert said.state == definition_pb2.SEGMENT_STATE_HELD
+        assert (micros(said.held_since), micros(said.complete_since)) == (held, START - 5)
 
 
 def test_not_a_member_and_never_seen_are_answers(shop: Shop, server: Serving) -> None:

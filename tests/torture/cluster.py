@@ -20,7 +20,7 @@ from storage.embedded import end_with_parent
 from tests.torture.world import World
 
 ROOT = Path(__file__).parents[2]
-WAIT_SECONDS = 120.0
+WAIT_SECONDS = 300.0
 AGAIN = 75
 #: A service manager would go on for ever.
 RESTARTS = 20

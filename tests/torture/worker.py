@@ -5,6 +5,7 @@ The product knows nothing of this. Here its functions are wrapped before its own
 TORTURE_POINT=name:n   at the n-th time (from 1) that the point of this name is passed, the process kills itself
 TORTURE_MARK=file      is made just before, and keeps a process that is started later from doing the same
 TORTURE_PROCESS=i      which process of a cluster does that
+TORTURE_WRONG=1        evaluates wrongly (tests.change.wrong)
 TORTURE_OFF=name       takes a protection away (tests.torture.unprotected), to show that it is missed
 
 Always on: the reservoir's chunks are small, so that there are some; and every step that is committed is copied
@@ -23,6 +24,7 @@ from segmentation.state import log
 from storage import writer
 from storage.commits import Commit
 from storage.postgres import Connection
+from tests.change import wrong
 from tests.torture import points, unprotected
 from tests.torture.wrapping import wrap
 
@@ -69,6 +71,8 @@ def main() -> None:
     record_steps()
     if off := os.environ.get("TORTURE_OFF"):
         unprotected.OFF[off]()
+    if os.environ.get("TORTURE_WRONG"):
+        wrong.evaluate_wrongly()
     wrap(beside, "command", lambda _: lambda: [sys.executable, "-m", "tests.torture.builder"])
     wrap(supervisor, "child_command", lambda command: lambda arguments: _ours(command(arguments)))
     mark = os.environ.get("TORTURE_MARK")

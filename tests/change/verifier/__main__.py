@@ -10,20 +10,22 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
 from tests.change.verifier.oracle import Members, Place
-from tests.torture.verifier.arrivals import Account, Epoch, Part, Rules, account, by_partition
+from tests.torture.verifier.arrivals import Account, Epoch, Part, Rules, account, by_partition, shard_of
 from tests.torture.verifier.decode import Decoder, Event, Refused
 from tests.torture.verifier.found import messages_of
 
 ENGINE = {"segmentation", "storage", "flows", "grpc_server", "console"}
 SHOWN = 5
 
+Offsets = dict[tuple[int, int], int]
 Steps = dict[int, list[tuple[int, list[Part]]]]
 
 
@@ -60,8 +62,6 @@ class Verifier:
     def __init__(self, facts: Mapping[str, Any], url: str) -> None:
         self.facts, self.tally = facts, Tally()
         self._rules = Rules(**facts["rules"])
-        self._decoder = Decoder(Path(facts["schema"]), facts["max_skew_us"])
-        self._log = by_partition(self._events())
         with psycopg.connect(url) as connection:
             self._connection = connection
             self.steps = self._steps()
@@ -70,6 +70,13 @@ class Verifier:
                 "SELECT user_id, seq, segment, entered, cause FROM segment_transitions ORDER BY user_id, seq, entered"
             )
             self.members: Members = set(self._rows("SELECT segment, user_id FROM segment_members"))
+        self._decoders = [(Decoder(Path(facts["schema"]), facts["max_skew_us"]), Offsets())]
+        for edit in facts["edits"]:
+            if edit["schema"] is not None and edit["version"] in self.switches:
+                offsets = self._offsets(self.switches[edit["version"]].steps)
+                self._decoders.append((Decoder(Path(edit["schema"]), facts["max_skew_us"]), offsets))
+        self._columns = self._decoders[-1][0].columns
+        self._log = by_partition(self._events())
 
     def verify(self) -> Tally:
         before: dict[str, str] = self.facts["first"]
@@ -105,7 +112,7 @@ class Verifier:
             self.tally.same(f"plan and switch without an event between: version {what}", planned, switch.flips)
 
     def _place(self, steps: Mapping[int, int]) -> Place:
-        return Place(self._decoder.columns, self._account(steps))
+        return Place(self._columns, self._account(steps))
 
     def _account(self, until: Mapping[int, int]) -> Account:
         """With the steps up to these, numbered without those that switches count as."""
@@ -129,6 +136,9 @@ class Verifier:
                 self.tally.flaps += 1
             (inside.add if entered else inside.discard)((segment, user))
         self.tally.same("members by the log", inside, self.members)
+        by_definition = sum(cause == "definition" for *_, cause in self.transitions)
+        switched = sum(len(one.flips) for one in self.switches.values())
+        self.tally.same("transitions of all switches", [switched], [by_definition])
 
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
         return self._connection.execute(sql.encode()).fetchall()
@@ -159,14 +169,41 @@ class Verifier:
             self.tally.same(f"steps: shard {shard}", set(range(1, numbers[-1] + 1)) - switched, numbers)
             self.tally.wrong("steps there twice", [one for one, times in Counter(numbers).items() if times > 1])
 
+    def _offsets(self, until: Mapping[int, int]) -> Offsets:
+        """By shard and partition: the first offset that its steps up to these have not taken."""
+        found = Offsets()
+        for shard, steps in self.steps.items():
+            for number, parts in steps:
+                if number <= until[shard]:
+                    found |= {(shard, part.partition): part.next_offset for part in parts}
+        return found
+
     def _events(self) -> list[Event]:
+        """Each read by the schema that its user's shard had when it took it; columns in the last one's order."""
         events = []
         for message in messages_of(self.facts["kafka"], self.facts["events_topic"]):
-            try:
-                events.append(self._decoder.read(message))
-            except Refused:
-                continue
+            for decoder, offsets in reversed(self._decoders):
+                event: Event | None = None
+                with suppress(Refused):
+                    event = decoder.read(message)
+                user = _user_of(message.value) if event is None else event.user_id
+                shard = 0 if user is None else shard_of(user, len(self.steps))
+                if message.offset >= offsets.get((shard, message.partition), 0):
+                    break
+            if event is not None:
+                there = dict(zip((column.name for column in decoder.columns), event.columns))
+                events.append(replace(event, columns=tuple(there.get(column.name) for column in self._columns)))
         return events
+
+
+def _user_of(value: bytes | None) -> str | None:
+    """Of a message that is refused."""
+    try:
+        found = json.loads(value or b"")
+    except ValueError:
+        return None
+    user = found.get("user_id") if isinstance(found, dict) else None
+    return user if isinstance(user, str) else None
 
 
 def _difference(was: Members, is_: Members) -> set[tuple[str, str, bool]]:

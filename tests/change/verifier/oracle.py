@@ -19,6 +19,7 @@ Members = set[tuple[str, str]]
 _ARROW = {"text": pa.string(), "bigint": pa.int64(), "boolean": pa.bool_()}
 _NUMERIC = re.compile(r"numeric\((\d+),\s*(\d+)\)")
 _SEGMENT = re.compile(r"\bsegments\.(\w+)")
+_BANDS = re.compile(r"\bAS band\b")
 _TIE = re.compile(r"\b(arg_min|arg_max)\((\w+), event_time\)")
 
 
@@ -54,11 +55,15 @@ class Place:
 
     def members(self, definitions: Mapping[str, str]) -> Members:
         """(segment, user)"""
-        return {
-            (name, user)
-            for name in definitions
-            for (user,) in self._db.execute(f"SELECT user_id FROM ({self._text(name, definitions)})").fetchall()
-        }
+        found: Members = set()
+        for name, sql in definitions.items():
+            text = self._text(name, definitions)
+            if _BANDS.search(sql):
+                rows = self._db.execute(f"SELECT user_id, band FROM ({text}) WHERE band IS NOT NULL").fetchall()
+                found |= {(f"{name}/{band}", user) for user, band in rows}
+            else:
+                found |= {(name, user) for (user,) in self._db.execute(f"SELECT user_id FROM ({text})").fetchall()}
+        return found
 
     def _text(self, name: str, definitions: Mapping[str, str]) -> str:
         sql = definitions[name].replace("now()", "now_").replace("GROUP BY user_id", "GROUP BY user_id, now_")
