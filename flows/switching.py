@@ -145,8 +145,10 @@ class Switch:
         for number in sorted(self._olds):
             old = self._olds.pop(number)
             self._shards[number] = building.build(
-                old, self._plan, self._archives[number], self.settings.retention_us, self._held, self._progress
+                old, self._plan, self._archives[number], self.settings.retention_us, self._held, self._progress,
+                self.new.rebuilt if self._plan.digest == self._old_plan.digest else (),
             )
+        self.done = self.total
 
     def follow(self) -> int:
         """Runs what the engine has committed by now; how many steps that were."""

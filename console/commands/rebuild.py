@@ -16,8 +16,9 @@ from console.options import json_flag, load_settings, settings_flags
 def command(config: Path | None, segment: str, database_url: str | None, by: str | None, as_json: bool) -> int:
     """Compute SEGMENT anew from the events that the engine has stored, as the deployed definitions have it.
 
-    Nothing differs unless something was wrong: what does is announced with the cause "definition", also in
-    segments that share the same counts.
+    Only what this segment counts is computed; the other segments keep what they have, and the engine goes on
+    meanwhile. Nothing differs unless something was wrong: what does is announced with the cause "definition", also
+    in segments that share the same counts.
 
     \b
     Examples:

@@ -18,13 +18,13 @@ import numpy as np
 
 from segmentation.compile.plan import Gate, Plan
 from segmentation.errors import TidegateError
-from segmentation.evaluate.carrying import carry, chosen
+from segmentation.evaluate.carrying import all_but, carry, chosen
 from segmentation.evaluate.history import Held, floors
 from segmentation.evaluate.index import ARRIVAL, LATE, Index, Touched
 from segmentation.evaluate.network import Firsts
 from segmentation.evaluate.shard import Shard
 from segmentation.evaluate.steps import Steps
-from segmentation.events.rows import Int64
+from segmentation.events.rows import Bool, Int64
 from segmentation.state.archive import Archive
 from segmentation.state.chunks import Columns
 from segmentation.state.log import Log
@@ -44,6 +44,7 @@ def build(
     retention_us: int = 0,
     held: Held | None = None,
     progress: Callable[[int], bool] = lambda rows: True,
+    anew: Collection[str] = (),
 ) -> Shard:
     """`old` as if it had had `plan` from the beginning, at the same place of the log.
 
@@ -51,6 +52,7 @@ def build(
     held: what is missing there. Values that were counted from it are taken over where the old definitions have the
     same (segmentation.evaluate.carrying); other terms count what came after, and nothing of before.
     progress: told how many more rows have been read, and says whether to go on; if not, Stopped is raised.
+    anew: where `plan` is that of `old`: only what these segments count is computed, all else is taken over.
     """
     new = Shard(plan, 0, old._lateness, old._horizon, old._live, archive, retention_us)
     _stand(new, old)
@@ -58,12 +60,19 @@ def build(
     waiting = _Waiting(old, new)
     until = _applied_to(new)
     whole_since = None
+    first = NEVER
     if held is not None:
         carried = chosen(old.plan, plan, held)
+        if anew:
+            carried |= all_but(plan, anew)
         carry(new, old, carried)
         whole_since, later = floors(plan, held, carried)
+        if anew and old._index.since is not None:
+            later = np.where(whole_since == FOREVER, old._index.since, later)
         new._index.since = later if (later > NEVER).any() else None
-    for rows in _everything(new._log):
+        if not old._waiting:  # what waits to take effect may be of any age
+            first = _first_needed(new, whole_since < FOREVER, until)
+    for rows in _everything(new._log, first):
         if not progress(len(rows["time"])):
             raise Stopped("the state is not wanted any more.")
         due = waiting.sift(rows)
@@ -120,9 +129,19 @@ def _log(new: Shard, old: Shard) -> None:
     new._log.load(log)
 
 
-def _everything(log: Log) -> Iterator[Columns]:
+def _first_needed(shard: Shard, counts: Bool, until: Int64) -> int:
+    """From when on events are in a window of one of these terms, µs. counts: bool[terms]"""
+    ages = shard._index.end[counts]
+    # One moving edge is as good as none here: its events may be of any age.
+    if not len(until) or (ages == FOREVER).any():
+        return NEVER
+    return max(NEVER, int(until.min()) - int(ages.max(initial=0)))
+
+
+def _everything(log: Log, first: int) -> Iterator[Columns]:
+    """first: chunks whose rows are all older are left out, µs."""
     if log.chunks is not None:
-        yield from log.chunks.everything()
+        yield from log.chunks.everything(first)
     for rows in log.in_memory():
         if len(rows["time"]):
             yield {name: rows[name] for name in log.dtypes}

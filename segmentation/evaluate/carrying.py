@@ -6,7 +6,7 @@ and it is whole there. Linear cells over sets of values and those sets go togeth
 values of the user are not taken over.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import numpy as np
 
@@ -36,6 +36,19 @@ def chosen(old: Plan, new: Plan, held: Held) -> set[Cell]:
             return wanted
         same -= refused
         wanted = again
+
+
+def all_but(plan: Plan, segments: Collection[str]) -> set[Cell]:
+    """The cells that can be taken over from a state of the same plan when those of these segments are computed anew,
+    and with them whatever shares one with them."""
+    anew: set[Cell] = set()
+    for segment, root in zip(plan.segments, plan.roots):
+        if root is not None and segment.name in segments:
+            anew.update(cells_below(plan, root[0]))
+    kept = {cell for cell in plan.cells if cell not in anew and all(term.beside is None for term in cell.terms)}
+    while gone := {cell for cell in kept if not kept.issuperset(_together(plan, cell))}:
+        kept -= gone
+    return kept
 
 
 def _together(plan: Plan, cell: Cell) -> Iterable[Cell]:

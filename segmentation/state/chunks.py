@@ -28,7 +28,7 @@ from segmentation.state.archive import (
     erased_arrays,
     of_erased,
 )
-from segmentation.types import FOREVER
+from segmentation.types import FOREVER, NEVER
 
 Array = NDArray[Any]
 Columns = dict[str, Array]
@@ -113,9 +113,10 @@ class Chunks:
                 found.append(self._visible(ref, rows))
         return found
 
-    def everything(self) -> Iterator[Columns]:
-        """All rows, with their event ids, group by group; nothing is kept for a next time."""
-        for ref in self.refs:
+    def everything(self, first: int = NEVER) -> Iterator[Columns]:
+        """All rows, with their event ids, group by group, but of no chunk whose rows are all older than `first` (µs);
+        nothing is kept for a next time."""
+        for ref in (ref for ref in self.refs if ref.last >= first):
             chunk = self.archive.open(ref)
             for group in range(-(-ref.rows // self.archive.group_rows)):
                 yield self._visible(ref, self.format.restored(chunk.read(group, self.format.columns, True)))
