@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ from storage.commits import Fenced, StoredSegment
 from storage.definitions_folder import DefinitionsFolder, read_definitions
 from storage.disk import StorageError
 from storage.engine_state import EngineRecord, Takeover, prepare, take_over
+from storage.migrate import check_migrated
 from storage.reservoir import Reservoir, kept_columns
 from storage.settings import Settings
 
@@ -311,9 +313,10 @@ def clean_beyond(settings: Settings, shards: int) -> None:
 
 
 def wait_for_database(url: str, stop: threading.Event) -> None:
-    """Returns when it answers; kafka.Stopped when told to stop before."""
+    """Returns when it answers; kafka.Stopped when told to stop before. DatabaseError where it is not migrated."""
     try:
-        postgres.connect(url, application="tidegate engine", wait=None, stop=stop).close()
+        with closing(postgres.connect(url, application="tidegate engine", wait=None, stop=stop)) as connection:
+            check_migrated(connection, postgres.address(url))
     except TidegateError:
         if stop.is_set():
             raise kafka.Stopped from None

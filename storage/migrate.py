@@ -69,13 +69,21 @@ def migrate(url: str, *, wait: float = 0.0) -> list[str]:
         return applied
 
 
+def check(url: str) -> None:
+    """As `check_migrated`, for who has no connection yet."""
+    where = postgres.address(url)
+    with closing(postgres.connect(url, application="tidegate")) as connection:
+        check_migrated(connection, where)
+
+
 def check_migrated(connection: Connection, where: str) -> None:
     """For programs that do not migrate: DatabaseError unless the schema is exactly this version's."""
     with postgres.foreign_errors(where):
         done, wanted = _applied(connection), migrations()
     _compare(done, wanted, where)
     if len(done) < len(wanted):
-        raise DatabaseError(f"{where} is at schema version {len(done)}, needed is {len(wanted)}. Migrate it first.")
+        raise DatabaseError(f"{where} is at schema version {len(done)}, needed is {len(wanted)}. Migrate it first: "
+                            "`tidegate migrate`.")
 
 
 def _check_server(connection: Connection, where: str) -> None:

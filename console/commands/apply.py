@@ -49,9 +49,11 @@ def command(
     from storage.applying import apply
     from storage.definitions_folder import DefinitionsFolder, read_definitions
     from storage.deployments import DeploymentError
+    from storage.migrate import check
 
     settings = load_settings(config, definitions=definitions, database_url=database_url)
     url = settings.database_url.get_secret_value()
+    check(url)
     if listed:
         _list(url, as_json)
         return 0

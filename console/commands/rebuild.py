@@ -28,10 +28,12 @@ def command(config: Path | None, segment: str, database_url: str | None, by: str
     from storage import deployments
     from storage.applying import apply
     from storage.deployments import DeploymentError
+    from storage.migrate import check
     from storage.queries import UnknownSegment
 
     settings = load_settings(config, database_url=database_url)
     url = settings.database_url.get_secret_value()
+    check(url)
     now = deployments.deployed(url)
     if now is None:
         raise DeploymentError("No engine has run on this database yet: there is nothing to compute anew.")

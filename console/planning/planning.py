@@ -16,6 +16,7 @@ from storage.column_history import columns_since
 from storage.definitions_folder import DefinitionsFolder
 from storage.deployments import building, deployed, versions
 from storage.engine_state import complete_since
+from storage.migrate import check
 from storage.settings import Settings
 
 #: Fewer rows than this are built before a bar could be seen.
@@ -27,6 +28,7 @@ def plan(settings: Settings, folder: DefinitionsFolder, sample: int, members: Pa
     TidegateError where the database cannot be asked or this version refuses what is deployed."""
     new = compile_files(folder.files, folder.schema)
     url = settings.database_url.get_secret_value()
+    check(url)
     now, coming = deployed(url), building(url)
     if now is None:
         changes = compare(Side({}, folder.schema), Side(folder.files, folder.schema))

@@ -58,3 +58,16 @@ def test_what_cannot_be_deployed_is_not_recorded(database_url: str, folder: Path
     assert run(database_url, folder, "apply").code == 2
     assert run(database_url, folder, "rebuild", "nobody").code == 2
     assert len(deployments.versions(database_url)) == 1
+
+
+@pytest.mark.parametrize("command", [("apply",), ("rebuild", "buyers"), ("plan",), ("run", "--until-end")])
+def test_a_database_that_is_not_migrated_is_said_to_be(
+    database_url: str, folder: Path, command: tuple[str, ...]
+) -> None:
+    with closing(postgres.connect(database_url, autocommit=True)) as connection:
+        connection.execute(
+            "DELETE FROM tidegate.schema_migrations WHERE version = (SELECT max(version) FROM "
+            "tidegate.schema_migrations)"
+        )
+    done = run(database_url, folder, *command)
+    assert done.code == 2 and "Migrate it first: `tidegate migrate`" in done.err
