@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -20,7 +21,7 @@ from storage.applying import apply
 from storage.deployments import DeploymentError
 from tests.fix_kafka import produce
 from tests.flows import held_builder
-from tests.flows.conftest import DEFINITIONS, ROOT, SCHEMA, Running, World, event, until
+from tests.flows.conftest import DEFINITIONS, ROOT, SCHEMA, Running, World, ended, event, until
 from tests.flows.erased import in_files
 from tests.flows.oracle import folded, settled_members
 from tests.flows.test_deploying import CHANGED, changed, check, complete, texts
@@ -241,3 +242,35 @@ def test_a_new_column_counts_from_the_switch_on(
     members = world.members()
     assert {user for segment, user in members if segment == "noted"} == {"after"}
     assert {user for segment, user in members if segment == "buyers"} == {"before", "meanwhile", "after"}
+
+
+def test_several_hosts(
+    make_world: Make, embedded_broker: str, tidegate: Callable[..., "subprocess.Popen[str]"]
+) -> None:
+    """Started by hand with -i and -a: each process ends in order for the switch, and all are started again."""
+    world = make_world(embedded_broker, shards=4)
+    at = now_us() - 5 * HOUR
+
+    def cluster() -> list["subprocess.Popen[str]"]:
+        probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+        addresses = ";".join(f"127.0.0.1:{probe.getsockname()[1]}" for probe in probes)
+        for probe in probes:
+            probe.close()
+        return [tidegate(world.environment(), "-i", str(number), "-a", addresses) for number in range(2)]
+
+    produce(world.bootstrap, world.topic, some(0, 200, at))
+    hosts = cluster()
+    until(lambda: world.taken() == 200, "taken", alive=hosts, timeout_s=120)
+    assert apply(world.url, texts(CHANGED), "ann") == 2
+    said = [ended(host, code=75, number=None) for host in hosts]
+    assert complete(world, 2), said
+    hosts = cluster()
+    produce(world.bootstrap, world.topic, some(200, 300, at))
+    until(lambda: world.taken() == 300, "all taken", alive=hosts, timeout_s=120)
+    until(lambda: deployments.version(world.url, 2).waited, "events are taken again", alive=hosts)
+    for host in hosts:
+        host.send_signal(signal.SIGTERM)
+    for host in hosts:
+        ended(host, number=None)
+    changed(world, CHANGED)
+    check(world, world.watermark())
