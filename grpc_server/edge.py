@@ -28,10 +28,11 @@ from typing import Any, cast
 
 import grpc
 import psycopg
+from google.protobuf.message import DecodeError
 from psycopg import errors as pg
 
 from grpc_server.auth import OPEN, SCOPES, Tokens, needs_admin
-from grpc_server.errors import Refusal, internal, late, unavailable
+from grpc_server.errors import Refusal, internal, late, unavailable, unreadable
 from grpc_server.metrics import Metrics
 from grpc_server.rates import Rates
 from grpc_server.watch import Stalled
@@ -45,6 +46,9 @@ LONGEST_CALL_S = 30.0
 
 #: A watcher that takes no response for so long does not read.
 LONGEST_WRITE_S = 30.0
+
+#: Stands for a request whose bytes are none.
+_UNREADABLE = object()
 
 _RETRY_MS = 1_000
 _OVERLOADED_RETRY_MS = 100
@@ -104,7 +108,7 @@ class Edge(grpc.aio.ServerInterceptor):
             if handler is not None and handler.unary_stream is not None and method in SCOPES:
                 stream = _guarded_stream(cast(Stream, handler.unary_stream), self._metrics.ended(method), method)
                 self._wrapped[method] = wrapped = grpc.unary_stream_rpc_method_handler(
-                    stream, handler.request_deserializer, handler.response_serializer
+                    stream, _reading(handler.request_deserializer), handler.response_serializer
                 )
                 return wrapped
             if handler is None or handler.unary_unary is None:
@@ -114,7 +118,7 @@ class Edge(grpc.aio.ServerInterceptor):
             wrapped = grpc.unary_unary_rpc_method_handler(
                 _guarded(self._audited(cast(Handler, handler.unary_unary), method), self._metrics.ended(method), calls,
                          method),
-                handler.request_deserializer,
+                _reading(handler.request_deserializer),
                 handler.response_serializer,
             )  # fmt: skip
             self._wrapped[method] = wrapped
@@ -139,12 +143,29 @@ class Edge(grpc.aio.ServerInterceptor):
         return call
 
 
+def _reading(deserializer: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    """One that does not raise, for then gRPC would answer UNKNOWN by itself: what cannot be read is refused later."""
+    if deserializer is None:
+        return None
+    read = deserializer
+
+    def reading(data: bytes) -> Any:
+        try:
+            return read(data)
+        except DecodeError:
+            return _UNREADABLE
+
+    return reading
+
+
 def _guarded(handler: Handler, ended: Callable[[str, float], None], calls: Calls, method: str) -> Handler:
     async def call(request: Any, context: Context) -> Any:
         start = time.perf_counter()
         code = "CANCELLED"  # stays so if the caller goes away
         try:
             try:
+                if request is _UNREADABLE:
+                    raise unreadable()
                 with calls:
                     remaining = context.time_remaining()
                     # gRPC itself cancels the call at the caller's deadline. A second timer here would cancel it
@@ -175,6 +196,8 @@ def _guarded_stream(handler: Stream, ended: Callable[[str, float], None], method
         start = time.perf_counter()
         code = "CANCELLED"
         try:
+            if request is _UNREADABLE:
+                raise unreadable()
             async with aclosing(handler(request, context)) as messages:
                 await _send_all(messages, context)
             code = "OK"
@@ -208,6 +231,8 @@ def refusal_of(error: Exception, method: str) -> Refusal:
             return error
         case TimeoutError():
             return late()
+        case DecodeError():  # of handlers that read the bytes themselves
+            return unreadable()
         case DatabaseError() if isinstance(error.__cause__, pg.QueryCanceled):
             return late()
         case DatabaseError() if not _is_bug(error.__cause__):

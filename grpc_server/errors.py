@@ -91,6 +91,13 @@ def invalid(reason: str, field: str, description: str) -> Refusal:
     )  # fmt: skip
 
 
+def unreadable() -> Refusal:
+    return Refusal(
+        grpc.StatusCode.INVALID_ARGUMENT, "UNREADABLE_REQUEST",
+        "These bytes are no request of this call. Generate the stubs anew from the .proto files.",
+    )  # fmt: skip
+
+
 def unavailable(reason: str, message: str, retry_ms: int, metadata: Mapping[str, str] | None = None) -> Refusal:
     return Refusal(grpc.StatusCode.UNAVAILABLE, reason, message, metadata, [_retry(retry_ms)])
 

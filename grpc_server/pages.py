@@ -34,7 +34,7 @@ def after(listing: str, page_token: str) -> str | None:
         last = payload.decode()
     except (binascii.Error, ValueError):
         raise bad_page_token() from None
-    if data[:_CHECKSUM_BYTES] != _checksum(listing, payload):
+    if data[:_CHECKSUM_BYTES] != _checksum(listing, payload) or "\0" in last:
         raise bad_page_token()
     return last
 

@@ -7,6 +7,7 @@ quietly skip what a production system has.
 
 import base64
 import binascii
+import re
 from hashlib import blake2b
 
 from grpc_server.errors import Refusal, invalid, position_gone
@@ -14,6 +15,8 @@ from storage.transitions import Position
 
 _VERSION = "1"
 _CHECKSUM_BYTES = 8
+_PAYLOAD = re.compile(rb"([!-{}~]*)\|((?:[0-9]{1,10}:[0-9]{1,19}(?:,|$))*)")
+_SHARD_MAX, _NUMBER_MAX = 2**31 - 1, 2**63 - 1
 _CHARS_MAX = 65_536  # 1024 shards have 20,000 or so
 
 
@@ -35,9 +38,14 @@ def parse(given: str) -> tuple[str, Position]:
     payload = data[_CHECKSUM_BYTES:]
     if data[:_CHECKSUM_BYTES] != _checksum(payload):
         raise _bad()
-    log, _, numbers = payload.decode().partition("|")
-    pairs = (pair.partition(":") for pair in numbers.split(",") if pair)
-    return log, Position({int(shard): int(number) for shard, _, number in pairs})
+    found = _PAYLOAD.fullmatch(payload)  # whoever knows the checksum may have written anything
+    if found is None:
+        raise _bad()
+    pairs = (pair.partition(":") for pair in found[2].decode().split(",") if pair)
+    position = Position({int(shard): int(number) for shard, _, number in pairs})
+    if any(shard > _SHARD_MAX or number > _NUMBER_MAX for shard, number in position.numbers.items()):
+        raise _bad()
+    return found[1].decode(), position
 
 
 def require_same(log: str, of_position: str) -> None:

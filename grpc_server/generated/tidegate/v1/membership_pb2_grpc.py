@@ -44,6 +44,7 @@ class MembershipServiceStub:
     BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN, INVALID_POSITION,
     TOO_MANY_WATCHED, INVALID_TIME, INVALID_MAX_EVENTS
     together with google.rpc.BadRequest, which names the field
+    UNREADABLE_REQUEST
     UNAVAILABLE          DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
     SERVER_ENDING     metadata: position; of WatchTransitions
     OUT_OF_RANGE         POSITION_GONE     metadata: cause (pruned, set_back or other_log), and for pruned
@@ -114,6 +115,7 @@ class MembershipServiceServicer:
     BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN, INVALID_POSITION,
     TOO_MANY_WATCHED, INVALID_TIME, INVALID_MAX_EVENTS
     together with google.rpc.BadRequest, which names the field
+    UNREADABLE_REQUEST
     UNAVAILABLE          DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
     SERVER_ENDING     metadata: position; of WatchTransitions
     OUT_OF_RANGE         POSITION_GONE     metadata: cause (pruned, set_back or other_log), and for pruned
@@ -249,6 +251,7 @@ class MembershipService:
     BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN, INVALID_POSITION,
     TOO_MANY_WATCHED, INVALID_TIME, INVALID_MAX_EVENTS
     together with google.rpc.BadRequest, which names the field
+    UNREADABLE_REQUEST
     UNAVAILABLE          DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
     SERVER_ENDING     metadata: position; of WatchTransitions
     OUT_OF_RANGE         POSITION_GONE     metadata: cause (pruned, set_back or other_log), and for pruned

@@ -45,6 +45,7 @@ class MembershipServiceStub:
                            BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN, INVALID_POSITION,
                            TOO_MANY_WATCHED, INVALID_TIME, INVALID_MAX_EVENTS
                            together with google.rpc.BadRequest, which names the field
+                           UNREADABLE_REQUEST
       UNAVAILABLE          DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
                            SERVER_ENDING     metadata: position; of WatchTransitions
       OUT_OF_RANGE         POSITION_GONE     metadata: cause (pruned, set_back or other_log), and for pruned
@@ -119,6 +120,7 @@ class MembershipServiceAsyncStub(MembershipServiceStub):
                            BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN, INVALID_POSITION,
                            TOO_MANY_WATCHED, INVALID_TIME, INVALID_MAX_EVENTS
                            together with google.rpc.BadRequest, which names the field
+                           UNREADABLE_REQUEST
       UNAVAILABLE          DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
                            SERVER_ENDING     metadata: position; of WatchTransitions
       OUT_OF_RANGE         POSITION_GONE     metadata: cause (pruned, set_back or other_log), and for pruned
@@ -189,6 +191,7 @@ class MembershipServiceServicer(metaclass=_abc_1.ABCMeta):
                            BATCH_TOO_LARGE, INVALID_PAGE_SIZE, INVALID_PAGE_TOKEN, INVALID_POSITION,
                            TOO_MANY_WATCHED, INVALID_TIME, INVALID_MAX_EVENTS
                            together with google.rpc.BadRequest, which names the field
+                           UNREADABLE_REQUEST
       UNAVAILABLE          DATABASE_UNAVAILABLE, OVERLOADED, together with google.rpc.RetryInfo
                            SERVER_ENDING     metadata: position; of WatchTransitions
       OUT_OF_RANGE         POSITION_GONE     metadata: cause (pruned, set_back or other_log), and for pruned
