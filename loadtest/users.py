@@ -59,10 +59,12 @@ def stream(users: int, measured: int, per_user: int, seed: int = 11) -> tuple[wo
     return workload.Drawn(users, user, time_, kind, region, device, cents), first
 
 
-def polls(drawn: workload.Drawn, engine: pipeline.Pipeline, first: int, until: int) -> Iterator[tuple[int, Rows]]:
+def polls(
+    drawn: workload.Drawn, engine: pipeline.Pipeline, first: int, until: int, partitions: int = workload.PARTITIONS
+) -> Iterator[tuple[int, Rows]]:
     """The events first <= n < until as a read of every partition."""
-    partition = drawn.partition[first:until]
-    for number in range(workload.PARTITIONS):
+    partition = drawn.user[first:until] % partitions
+    for number in range(partitions):
         rows = np.flatnonzero(partition == number) + first
         if not rows.size:
             continue
