@@ -11,7 +11,7 @@ does that, and follows the log.
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -185,17 +185,22 @@ def _forget(users: Table, user: bytes) -> None:
 
 
 class Digests:
-    """Users by the digest of their id, of which an erasure names one. 16 bytes for a user who was there at first."""
+    """Users by the digest of their id, of which an erasure names one. Some 30 bytes for a user who was there at first:
+    ids lie behind each other in one text."""
 
     def __init__(self) -> None:
-        self._users: list[bytes] = []
+        self._ids = b""
+        self._ends = np.zeros(0, np.int64)
         self._sorted = np.zeros(0, np.uint64)
         self._order = np.zeros(0, np.int64)
         self._added: dict[bytes, bytes] = {}
 
-    def begin(self, users: Iterable[bytes]) -> None:
-        self._users = list(users)
-        keys = np.array([_short(digest_of(user.decode())) for user in self._users], np.uint64)
+    def begin(self, users: Collection[bytes]) -> None:
+        all_users = list(users)
+        count = len(all_users)
+        self._ids = b"".join(all_users)
+        self._ends = np.cumsum(np.fromiter(map(len, all_users), np.int64, count))
+        keys = np.fromiter((_short(digest_of(user.decode())) for user in all_users), np.uint64, count)
         self._order = np.argsort(keys, kind="stable")
         self._sorted = keys[self._order]
 
@@ -208,7 +213,8 @@ class Digests:
         key = _short(digest)
         at = int(np.searchsorted(self._sorted, np.uint64(key)))
         while at < len(self._sorted) and self._sorted[at] == key:
-            found.append(self._users[self._order[at]])
+            row = int(self._order[at])
+            found.append(self._ids[int(self._ends[row - 1]) if row else 0 : int(self._ends[row])])
             at += 1
         return [user for user in found if digest_of(user.decode()) == digest]
 

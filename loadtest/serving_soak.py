@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,9 @@ from storage.embedded import EmbeddedPostgres
 from storage.migrate import migrate
 
 STATED_S = 5.0
-_LOADED_WITHIN_S, _CAUGHT_UP_WITHIN_S = 600.0, 120.0
+#: The soak begins when the engine is no farther behind the clock.
+CAUGHT_UP_S = 2.0
+_LOADED_WITHIN_S, _CAUGHT_UP_WITHIN_S = 600.0, 300.0
 _SAMPLE_EVERY_S = 5.0
 Answer = tuple[str, str, bool, int, int]
 
@@ -120,7 +122,15 @@ def taken(url: str) -> int:
         return int(row[0])
 
 
-def wait_for(what: str, engine: Engine, count: Any, least: int, within: float) -> None:
+def behind(url: str) -> float:
+    """Seconds of the shard that is the farthest behind the clock."""
+    with closing(postgres.connect(url, wait=30)) as connection:
+        row = connection.execute("SELECT min(watermark) FROM tidegate.shards").fetchone()
+        assert row is not None
+        return time.time() - float(row[0]) / 1e6
+
+
+def wait_for(what: str, engine: Engine, count: Callable[[], float], least: float, within: float) -> None:
     end = time.monotonic() + within
     told = time.monotonic()
     while (now := count()) < least:
@@ -129,7 +139,7 @@ def wait_for(what: str, engine: Engine, count: Any, least: int, within: float) -
             raise SystemExit(f"waited {within:.0f} s in vain until {what}")
         if time.monotonic() - told > 10:
             told = time.monotonic()
-            say(f"{now:,} of {least:,}: waiting until {what}")
+            say(f"{now:,.0f} of {least:,.0f}: waiting until {what}")
         time.sleep(0.5)
 
 
@@ -158,6 +168,7 @@ def _soak(given: argparse.Namespace, folder: Path, url: str, bootstrap: str, eng
         process("loadtest.serving_engine", bootstrap, given.users, given.segments, given.soak_rate),
         process("loadtest.serving_server", **server_variables(url)) as (server, port),
     ):
+        wait_for("the engine has caught up", engine, lambda: -behind(url), -CAUGHT_UP_S, _CAUGHT_UP_WITHIN_S)
         say(f"soak: {given.soak:.0f} s, a break every {given.break_every:.0f} s")
         memory = Memory(server.pid)
         with Breaks(url, engine, given.break_every) as breaks, memory:
