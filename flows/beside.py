@@ -15,6 +15,7 @@ from flows.supervisor import python
 from flows.switching import discard
 from segmentation.errors import TidegateError
 from storage import following, postgres
+from storage.engine_state import tokens
 from storage.settings import Settings
 
 log = logging.getLogger("tidegate.deploying")
@@ -26,18 +27,18 @@ def command() -> list[str]:
 
 
 class Beside:
-    """near: it follows the engine closely; over: it has ended, as it should (done) or not."""
+    """near: it follows the engine closely; over: it has ended. DatabaseError, OSError where it cannot be started."""
 
     def __init__(self, settings: Settings, version: int, partitions: list[int]) -> None:
         self.version = version
         self.near, self.over = threading.Event(), threading.Event()
-        self.done = False
         self.switching = False  # the flow was ended for it
         self._settings = settings
-        self._tokens: dict[int, int] = {}
+        self._url = settings.database_url.get_secret_value()
+        self._tokens = tokens(self._url, settings.shards)
         self._said = ""
         given = settings.model_dump(mode="json")
-        given["database_url"] = settings.database_url.get_secret_value()
+        given["database_url"] = self._url
         given["grpc_tokens"] = {}
         self._process = subprocess.Popen(
             command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -62,16 +63,15 @@ class Beside:
             with suppress(OSError):
                 if pipe is not None:
                     pipe.close()
-        if self.done:
-            return
         if self._said:
             log.warning("the version that was being built is not yet: %s", self._said)
-        discard(self._settings, self._tokens)
-        url = self._settings.database_url.get_secret_value()
         try:
-            with closing(postgres.connect(url, application="tidegate builder", autocommit=True)) as connection:
-                following.end(connection)
-        except (TidegateError, postgres.DatabaseError) as error:
+            with (
+                closing(postgres.connect(self._url, application="tidegate builder", autocommit=True)) as connection,
+                postgres.foreign_errors(postgres.address(self._url)),
+            ):
+                following.end(connection, self._tokens, lambda: discard(self._settings, self._tokens))
+        except TidegateError as error:
             log.warning("%s", error)  # the next start of an engine does it
 
     def _tell(self, line: str) -> None:
@@ -90,13 +90,9 @@ class Beside:
             if "log" in said:
                 level, name, text = said["log"]
                 logging.getLogger(name).log(level, "%s", text)
-            elif "tokens" in said:
-                self._tokens = {int(shard): token for shard, token in said["tokens"].items()}
             elif "near" in said:
                 self.near.set()
             elif "failed" in said:
                 self._said = said["failed"]
-            elif "done" in said:
-                self.done = True
         self._process.wait()
         self.over.set()

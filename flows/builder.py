@@ -4,8 +4,8 @@ The engine's first process starts it (flows.beside) and is at the other end of s
 
     stdin    one line of JSON: {settings, version, partitions}; later a line `switch`, when the engine's flow has ended.
              When it is closed, this process ends at once.
-    stdout   lines of JSON: {"tokens": ...} of the engine that is followed; {"near": true} when what the engine commits
-             is run here as fast as it comes; {"log": [level, name, text]}; last {"done": true}, or {"failed": why}.
+    stdout   lines of JSON: {"near": true} when what the engine commits is run here as fast as it comes;
+             {"log": [level, name, text]}; {"failed": why} where another attempt may do.
 
 What becomes of the version is in the database: switched to, held, withdrawn, or still to be built.
 """
@@ -60,7 +60,6 @@ def main() -> None:
         raise SystemExit(1) from None
     except kafka.Stopped:
         raise SystemExit(1) from None
-    say(done=True)
 
 
 def _listen(go: threading.Event) -> None:
@@ -81,7 +80,6 @@ def beside(settings: Settings, version: int, partitions: list[int], go: threadin
         switch = Switch(settings, new, stop, partitions)
         try:
             switch.prepare()
-            say(tokens=switch.tokens)
             switch.build()
             _follow(switch, go)
             switch.commit()

@@ -61,7 +61,7 @@ def watch_deployments(engine: Engine, end: threading.Event) -> None:
                 beside.switching = True
                 _end(engine, new)
                 return
-        except TidegateError as error:
+        except (TidegateError, OSError) as error:
             log.warning("%s", error)
 
 
@@ -72,7 +72,7 @@ def _end(engine: Engine, new: Deployment) -> None:
 
 def _tell_waited(engine: Engine, end: threading.Event) -> None:
     """When this flow takes events: how long they have waited for a version."""
-    while not engine.opened.wait(0.2):
+    while engine.takeovers and not engine.opened.wait(0.2):
         if end.is_set():
             return
     try:
@@ -157,6 +157,8 @@ def conclude(engine: Engine, stop: threading.Event) -> None:
             beside.switch(stop)
     except kafka.Stopped:
         pass
+    except TidegateError as error:
+        log.warning("%s", error)
     finally:
         beside.end()
 

@@ -3,13 +3,13 @@
     begun = begin(connection, 0)            # what is saved, and from now on the steps after it are kept
     steps_after(connection, {0: 17, 1: 9})  # again and again
     forget(connection, {0: 20, 1: 9})       # those up to there are not needed any more
-    end(connection)                         # nobody follows
+    end(connection, tokens, discard)        # nobody follows
 
 An engine keeps a shard's steps since its last saved state, to run them again after a restart. Whoever begins with an
 earlier saved state needs those before that too: `tidegate.shards.followed`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from segmentation.errors import TidegateError
@@ -17,6 +17,7 @@ from segmentation.evaluate.step import Part
 from storage.commits import CheckpointRecord
 from storage.engine_state import RecordedStep, checkpoint_of
 from storage.postgres import Connection
+from storage.silent import locked
 
 #: Steps that no saved state needs, and nobody who follows.
 _FORGET = "DELETE FROM tidegate.steps t USING tidegate.shards s WHERE t.shard = s.shard AND t.number <= {}"
@@ -94,7 +95,14 @@ def forget(connection: Connection, steps: Mapping[int, int]) -> None:
     connection.execute(_FORGET.format(f"least(s.followed, {_SAVED})").encode())
 
 
-def end(connection: Connection) -> None:
-    """Nobody follows; steps that a saved state has made superfluous go."""
-    connection.execute("UPDATE tidegate.shards SET followed = NULL WHERE followed IS NOT NULL")
-    connection.execute(_FORGET.format(_SAVED).encode())
+def end(connection: Connection, tokens: Mapping[int, int], discard: Callable[[], None]) -> None:
+    """Nobody follows the engine with these tokens any more: `discard` is called for what was written on top of them,
+    and steps that a saved state has made superfluous go. Nothing is done where the tokens are others: what was
+    written has been committed, or another engine has begun and does all this."""
+    with connection.transaction():
+        # Waits for a commit of whoever was killed while it was under way.
+        rows = locked(connection, "SELECT shard, token FROM tidegate.shards ORDER BY shard FOR UPDATE")
+        if dict(rows) == tokens:
+            discard()
+            connection.execute("UPDATE tidegate.shards SET followed = NULL WHERE followed IS NOT NULL")
+            connection.execute(_FORGET.format(_SAVED).encode())
