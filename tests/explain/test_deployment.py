@@ -1,6 +1,8 @@
 """`tidegate explain` and `tidegate forecast` of a deployment say what the engine has stored, and then does."""
 
+import itertools
 import json
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -12,6 +14,7 @@ from console.explanation import lines
 from flows.run import run
 from segmentation.state import log
 from storage.one_user import NotSaved, deployed, explained, see
+from storage.pruning import prune
 from tests.console.run_command import Done, tidegate
 from tests.explain.conftest import END, USERS
 from tests.fix_kafka import produce
@@ -101,10 +104,11 @@ def test_events_that_were_dropped(
         bought[str(key)] += event["amount"] if event["event_type"] == "buy" else 0
     storage, what = world.settings().storage_url, deployed(world.url)
     members = {(user, name) for name, user in world.members()}
-    from_state = 0
+    from_state, said_of_all = 0, []
     for definition in what.plan.segments:
         for user in (f"u{number}" for number in range(USERS)):
             said = explained(world.url, storage, what, definition, user, None, 3)
+            said_of_all.append(said)
             assert said.member == ((user, definition.name) in members)
             from_state += said.from_state
             if definition.name == "buyers" and said.from_state:
@@ -113,6 +117,20 @@ def test_events_that_were_dropped(
     assert from_state > USERS
     done = told(world, "explain", "u2", "buyers")
     assert done.code == 0 and "Older events of u2 have been dropped" in done.out, done
+    # The log of transitions goes, too: since when somebody is a member is stored elsewhere, since when not is not.
+    before = {(one.user_id, one.segment): one for one in said_of_all}
+    assert [prune(world.url, 0, threading.Event()) > 0 for _ in range(2)] == [False, True]
+    unknown = 0
+    for definition, number in itertools.product(what.plan.segments, range(USERS)):
+        said = explained(world.url, storage, what, definition, f"u{number}", None, 3)
+        old = before[said.user_id, said.segment]
+        if said.member or not said.from_state:
+            assert (said.since, said.since_pruned) == (old.since, False)
+        elif old.since is not None:
+            unknown += 1
+            assert said.since is None and said.since_pruned
+            assert any("since when is not kept" in line for line in lines(said))
+    assert unknown
     past = told(world, "explain", "u2", "recent", "--at", "2026-01-01T00:00:00Z")
     assert past.code == 2 and "a past instant cannot be explained for certain" in past.err
     assert told(world, "explain", "u2", "recent").code == 0
