@@ -1,10 +1,10 @@
-"""The distinct values of an array, by sorting.
+"""The distinct values of an array, by sorting; of codes, by looking them up.
 
 np.unique finds them in a hash table since NumPy 2.3, which for integers far apart (times, users and times in one
 key) takes up to two hundred times as long as to sort them: measured with 100,000 of them, 126 ms against 0.6.
 """
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,3 +18,20 @@ def distinct(values: NDArray[T]) -> NDArray[T]:
     if not len(ordered):
         return ordered
     return ordered[np.concatenate(([True], ordered[1:] != ordered[:-1]))]
+
+
+def used_codes(codes: NDArray[Any], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(the codes that occur, ascending; for each of [n] codes its place among them), where -1 <= code < size.
+
+    What np.unique gives with return_inverse, without sorting, where that is not out of proportion."""
+    if size > 8 * len(codes) + 1024:
+        used, place = np.unique(codes, return_inverse=True)
+        return used.astype(np.int64), place
+    here = np.zeros(size + 1, np.bool_)
+    here[codes] = True  # -1 is the last one
+    used = np.flatnonzero(here[:-1])
+    if here[-1]:
+        used = np.concatenate(([-1], used))
+    number = np.empty(size + 1, np.int64)
+    number[used] = np.arange(len(used))
+    return used, number[codes]

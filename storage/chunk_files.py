@@ -15,7 +15,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from xxhash import xxh3_128
 
+from segmentation.distinct import used_codes
 from segmentation.events.rows import Int32, Int64, TextColumn, ValueColumn
+from segmentation.native import ENABLED, code
 from segmentation.state.archive import FoundRows, StoredRows
 from segmentation.types import Kind, Type
 from storage.disk import write_whole
@@ -67,8 +69,8 @@ class Rows:
 
 def rows_of(rows: StoredRows, columns: Mapping[str, Type]) -> Rows:
     """columns: the declared ones, in the order that the file is to have."""
-    used, place = np.unique(rows.user, return_inverse=True)
     ids = rows.user_ids
+    used, place = used_codes(rows.user, len(ids))
     table = {
         "user_id": _dictionary(place, [ids[user] for user in used.tolist()]),
         "event_id": pa.array(rows.event_id, pa.string()),
@@ -178,13 +180,17 @@ def _encoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
 def arrow_column(column: TextColumn | ValueColumn | NDArray[np.object_], type_: Type) -> pa.Array:
     """As it stands in a file."""
     if isinstance(column, TextColumn):
-        used, place = np.unique(column.codes, return_inverse=True)
         values = column.values
+        used, place = used_codes(column.codes, len(values))
         null = int(used[0] < 0) if len(used) else 0
         mask = place < null if null else None
-        return _dictionary(place - null, [values[code] for code in used[null:].tolist()], mask)
+        return _dictionary(place - null, [values[c] for c in used[null:].tolist()], mask)
     if isinstance(column, np.ndarray):
-        return pa.array(column, pa.string()).dictionary_encode()
+        if not ENABLED:
+            return pa.array(column, pa.string()).dictionary_encode()
+        codes, texts = code.codes_of(column.tolist())
+        missing = codes < 0
+        return _dictionary(codes, texts, missing if missing.any() else None)
     mask = None if column.valid is None or column.valid.all() else ~column.valid
     if type_.kind is Kind.NUMERIC:
         return decimals(column.data, mask, type_)

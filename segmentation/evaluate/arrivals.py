@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmentation.events.rows import Bool, Int64
+from segmentation.native import ENABLED, code
 from segmentation.state.log import Log
 from segmentation.state.order import stable_order
 
@@ -49,6 +50,14 @@ def repeats(user: Int64, time: Int64, event_id: Array, log: Log) -> Bool:
 def known_at(user: Int64, time: Int64, watermark: Int64, newest: Int64) -> Int64:
     """When each event becomes known, µs. user, time, watermark int64[n] in order of arrival (the
     watermark never decreasing); newest int64[users]: each user's newest time so far, raised here."""
+    if ENABLED:
+        who, when, least = (np.ascontiguousarray(values, np.int64) for values in (user, time, watermark))
+        return code.known_at(who, when, least, newest)
+    return known_by_numpy(user, time, watermark, newest)
+
+
+def known_by_numpy(user: Int64, time: Int64, watermark: Int64, newest: Int64) -> Int64:
+    """The slow twin."""
     order = stable_order(user)
     who, when = user[order], time[order]
     head = np.flatnonzero(np.concatenate(([True], who[1:] != who[:-1])))

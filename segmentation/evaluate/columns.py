@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from segmentation.compile import tree
 from segmentation.compile.plan import BY_TIME, Bag, Plan, Register, walk
+from segmentation.distinct import used_codes
 from segmentation.evaluate.environments import Frame
 from segmentation.evaluate.index import Index
 from segmentation.evaluate.vector import text_vector
@@ -83,8 +84,8 @@ class Columnar:
 
     def user_numbers(self, rows: Rows) -> Int64:
         """The shard's number of each row's user; new users get the next ones."""
-        used, place = np.unique(rows.user, return_inverse=True)
         ids = rows.user_ids
+        used, place = used_codes(rows.user, len(ids))
         numbers: Int64 = self.users.codes([ids[i] for i in used.tolist()])[place]
         return numbers
 
@@ -170,8 +171,8 @@ class Columnar:
         return out
 
     def _own_codes(self, column: TextColumn) -> TextColumn:
-        used, place = np.unique(column.codes, return_inverse=True)
         code, values = self.texts.code, column.values
+        used, place = used_codes(column.codes, len(values))
         own = np.array([code(values[c]) if c >= 0 else -1 for c in used.tolist()], np.int32)
         return TextColumn(own[place], self.texts.values)
 

@@ -49,8 +49,9 @@ def due_changes(log: Log, edges: Sequence[Edge], progress: Progress, events: Col
             if not isinstance(edge, int):
                 due &= at >= since  # rows of a calendar's boundary are found roughly
             if due.any():
-                parts.append({name: column[due] for name, column in rows.items()})
-                times.append(at[due])
+                whole = bool(due.all())
+                parts.append(rows if whole else {name: column[due] for name, column in rows.items()})
+                times.append(at if whole else at[due])
                 phases.append(np.full(len(times[-1]), FIRST_OFFSET + number))
     none = np.zeros(0, np.int64)
     return log.joined(parts), np.concatenate([none, *phases]), np.concatenate([none, *times])

@@ -98,6 +98,10 @@ class Index:
             np.array([number for number, _ in flat], np.int64), np.array([sign for _, sign in flat], np.int64),
         )
 
+    def table(self) -> tuple[Int64, Int64, Int64]:
+        """(first int64[phases * codes + 1], term, sign): those of each phase and code are a stretch of the last two."""
+        return np.concatenate((self._first, [len(self._term)])), self._term, self._sign
+
     def _codes_of(self, term: Term) -> list[int]:
         """All codes of events that satisfy the term's equalities, or that of profiles."""
         if isinstance(term, ProfileTerm):

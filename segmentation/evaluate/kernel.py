@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segmentation.evaluate.rows import FromLog, LinearRows
 from segmentation.evaluate.steps import Steps
 from segmentation.events.rows import Bool, Int64
+from segmentation.native import ENABLED, code
 from segmentation.state.arena import Arena
 from segmentation.state.order import stable_order
 
@@ -71,8 +73,8 @@ class Settled:
 
 
 class Kernel:
-    def __init__(self, arena: Arena, thresholds: list[list[tuple[int, int]]]) -> None:
-        """thresholds[cell]: (value from which it holds, signal), in any order."""
+    def __init__(self, arena: Arena, thresholds: list[list[tuple[int, int]]], in_c: bool = True) -> None:
+        """thresholds[cell]: (value from which it holds, signal), in any order. in_c: where that can be."""
         self.arena = arena
         ordered = [sorted(cell) for cell in thresholds]
         self._first = np.cumsum([0, *map(len, ordered)])
@@ -84,13 +86,57 @@ class Kernel:
         span = [cell[-1][0] - cell[0][0] + 1 if cell else 0 for cell in ordered]
         start = list(accumulate((s + 1 for s in span), initial=0))
         self._fits = start[-1] < _SAFE and all(abs(bound) < _SAFE for bound in exact)
+        self._by_c = self._in_c() if in_c and ENABLED and self._fits else None
         if self._fits:
             line = [at + bound - low for cell, at, low in zip(ordered, start, lowest) for bound, _ in cell]
             self._lowest, self._span = np.array(lowest, np.int64), np.array(span, np.int64)
             self._start, self._line = np.array(start, np.int64), np.array(line, np.int64)
 
-    def apply(self, cell: Array, step: Array, delta: Array, steps: Steps) -> tuple[Flips, Settled]:
-        """cell, step int64[n], delta[n] (int64 or Python ints): stores the values, returns what flipped."""
+    def apply(
+        self, rows: LinearRows, steps: Steps, log: FromLog | None = None, settled: bool = True
+    ) -> tuple[Flips, Settled]:
+        """Stores the values that these rows make, and those of the log; returns what flipped.
+
+        settled: are the values after each step asked for? Else there may be none of them."""
+        if self._by_c is not None and rows.delta.dtype == np.int64 and not self.arena.spills:
+            found = self._apply_in_c(rows, steps, log, settled)
+            if found is not None:
+                return found
+        if log is not None:
+            rows = LinearRows.joined([rows, log.slowly()])
+        return self.apply_by_numpy(rows.cell, rows.step, rows.delta, steps)
+
+    def _in_c(self) -> object:
+        arena = self.arena
+        template = np.concatenate([np.asarray(values, np.int64) for values in arena.templates])
+        width = np.array([len(values) for values in arena.templates], np.int64)
+        first, bound = self._first.astype(np.int64), np.array(self._exact, np.int64)
+        return code.cells(arena.family, arena.slot, width, template, first, bound, self._signal)
+
+    def _apply_in_c(
+        self, rows: LinearRows, steps: Steps, log: FromLog | None, settled: bool
+    ) -> tuple[Flips, Settled] | None:
+        """None, and nothing done, where a value does not fit into 62 bits."""
+        cell, step, delta = (np.ascontiguousarray(values, np.int64) for values in (rows.cell, rows.step, rows.delta))
+        while True:
+            places = self.arena.places(steps.user)
+            from_log = None if log is None else log.given
+            found = code.cells_apply(self._by_c, from_log, cell, step, delta, steps.user, *places, settled)
+            if found is None:
+                return None
+            if isinstance(found, int):
+                self.arena.grow(found)
+                continue
+            used, flips, values = found
+            self.arena.taken(used)
+            return Flips(*flips), Settled.none() if values is None else Settled(*values)
+
+    def apply_by_numpy(self, cell: Array, step: Array, delta: Array, steps: Steps) -> tuple[Flips, Settled]:
+        """The slow twin of the C code, and what is exact beyond 62 bits: cell, step int64[n], delta[n] (int64 or Python
+        ints)."""
+        if not len(cell):
+            none = np.zeros(0, np.int64)
+            return Flips(none, none, np.zeros(0, np.bool_)), Settled.none()
         n_steps = len(steps)
         key = cell * n_steps + step
         order = stable_order(key)

@@ -33,6 +33,7 @@ from segmentation.evaluate.deltas import Deltas
 from segmentation.evaluate.distincts import Distincts
 from segmentation.evaluate.environments import NoEvents
 from segmentation.evaluate.formulas import Changes, Formulas, aggregate_vector
+from segmentation.evaluate.gate_levels import GateLevels
 from segmentation.evaluate.index import Index
 from segmentation.evaluate.kernel import Flips, Kernel
 from segmentation.evaluate.registers import SLOTS, Registers
@@ -56,31 +57,6 @@ class Firsts:
 
     event: Int64
     any: Int64
-
-
-@dataclass(slots=True)
-class Fanout:
-    """CSR from a signal to its consumers: target, and the sign with which a flip arrives."""
-
-    count: Int64
-    first: Int64
-    target: Int64
-    sign: Int64
-
-    @staticmethod
-    def of(lists: list[list[tuple[int, int]]]) -> "Fanout":
-        count = np.array([len(entries) for entries in lists], np.int64)
-        flat = [entry for entries in lists for entry in entries]
-        target, sign = np.array([t for t, _ in flat], np.int64), np.array([s for _, s in flat], np.int64)
-        return Fanout(count, np.cumsum(count) - count, target, sign)
-
-    def expand(self, flips: Flips) -> tuple[Int64, Int64, Int64]:
-        """(target, step, +1 or -1) of every consumer of every flip."""
-        n = self.count[flips.signal]
-        row = np.repeat(np.arange(len(flips)), n)
-        entry = np.repeat(self.first[flips.signal] - (np.cumsum(n) - n), n) + np.arange(len(row))
-        sign = self.sign[entry]
-        return self.target[entry], flips.step[row], np.where(flips.holds[row], sign, -sign)
 
 
 class Network:
@@ -109,39 +85,13 @@ class Network:
         self._beside = Beside(plan, index, columnar, deltas) if index.watches else None
         self._known = [number for number, signal in enumerate(plan.signals) if isinstance(signal, Known)]
         self._met = [number for number, signal in enumerate(plan.signals) if isinstance(signal, Met)]
-        self._make_gates()
-        roots: list[list[tuple[int, int]]] = [[] for _ in plan.signals]
-        for segment, root in enumerate(plan.roots):
-            if root is not None:
-                roots[root[0]].append((segment, -1 if root[1] else 1))
-        self._roots = Fanout.of(roots)
-
-    def _make_gates(self) -> None:
-        plan = self.plan
-        gates = [(number, signal) for number, signal in enumerate(plan.signals) if isinstance(signal, Gate)]
-        place = {number: i for i, (number, _) in enumerate(gates)}
-        level: dict[int, int] = {}
-        for number, gate in gates:
-            level[number] = 1 + max(level.get(of, 0) for of, _ in gate.inputs)
-        template = [sum(self.starts[of] != negated for of, negated in gate.inputs) for _, gate in gates]
-        widest = max((len(gate.inputs) for _, gate in gates), default=0)
-        dtype = np.int16 if widest < 2**15 else np.int32  # a gate's value is the number of inputs that hold
-        self.gates = Arena(np.zeros(len(gates), np.int64), np.arange(len(gates)), [template or [0]], dtype)
-        thresholds = [[(len(gate.inputs) if gate.all else 1, number)] for number, gate in gates]
-        self._gate_kernel = Kernel(self.gates, thresholds)
-        self._levels = []
-        for at in range(1, max(level.values(), default=0) + 1):
-            lists: list[list[tuple[int, int]]] = [[] for _ in plan.signals]
-            for number, gate in gates:
-                if level[number] == at:
-                    for of, negated in gate.inputs:
-                        lists[of].append((place[number], -1 if negated else 1))
-            self._levels.append(Fanout.of(lists))
+        self._gate_levels = GateLevels(plan, self.starts)
+        self.gates = self._gate_levels.arena
 
     def apply(self, rows: CellRows, new: Firsts, steps: Steps, clock: Sequence[Flips] = ()) -> Flips:
         """new: the first steps of new users; clock: what turns by itself.
 
-        Returns flips of segments (`signal` is the segment's number), in no particular order."""
+        Returns flips of segments (`signal` is the segment's number)."""
         found = [*clock]
         changes = Changes.none(steps, self.cells, self.register_arena, self.bags)
         for part in self._parts(rows, changes):
@@ -151,14 +101,7 @@ class Network:
         for numbers, first in ((self._known, new.event), (self._met, new.any)):
             if numbers and len(first):
                 found.append(Flips(np.full(len(first), numbers[0]), first, np.ones(len(first), np.bool_)))
-        all_flips = Flips.joined(found)
-        for fanout in self._levels:
-            gate, at, change = fanout.expand(all_flips)
-            if len(gate):
-                flips, _ = self._gate_kernel.apply(gate, at, change, steps)
-                all_flips = Flips.joined([all_flips, flips])
-        segment, at, sign = self._roots.expand(all_flips)
-        return Flips(segment, at, sign > 0)
+        return self._gate_levels.apply(Flips.joined(found), steps)
 
     def _parts(self, rows: CellRows, changes: Changes) -> Iterator[CellRows]:
         """The rows, those of cells on which others' rows depend first."""
@@ -173,8 +116,9 @@ class Network:
         """Stores the rows of cells of which `changes` has nothing yet; returns what flipped."""
         found = []
         linear, steps = rows.linear, changes.steps
-        if len(linear.cell):
-            flips, settled = self._kernel.apply(linear.cell, linear.step, linear.delta, steps)
+        if len(linear.cell) or rows.log is not None:
+            asked = bool(self.formulas.signals) or self._beside is not None
+            flips, settled = self._kernel.apply(linear, steps, rows.log, asked)
             found.append(flips)
             changes.linear = changes.linear.joined(settled)
         if len(rows.registers):

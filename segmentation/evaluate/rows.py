@@ -1,5 +1,6 @@
 """Rows of cells: what events, and time, do to the values that are kept per user."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,11 @@ class LinearRows:
 
     def where(self, keep: Array) -> "LinearRows":
         return LinearRows(self.cell[keep], self.step[keep], self.delta[keep])
+
+    @staticmethod
+    def none() -> "LinearRows":
+        none = np.zeros(0, np.int64)
+        return LinearRows(none, none, none)
 
     @staticmethod
     def joined(parts: "list[LinearRows]") -> "LinearRows":
@@ -91,14 +97,26 @@ class Aside:
 
 
 @dataclass(slots=True)
+class FromLog:
+    """Rows of the log themselves, for C to look up what they add to linear cells: what `code.cells_apply` takes.
+    slowly: the same as rows of linear cells, made by numpy."""
+
+    given: tuple[Any, ...]
+    slowly: Callable[[], LinearRows]
+
+
+@dataclass(slots=True)
 class CellRows:
-    """All that a batch does to the cells, by kind of cell; cells are numbered within their kind."""
+    """All that a batch does to the cells, by kind of cell; cells are numbered within their kind.
+
+    log: what is not among the linear rows yet; None for nothing."""
 
     linear: LinearRows
     registers: ValueRows
     distincts: ValueRows
     bags: ValueRows
     aside: Aside | None = None
+    log: FromLog | None = None
 
     @staticmethod
     def of_linear(linear: LinearRows) -> "CellRows":

@@ -19,13 +19,13 @@ from segmentation.evaluate.clocks import Clocks
 from segmentation.evaluate.columns import Columnar
 from segmentation.evaluate.deltas import Deltas
 from segmentation.evaluate.due import Progress, clock_turns, due_changes
-from segmentation.evaluate.environments import Frame
 from segmentation.evaluate.erasure import Erasures, begin_anew, drop_texts, numbered
 from segmentation.evaluate.homes import Homes
-from segmentation.evaluate.index import ARRIVAL, LATE, Index, Touched
+from segmentation.evaluate.index import Index
 from segmentation.evaluate.network import Firsts, Network, memberships
 from segmentation.evaluate.step import Part, Standing, Step, Transitions, transitions_of
 from segmentation.evaluate.steps import Steps, steps_of
+from segmentation.evaluate.touching import Touching
 from segmentation.events.rows import PROFILES, Bool, Int32, Int64, Poll, Profiles, Rows
 from segmentation.state.archive import Archive
 from segmentation.state.chunks import Chunks, Columns
@@ -67,6 +67,7 @@ class Shard:
         self._columnar = Columnar(plan, self._index, None if archive is None else archive.columns)
         self._users, self._texts = self._columnar.users, self._columnar.texts
         self._deltas = Deltas(self._index, self._texts)
+        self._touching = Touching(self._index, self._columnar, self._deltas)
         self._network = Network(plan, self._index, self._columnar, self._deltas)
         self._clocks = Clocks(plan)
         chunks = None if archive is None else Chunks(archive, self._columnar.format())
@@ -259,32 +260,13 @@ class Shard:
         steps = steps_of(who, when, user, events["known"])
         rows = {name: np.concatenate((changes[name], events[name])) for name in events} if m else events
         step_of = np.concatenate((steps.of_change[:m], steps.of_event))
-        touched = self._touched(rows, np.concatenate((phase, np.full(n, ARRIVAL))), m)
+        cells = self._touching.cell_rows(rows, phase, step_of)
         new = self._first_steps(user, fresh, events["code"], steps, step)
         clock = [self._clocks.at_first(new.any, steps)] if self._clocks else []
         if turns is not None:
             clock.append(turns.flips(steps.of_change[m:]))
-        flips = self._network.apply(self._deltas.of(*touched, rows, step_of), new, steps, clock)
+        flips = self._network.apply(cells, new, steps, clock)
         step.transitions = transitions_of(flips, steps, self._users.values, self._seq)
-
-    def _touched(self, rows: Columns, phase: Int64, m: int) -> tuple[Touched, Frame]:
-        """The (row, term) pairs that count; the first m rows are changes, the others arrivals."""
-        index, frame = self._index, self._columnar.frame(rows)
-        code = rows["code"].astype(np.int64)
-        touched = index.expand(phase, code)
-        age = rows["known"] - rows["time"]
-        late = np.flatnonzero(age[m:] > 0) + m
-        if late.size:
-            open_still = (touched.row < m) | (age[touched.row] < index.end[touched.term])
-            touched = touched.where(open_still)
-            more = index.expand(np.full(len(late), LATE), code[late])
-            inside = (age[late[more.row]] >= index.start[more.term]) & (age[late[more.row]] < index.end[more.term])
-            touched = Touched(
-                np.concatenate((touched.row, late[more.row[inside]])),
-                np.concatenate((touched.term, more.term[inside])),
-                np.concatenate((touched.sign, more.sign[inside])),
-            )
-        return index.holding(index.counting(touched, rows, m), frame), frame
 
     def _first_steps(self, user: Int64, fresh: Bool, code: Int64, steps: Steps, step: Step) -> Firsts:
         """The steps at which users are seen for the first time."""

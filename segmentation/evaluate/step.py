@@ -96,8 +96,11 @@ def transitions_of(flips: Any, steps: Steps, users: Sequence[str], seq: Int64) -
     """The flips as messages. users: ids by number; seq int64[users]: each one's last number, which goes on here."""
     if not len(flips):
         return Transitions.none()
-    order = np.lexsort((flips.signal, flips.step))
-    at = flips.step[order]
+    signal, at, holds = flips.signal, flips.step, flips.holds
+    later, same = at[1:] > at[:-1], at[1:] == at[:-1]
+    if not (later | (same & (signal[1:] >= signal[:-1]))).all():
+        order = np.lexsort((signal, at))
+        signal, at, holds = signal[order], at[order], holds[order]
     first = np.flatnonzero(np.concatenate(([True], at[1:] != at[:-1])))
     message = at[first]
     user = steps.user[message]
@@ -108,5 +111,5 @@ def transitions_of(flips: Any, steps: Steps, users: Sequence[str], seq: Int64) -
     seq[user[head]] = numbers[head + size - 1]
     return Transitions(
         [users[u] for u in user.tolist()], numbers, steps.instant[message], steps.by_event[message],
-        np.concatenate((first, [len(at)])), flips.signal[order].astype(np.int32), flips.holds[order],
+        np.concatenate((first, [len(at)])), signal.astype(np.int32), holds,
     )  # fmt: skip

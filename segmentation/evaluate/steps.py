@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmentation.events.rows import Bool, Int64
+from segmentation.native import ENABLED, code
 from segmentation.state.order import stable_order
 
 Array = NDArray[Any]
@@ -36,6 +37,16 @@ class Steps:
 def steps_of(change_user: Array, change_at: Array, event_user: Array, event_at: Array) -> Steps:
     """change_*: [m] what time does, in any order; event_*: [n] events in order of arrival, their
     instants never decreasing per user."""
+    if ENABLED:
+        given = (change_user, change_at, event_user, event_at)
+        found = code.steps_of(*(np.ascontiguousarray(values, np.int64) for values in given))
+        if found is not None:
+            return Steps(*found)
+    return steps_by_numpy(change_user, change_at, event_user, event_at)
+
+
+def steps_by_numpy(change_user: Array, change_at: Array, event_user: Array, event_at: Array) -> Steps:
+    """The slow twin, and for instants that are too far apart for the other."""
     m, n = len(change_user), len(event_user)
     user = np.concatenate((change_user, event_user)).astype(np.int64)
     instant = np.concatenate((change_at, event_at)).astype(np.int64)

@@ -6,7 +6,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from segmentation.events.rows import Int64
+from segmentation.events.rows import Bool, Int32, Int64
 
 VERSION: int
 
@@ -61,3 +61,60 @@ def shards_of_users(users: list[str], shards: int) -> Int64:
 
 def numbered_texts(prefix: str, numbers: Int64) -> list[str]:
     """prefix, which is ASCII, followed by each number, none below 0, in decimal digits."""
+
+def cells(
+    family: Int64, slot: Int64, width: Int64, template: Int64, first: Int64, bound: Int64, signal: Int64
+) -> object:
+    """What cells_apply needs of a plan. family, slot [cells]; width [families]; template: the first content of
+    each family's blocks, one after the other; first [cells + 1]: each cell's stretch of bound and signal
+    [thresholds], ascending. |bound| < 2**62. ValueError for what does not belong together."""
+
+def cells_apply(
+    cells: object, rows: tuple[Any, ...] | None, cell: Int64, step: Int64, delta: Int64, user: Int64, block: Int64,
+    data: Int64, used: int, settled: bool,
+) -> tuple[int, tuple[Int64, Int64, Bool], tuple[Int64, Int64, Int64] | None] | int | None:  # fmt: skip
+    """Adds delta to the cells of the steps' users: cell, step, delta [n]; user [steps], ascending. rows: of the log, as
+    for `undecided`, of which what is decided is added, too. block [families * users]: where each user's values begin
+    in data, -1 for nowhere yet; both are written to.
+
+    Returns (used, (signal, step, holds) of the flips in order of step, (key, value, before) as in Settled if
+    `settled`). Or, nothing being done, how long `data` must be; or None where a value does not fit."""
+
+def gates(
+    level: Int64, need: Int64, signal: Int64, start: Int64, first: Int64, gate: Int64, sign: Int64,
+    root: Int64, segment: Int64, root_sign: Int64, segments: int,
+) -> object:  # fmt: skip
+    """What gates_apply needs of a plan. [gates]: level (from 1), need (the value from which it holds), signal (its own)
+    and start (its value at first); first [signals + 1]: each signal's stretch of gate and sign [inputs]; root
+    [signals + 1] likewise of segment and root_sign. ValueError for what does not belong together."""
+
+def gates_apply(
+    gates: object, signal: Int64, step: Int64, holds: Bool, user: Int64, block: Int64, data: NDArray[Any], used: int
+) -> tuple[int, tuple[Int64, Int64, Bool]] | int:
+    """signal, step, holds [n]: flips; user [steps]; block [users], data (int16 or int32): see cells_apply.
+
+    Returns (used, (segment, step, entered) in order of step and segment), or how long `data` must be."""
+
+def expansion(
+    codes: int, arguments: int, first: Int64, term: Int64, sign: Int64, start: Int64, end: Int64, cell: Int64,
+    weight: Int64, argument: Int64,
+) -> object:  # fmt: skip
+    """What `expand` needs of a plan. first [phases * codes + 1]: the stretch of term and sign [entries] for each phase
+    and code; [terms]: start, end (ages, µs), cell (-1: given back as pairs), weight, argument (-1: none)."""
+
+def undecided(rows: tuple[Any, ...]) -> tuple[Int64, Int64, Int64]:
+    """rows: (expansion, phase [m]: of the first m rows, the others arrive; code int32, time, known, step [rows];
+    arguments: a list, for each its data (int64) and where it is valid (bool)).
+
+    (row, term, sign) of the pairs for others to decide, in order of row."""
+
+def known_at(user: Int64, time: Int64, watermark: Int64, newest: Int64) -> Int64:
+    """See segmentation.evaluate.arrivals.known_at; newest [users] is written to. ValueError for a user beyond it."""
+
+def steps_of(
+    change_user: Int64, change_at: Int64, event_user: Int64, event_at: Int64
+) -> tuple[Int64, Int64, Bool, Int64, Int64] | None:
+    """The fields of segmentation.evaluate.steps.Steps; None where instants are too far apart for one key."""
+
+def codes_of(texts: list[str | None]) -> tuple[Int32, list[str]]:
+    """The code of each text, -1 for None, and what the codes mean, in order of first sight. TypeError for others."""

@@ -1,5 +1,6 @@
 /* See arrays.h. */
 #include "arrays.h"
+#include "buffers.h"
 
 static const struct {
     const char *formats; /* what numpy calls it; int64 is 'l' or 'q' by platform */
@@ -87,4 +88,37 @@ PyObject *new_array(Kind kind, Py_ssize_t n, void **data) {
     *data = buffer.buf; /* stays where it is as long as the array lives, which is at least as long as this call */
     PyBuffer_Release(&buffer);
     return array;
+}
+
+bool copy_of(PyObject *object, Py_ssize_t n, const char *name, int64_t **copy, Py_ssize_t *found) {
+    View view;
+    if (!(n < 0 ? view_of(object, I64, false, name, &view) : view_of_length(object, I64, false, n, name, &view)))
+        return false;
+    *copy = malloc((size_t)(view.n ? view.n : 1) * sizeof(int64_t));
+    if (*copy != NULL)
+        memcpy(*copy, view.data, (size_t)view.n * sizeof(int64_t));
+    if (found != NULL)
+        *found = view.n;
+    view_release(&view);
+    if (*copy == NULL)
+        PyErr_NoMemory();
+    return *copy != NULL;
+}
+
+PyObject *flips_out(const List *flips) {
+    Py_ssize_t n = (Py_ssize_t)(flips->n / 3);
+    int64_t *signal, *step;
+    uint8_t *holds;
+    PyObject *signals = new_array(I64, n, (void **)&signal), *steps = new_array(I64, n, (void **)&step);
+    PyObject *held = new_array(BOOL, n, (void **)&holds);
+    if (signals == NULL || steps == NULL || held == NULL) {
+        Py_XDECREF(signals), Py_XDECREF(steps), Py_XDECREF(held);
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        signal[i] = flips->items[3 * i];
+        step[i] = flips->items[3 * i + 1];
+        holds[i] = (uint8_t)flips->items[3 * i + 2];
+    }
+    return Py_BuildValue("NNN", signals, steps, held);
 }

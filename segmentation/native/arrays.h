@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "buffers.h"
+
 /* A borrowed view of one contiguous array of one dimension. `release` is safe on one that was never taken. */
 typedef struct {
     Py_buffer buffer;
@@ -27,6 +29,12 @@ void view_release(View *view);
 
 /* A new numpy array of n items, not initialised, and where its data is. NULL with an exception set. */
 PyObject *new_array(Kind kind, Py_ssize_t n, void **data);
+
+/* A malloc'ed copy of an int64 array of n items (n < 0: of any number, which goes to `found` unless NULL). */
+bool copy_of(PyObject *object, Py_ssize_t n, const char *name, int64_t **copy, Py_ssize_t *found);
+
+/* A list of (signal, step, holds) as a tuple of three arrays: int64, int64, bool. */
+PyObject *flips_out(const List *flips);
 
 /* Called once, when the module is loaded. */
 bool arrays_ready(void);

@@ -1,13 +1,18 @@
 /* The module segmentation.native._native: the functions of all subjects. Their contracts are in _native.pyi. */
 #include "answers.h"
 #include "arrays.h"
+#include "cells.h"
+#include "coding.h"
 #include "decoding.h"
 #include "digests.h"
+#include "expansion.h"
+#include "gates.h"
 #include "records.h"
 #include "sorting.h"
+#include "stepping.h"
 
 /* Goes up with VERSION in __init__.py. */
-#define VERSION 5
+#define VERSION 6
 
 /* Whether the user wants this code: not with TIDEGATE_NATIVE=0. */
 static PyObject *wanted(PyObject *self, PyObject *none) {
@@ -26,7 +31,10 @@ static struct PyModuleDef definition = {
 };
 
 PyMODINIT_FUNC PyInit__native(void) {
-    PyMethodDef *subjects[] = {answers_methods, decoding_methods, digests_methods, sorting_methods};
+    PyMethodDef *subjects[] = {
+        answers_methods, cells_methods, coding_methods, decoding_methods, digests_methods,
+        expansion_methods, gates_methods, m_methods, sorting_methods, stepping_methods,
+    };
     if (!arrays_ready())
         return NULL;
     PyObject *module = PyModule_Create(&definition);

@@ -32,7 +32,7 @@ class Arena:
     ) -> None:
         self.family = family
         self.slot = slot
-        self._templates = [np.array(template, dtype) for template in templates]
+        self.templates = [np.array(template, dtype) for template in templates]
         self._width = np.array([len(template) for template in templates], np.int64)
         self._block = np.full((len(templates), 1024), -1, np.int64)
         self._data: Array = np.zeros(1024, dtype)
@@ -57,7 +57,7 @@ class Arena:
         block = self._blocks(family, user)
         here = block >= 0
         address = np.where(here, block + slot, 0)
-        return np.where(here, self.raw(address) if raw else self.get(address), self._templates[family][slot])
+        return np.where(here, self.raw(address) if raw else self.get(address), self.templates[family][slot])
 
     def get(self, address: Array) -> Array:
         values = self._data[address]
@@ -143,7 +143,7 @@ class Arena:
         self._block[family, user] = start
         for f in distinct(family).tolist():
             at = start[family == f]
-            self._data[at[:, None] + np.arange(self._width[f])] = self._templates[f]
+            self._data[at[:, None] + np.arange(self._width[f])] = self.templates[f]
 
     def _room(self, values: int) -> int:
         """The first address of that many new values."""
@@ -154,6 +154,29 @@ class Arena:
             self._data = grown
         self._used = end
         return first
+
+    # what the C code works on
+
+    @property
+    def spills(self) -> bool:
+        """Is there a value that does not lie in the data?"""
+        return bool(self._big)
+
+    def places(self, users: Array) -> tuple[Int64, Array, int]:
+        """(table of blocks, families one after the other; data; how much of it is used), with room for these
+        users in the table. C code writes into both, and makes blocks; `taken` then tells how much is used."""
+        if users.size and (most := int(users.max())) >= self._block.shape[1]:
+            self._more_users(most + 1)
+        return self._block.reshape(-1), self._data, self._used
+
+    def taken(self, used: int) -> None:
+        self._used = used
+
+    def grow(self, used: int) -> None:
+        """Makes room for that many values."""
+        before = self._used
+        self._room(used - before)
+        self._used = before
 
     def dump(self) -> dict[str, Any]:
         big = [(address, str(value)) for address, value in self._big.items()]
