@@ -1,9 +1,9 @@
 """The kernel: rows (cell, step, delta) in, running values and threshold crossings out.
 
-Rows are sorted by (cell, step), cumulated from the stored values, settled at the end of each step,
-and every threshold of the cell that the value crosses is a flip of its signal. The same code runs
-for counts and sums and, level by level, for gates. The cost follows the rows and the flips, not
-the number of cells, thresholds or definitions.
+Rows are cumulated from the stored values by cell and user, settled at the end of each step, and every
+threshold of the cell that the value crosses is a flip of its signal. The cost follows the rows and the
+flips, not the number of cells, thresholds or definitions. C walks through the steps (native/cells.c);
+numpy sorts rows by (cell, step), for gates, too, level by level.
 """
 
 from bisect import bisect_right

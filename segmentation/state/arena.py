@@ -167,6 +167,7 @@ class Arena:
         users in the table. C code writes into both, and makes blocks; `taken` then tells how much is used."""
         if users.size and (most := int(users.max())) >= self._block.shape[1]:
             self._more_users(most + 1)
+        assert self._block.flags.c_contiguous, "else C would write into a copy"
         return self._block.reshape(-1), self._data, self._used
 
     def taken(self, used: int) -> None:
