@@ -200,7 +200,7 @@ static inline void add(const Cells *cells, Input *in, Work *work, Py_ssize_t ste
 
 static inline void add_item(const Cells *cells, Input *in, Work *work, Py_ssize_t step, const Item *item) {
     for (int nth = 0; nth < stretches(item); nth++) {
-        const Entry *end, *entry = stretch_of(in->log->expansion, item, nth, &end);
+        const TermEntry *end, *entry = stretch_of(in->log->expansion, item, nth, &end);
         for (; entry < end; entry++) {
             int64_t delta;
             if (entry->cell >= 0 && within(item, entry, nth) && weighed(in->log, item, entry, &delta, &work->fits))

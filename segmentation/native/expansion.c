@@ -35,7 +35,7 @@ static bool entries_made(Expansion *e, const Given *g) {
         if (t < 0 || t >= g->terms || g->argument[t] < -1 || g->argument[t] >= e->arguments || g->cell[t] < -1 ||
             g->cell[t] >= INT32_MAX || __builtin_mul_overflow(g->sign[i], g->weight[t], &weight))
             return false;
-        e->entry[i] = (Entry){(int32_t)g->cell[t], (int32_t)g->argument[t], weight, t, g->sign[i], g->start[t], g->end[t]};
+        e->entry[i] = (TermEntry){(int32_t)g->cell[t], (int32_t)g->argument[t], weight, t, g->sign[i], g->start[t], g->end[t]};
         e->cells = g->cell[t] >= e->cells ? g->cell[t] + 1 : e->cells;
     }
     e->phases = places / e->codes;
@@ -128,7 +128,7 @@ static void undecided(const LogRows *rows, List *rest) {
     for (Py_ssize_t row = 0; row < rows->n; row++) {
         Item item = item_of(rows, row);
         for (int nth = 0; nth < stretches(&item); nth++) {
-            const Entry *end, *entry = stretch_of(rows->expansion, &item, nth, &end);
+            const TermEntry *end, *entry = stretch_of(rows->expansion, &item, nth, &end);
             for (; entry < end; entry++)
                 if (entry->cell < 0 && within(&item, entry, nth))
                     push_three(rest, row, entry->term, entry->sign);

@@ -15,14 +15,14 @@ typedef struct {
     int64_t weight;         /* with the sign */
     int64_t term, sign;
     int64_t start, end; /* ages, µs */
-} Entry;
+} TermEntry;
 
 /* What does not change: made once per plan, owns its arrays. */
 typedef struct {
     Py_ssize_t codes, phases, arguments;
     int64_t cells;  /* more than any entry's cell */
     int64_t *first; /* [phases * codes + 1] */
-    Entry *entry;
+    TermEntry *entry;
 } Expansion;
 
 /* Rows of the log. The first `changes` of them are changes, each of a phase; the others arrivals. */
@@ -64,7 +64,7 @@ static inline Item item_of(const LogRows *rows, Py_ssize_t row) {
 
 /* The entries that a row may touch, in up to two stretches: those of its place, and of a late arrival those that are
 for late ones. In each, `within` says whether an entry counts at this age. */
-static inline const Entry *stretch_of(const Expansion *e, const Item *item, int nth, const Entry **end) {
+static inline const TermEntry *stretch_of(const Expansion *e, const Item *item, int nth, const TermEntry **end) {
     int64_t place = nth == 0 ? item->place : item->place + LATE * e->codes; /* of a late one, which is an arrival */
     *end = e->entry + e->first[place + 1];
     return e->entry + e->first[place];
@@ -74,12 +74,12 @@ static inline int stretches(const Item *item) {
     return item->age > 0 ? 2 : 1;
 }
 
-static inline bool within(const Item *item, const Entry *entry, int nth) {
+static inline bool within(const Item *item, const TermEntry *entry, int nth) {
     return item->age == 0 || (item->age < entry->end && (nth == 0 || item->age >= entry->start));
 }
 
 /* What the row adds there: false where its argument is NULL; *fits turns false where the product does not fit. */
-static inline bool weighed(const LogRows *rows, const Item *item, const Entry *entry, int64_t *delta, bool *fits) {
+static inline bool weighed(const LogRows *rows, const Item *item, const TermEntry *entry, int64_t *delta, bool *fits) {
     *delta = entry->weight;
     if (entry->argument < 0)
         return true;

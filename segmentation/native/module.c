@@ -33,7 +33,7 @@ static struct PyModuleDef definition = {
 PyMODINIT_FUNC PyInit__native(void) {
     PyMethodDef *subjects[] = {
         answers_methods, cells_methods, coding_methods, decoding_methods, digests_methods,
-        expansion_methods, gates_methods, m_methods, sorting_methods, stepping_methods,
+        expansion_methods, gates_methods, sorting_methods, stepping_methods,
     };
     if (!arrays_ready())
         return NULL;
