@@ -35,7 +35,9 @@ static bool entries_made(Expansion *e, const Given *g) {
         if (t < 0 || t >= g->terms || g->argument[t] < -1 || g->argument[t] >= e->arguments || g->cell[t] < -1 ||
             g->cell[t] >= INT32_MAX || __builtin_mul_overflow(g->sign[i], g->weight[t], &weight))
             return false;
-        e->entry[i] = (TermEntry){(int32_t)g->cell[t], (int32_t)g->argument[t], weight, t, g->sign[i], g->start[t], g->end[t]};
+        e->entry[i] = (TermEntry){
+            (int32_t)g->cell[t], (int32_t)g->argument[t], weight, t, g->sign[i], g->start[t], g->end[t],
+        };
         e->cells = g->cell[t] >= e->cells ? g->cell[t] + 1 : e->cells;
     }
     e->phases = places / e->codes;

@@ -186,7 +186,8 @@ static inline void tell(Work *work, int64_t signal, bool holds) {
         work->change[gate] += holds ? gates->sign[i] : -gates->sign[i];
     }
     for (int64_t i = gates->root[signal]; i < gates->root[signal + 1]; i++)
-        list_push(&work->found, gates->segment[i] << 32 | (int64_t)work->found.n << 1 | (holds == (gates->root_sign[i] > 0)));
+        list_push(&work->found, gates->segment[i] << 32 | (int64_t)work->found.n << 1 |
+                                    (holds == (gates->root_sign[i] > 0)));
 }
 
 static inline void settle(Work *work, int64_t gate, int64_t address) {
