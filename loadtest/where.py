@@ -37,11 +37,11 @@ STAGES: dict[str, tuple[str, ...]] = {
     "reservoir": ("segmentation.state.log:Log.append", "segmentation.state.log:Log.drop_before"),
     "expiries": ("segmentation.evaluate.shard:due_changes",),
     "steps": ("segmentation.evaluate.shard:steps_of",),
-    "index": ("segmentation.evaluate.shard:Shard._touched",),
+    "index": ("segmentation.evaluate.touching:Touching.cell_rows",),
     "rows": ("segmentation.evaluate.deltas:Deltas.of",),
     "sort": ("segmentation.evaluate.kernel:stable_order",),
     "kernel": ("segmentation.evaluate.kernel:Kernel.apply",),
-    "gates": ("segmentation.evaluate.network:Network.apply",),
+    "gates": ("segmentation.evaluate.gate_levels:GateLevels.apply",),
     "transitions": ("segmentation.evaluate.shard:transitions_of",),
     "saving": ("segmentation.evaluate.shard:Shard.dump", "storage.checkpoints:CheckpointStore.save"),
 }  # fmt: skip
