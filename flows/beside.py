@@ -47,9 +47,13 @@ class Beside:
         self._hearing = threading.Thread(target=self._hear, name="builder", daemon=True)
         self._hearing.start()
 
-    def switch(self, stop: threading.Event) -> None:
-        """The flow has ended, and every commit is made: returns when the builder has ended."""
+    def go(self) -> None:
+        """The flow has ended, and every commit is made: to be switched now."""
         self._tell("switch")
+
+    def switch(self, stop: threading.Event) -> None:
+        """As `go`; returns when the builder has ended."""
+        self.go()
         while not self.over.wait(0.05):
             if stop.is_set():
                 raise kafka.Stopped

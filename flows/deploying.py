@@ -143,6 +143,18 @@ def _due(url: str, goal: Goal) -> Deployment | None:
     return None if new is None or new.held else new
 
 
+def begin_switch(engine: Engine) -> None:
+    """As soon as a process that is alone has made its last commit, while other things end; `conclude` waits for it."""
+    beside, alone = engine.beside, engine.placement.processes == 1
+    if beside is None or not (beside.switching and alone and engine.again is not None and engine.fatal is None):
+        return
+    try:
+        if not engine.stop.is_set() and all(saved for _, saved in _saved(engine.url).values()):
+            beside.go()
+    except TidegateError as error:
+        log.warning("%s", error)
+
+
 def conclude(engine: Engine, stop: threading.Event) -> None:
     """After the flow: the switch, if it was ended for that; no builder is left behind. In a cluster all processes stay
     until then, since whoever keeps them running ends them all when the first is gone."""

@@ -15,7 +15,7 @@ from flows import kafka, metrics, relay
 from flows.auditing import audit_forever
 from flows.backlog import watch_outbox
 from flows.dataflow import build
-from flows.deploying import conclude, take_up, watch_deployments
+from flows.deploying import begin_switch, conclude, take_up, watch_deployments
 from flows.engine import Engine, Goal
 from flows.errors import AGAIN, StartAgain, unexpected
 from flows.holding import watch_holds
@@ -215,6 +215,7 @@ def _around(engine: Engine) -> Iterator[None]:
         yield
     finally:
         engine.close()
+        begin_switch(engine)
         end.set()
         seconds = BESIDE_SECONDS if engine.fatal is None else ERROR_SECONDS
         deadline = time.monotonic() + max(LEAST_SECONDS, seconds - engine.ending_seconds())

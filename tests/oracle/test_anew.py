@@ -66,7 +66,7 @@ def test_one_segment_anew(folder: Path, kind: str) -> None:
     property_()
     tally.check()
     print(f"{wrong[0]} values were wrong before; not everything was read {wrong[1]} times")
-    assert wrong[0]
+    assert EXAMPLES < 200 or wrong[0]
 
 
 def _spoil(old: Shard, kept: Collection[Cell]) -> int:
