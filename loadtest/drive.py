@@ -39,7 +39,7 @@ def definitions(
 def drive(
     bootstrap: str, address: str, rate: float, seconds: float, users: int, probes: float = 50.0, topic: str = "events",
     kafka_options: dict[str, str] | None = None, token: str | None = None, tls: Path | None = None, watch: bool = True,
-    seed: int = 7, probe_s: int = drive_checks.PROBE_S,
+    seed: int = 7, probe_s: int = drive_checks.PROBE_S, flips: bool = True,
 ) -> dict[str, Any]:  # fmt: skip
     """What was measured, by name. probes: a second, of the `rate` events."""
     run = secrets.token_hex(4)
@@ -62,7 +62,7 @@ def drive(
             producer.stdin.flush()
             gap = every * 1e6 / rate
             count = -(-round(rate * seconds) // every)
-            seen = asyncio.run(_observe(address, run, start_us, gap, count, token, tls, watch, probe_s))
+            seen = asyncio.run(_observe(address, run, start_us, gap, count, token, tls, watch, probe_s, flips))
             sent = json.loads(producer.stdout.read() or "{}")
         finally:
             producer.kill()
@@ -79,7 +79,7 @@ def drive(
 
 async def _observe(
     address: str, run: str, start_us: int, gap: float, count: int, token: str | None, tls: Path | None, watch: bool,
-    probe_s: int,
+    probe_s: int, flips: bool,
 ) -> drive_checks.Seen:
     metadata = (("authorization", f"Bearer {token}"),) if token else None
     if tls is None:
@@ -87,7 +87,7 @@ async def _observe(
     else:
         channel = grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(tls.read_bytes()))
     async with channel:
-        return await drive_checks.observe(channel, run, start_us, gap, count, metadata, watch, probe_s)
+        return await drive_checks.observe(channel, run, start_us, gap, count, metadata, watch, probe_s, flips)
 
 
 def main(words: list[str] | None = None) -> int:

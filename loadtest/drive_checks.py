@@ -53,9 +53,9 @@ def now_us() -> int:
 
 async def observe(
     channel: grpc.aio.Channel, run: str, start_us: int, gap_us: float, probes: int, metadata: Any, watch: bool,
-    probe_s: int = PROBE_S,
+    probe_s: int = PROBE_S, flips: bool = True,
 ) -> Seen:
-    """gap_us: between two probes. Returns when all are seen, or are overdue."""
+    """gap_us: between two probes; flips: wait for their leaving, too. Returns when all are seen, or are overdue."""
     seen = Seen()
     check = channel.unary_unary(
         _CHECK, request_serializer=pb.CheckMembershipRequest.SerializeToString,
@@ -72,7 +72,8 @@ async def observe(
                 seen.errors[error.code().name] = seen.errors.get(error.code().name, 0) + 1
             else:
                 seen.calls += 1
-                if answer.member is member:
+                # A probe that has come and gone before it was seen counts with when that is seen.
+                if answer.member is member or (member and answer.known):
                     into.append((true_at, now_us() - true_at))
                     return True
             await asyncio.sleep(max(_EVERY_S, (now_us() - true_at) / 8e6))
@@ -83,7 +84,7 @@ async def observe(
         stamp = start_us + int(number * gap_us)
         user = probe_user(run, number)
         await asyncio.sleep(max(0.0, (stamp - now_us()) / 1e6 + _FIRST_S))
-        if await until(user, True, stamp, seen.entries) and number % _FLIPS_OF == 0:
+        if await until(user, True, stamp, seen.entries) and flips and number % _FLIPS_OF == 0:
             leaves = stamp + probe_s * 1_000_000
             await asyncio.sleep(max(0.0, (leaves - now_us()) / 1e6 + _FIRST_S))
             await until(user, False, leaves, seen.flips)
