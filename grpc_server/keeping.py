@@ -17,13 +17,17 @@ from concurrent.futures import Future
 from contextlib import closing
 
 from grpc_server.cache import Copy, DoesNotFit
-from grpc_server.feed import PAGE_FLIPS, POLL_S
+from grpc_server.feed import POLL_S
 from storage import postgres, transitions
 from storage.postgres import Connection, DatabaseError
 from storage.reader import LOOKING_UP, fetch
 from storage.transitions import Page, PositionGone
 
 log = logging.getLogger(__name__)
+
+#: Flips of one page, about: what came in while a busy machine let us wait for seconds is to be caught up with in one,
+#: because between two pages the database is asked for all checks, which would make it busier yet.
+PAGE_FLIPS = 20_000
 
 _PAUSE_S = 0.5
 

@@ -92,6 +92,12 @@ def soaked(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     }
 
 
+def write(result: dict[str, Any], given: argparse.Namespace) -> None:
+    OUT.mkdir(exist_ok=True)
+    (OUT / "serving.json").write_text(json.dumps(result, indent=1))
+    (OUT / "serving.md").write_text(report(result, given))
+
+
 def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--users", type=int, default=1_000_000)
@@ -109,10 +115,9 @@ def main(words: list[str] | None = None) -> None:
             say(f"{given.users:,} users in {given.segments} segments are stored")
             world.fill(database.url, given.users, given.segments)
             result = measure(database.url, given)
+        write(result, given)  # so that it is there whatever becomes of the soak
         result |= soaked(given, folder)
-    OUT.mkdir(exist_ok=True)
-    (OUT / "serving.json").write_text(json.dumps(result, indent=1))
-    (OUT / "serving.md").write_text(report(result, given))
+    write(result, given)
     print(json.dumps({name: value for name, value in result.items() if not name.endswith("latency")}, indent=1))
 
 

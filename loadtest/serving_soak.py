@@ -31,7 +31,7 @@ from storage.migrate import migrate
 STATED_S = 5.0
 #: The soak begins when the engine is no farther behind the clock.
 CAUGHT_UP_S = 2.0
-_LOADED_WITHIN_S, _CAUGHT_UP_WITHIN_S = 600.0, 300.0
+_LOADED_WITHIN_S, _CAUGHT_UP_WITHIN_S, _BACK_WITHIN_S = 900.0, 300.0, 120.0
 _SAMPLE_EVERY_S = 5.0
 Answer = tuple[str, str, bool, int, int]
 
@@ -88,7 +88,7 @@ class Breaks:
             while not self._ended.wait(self._every):
                 begun = time.time()
                 crash(self._url)
-                postgres.connect(self._url, wait=60).close()
+                postgres.connect(self._url, wait=_BACK_WITHIN_S).close()
                 self.away.append((begun, time.time()))
                 say(f"the database was killed, and back after {time.time() - begun:.1f} s")
                 if self._ended.wait(self._every):

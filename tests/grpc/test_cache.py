@@ -309,7 +309,7 @@ def test_a_slow_database_does_not_keep_callers_from_memory(shop: Shop, monkeypat
 
 def test_many_pages_are_no_moment(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """While memory is between two pages of one commit, the database answers."""
-    monkeypatch.setattr("grpc_server.feed.PAGE_FLIPS", 5)
+    monkeypatch.setattr("grpc_server.keeping.PAGE_FLIPS", 5)
     shop.move([(f"u{i}", [BIG]) for i in range(50)])
     with both(shop.url) as (memory, plain):
         settled(memory, shop.url)
