@@ -83,7 +83,10 @@ class Deployment:
         self._wait_for_server()
 
     def tidegate(self, *words: str) -> None:
-        subprocess.run([sys.executable, "-m", "console.main", *words], env=self._environment, check=True)
+        command = [sys.executable, "-m", "console.main", *words]
+        done = subprocess.run(command, env=self._environment, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"tidegate {' '.join(words)} failed: {done.stderr[-2_000:]}")
 
     def _spawn(self, name: str, *words: str) -> None:
         log = self._stack.enter_context((self.folder / f"{name}.log").open("ab"))

@@ -172,7 +172,10 @@ def measure(quick: bool, say: Say) -> dict[str, Any]:
     say(f"{found['whole_us']} µs an event; most of it: " + ", ".join(f"{name} {value}" for name, value in most))
     database = sink(world)
     say(f"sink {database['sink_us']} µs, PostgreSQL {database['postgresql_us']} µs an event")
-    return {"where_us": {"figure": {**found["us_per_event"], **database}, **found, "shapes": SHAPES[100]}}
+    return {"where_us": {
+        "figure": {**found["us_per_event"], "sink": database["sink_us"], "PostgreSQL": database["postgresql_us"]},
+        **found, **database,
+    }}  # fmt: skip
 
 
 def main() -> None:
