@@ -142,7 +142,7 @@ class EngineLogic(StatefulBatchLogic[Read, int, Any]):
 
 def engine(reads: list[Read], plan: Plan, end: int) -> tuple[float, int, Members]:
     """The same of the engine, on the events as `pipeline.reads` has them."""
-    with Pipeline(plan, checkpoint_s=2.0) as pipeline:
+    with Pipeline(plan, checkpoint_s=1.0) as pipeline:
         flow = Dataflow("engine")
         source = op.key_on("key", op.input("events", flow, TestingSource(reads, batch_size=1)), lambda _: "0")
         out: list[tuple[str, int]] = []

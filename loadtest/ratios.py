@@ -87,7 +87,7 @@ class Round:
 
 def run(world: World, plan: Plan, members: set[tuple[str, str]] | None, shards: int = pipeline.SHARDS) -> Round:
     """Once through the stream. members: the oracle's, to be met at the end."""
-    with Pipeline(plan, shards, checkpoint_s=2.0) as engine:
+    with Pipeline(plan, shards, checkpoint_s=1.0) as engine:
         decoder = 0.0
         then = (0.0, 0.0, 0, 0)
         for number, (messages, newest, _) in enumerate(world.reads):
@@ -155,7 +155,7 @@ def transition_us(world: World, rounds: int, say: Say, rates: Sequence[float] = 
     costs = []
     found = [0.0, 0.0]
     for number in range(rounds):
-        with Pipeline(plans[0], checkpoint_s=2.0) as few, Pipeline(plans[1], checkpoint_s=2.0) as many:
+        with Pipeline(plans[0], checkpoint_s=1.0) as few, Pipeline(plans[1], checkpoint_s=1.0) as many:
             engines = (few, many)
             then = [(0.0, 0), (0.0, 0)]
             for place, (messages, newest, _) in enumerate(world.reads):
