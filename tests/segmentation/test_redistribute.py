@@ -20,7 +20,7 @@ from tests.oracle.running import SCHEMA
 HANDLED: dict[str, Any] = {
     "structure": None, "next_offset": None, "high": None, "partition": None, "watermark": None, "clock": None,
     "applied_to": None, "users": None, "texts": None, "newest": None, "applied": None, "seq": None, "had_event": None,
-    "homes": None,
+    "homes": None, "since": None,
     "network": {
         "cells": {"block": None, "data": None, "big": None},
         "registers": {"block": None, "data": None, "big": None},
