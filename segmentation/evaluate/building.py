@@ -19,7 +19,7 @@ import numpy as np
 from segmentation.compile.plan import Gate, Plan
 from segmentation.errors import TidegateError
 from segmentation.evaluate.carrying import all_but, carry, chosen
-from segmentation.evaluate.history import Held, floors
+from segmentation.evaluate.history import Held, counted_from, floors
 from segmentation.evaluate.index import ARRIVAL, LATE, Index, Touched
 from segmentation.evaluate.network import Firsts
 from segmentation.evaluate.shard import Shard
@@ -67,8 +67,6 @@ def build(
             carried |= all_but(plan, anew)
         carry(new, old, carried)
         whole_since, later = floors(plan, held, carried)
-        if anew and old._index.since is not None:
-            later = np.where(whole_since == FOREVER, old._index.since, later)
         new._index.since = later if (later > NEVER).any() else None
         if not old._waiting:  # what waits to take effect may be of any age
             first = _first_needed(new, whole_since < FOREVER, until)
@@ -106,7 +104,11 @@ def held_by(shard: Shard, columns: Mapping[str, int], partial: Collection[str] =
     partial: segments that are not whole now."""
     if shard.watermark == NEVER:  # nothing has been counted
         return Held(NEVER)
-    return Held(shard.watermark - 1, shard._log.dropped_before, columns, partial)
+    since = shard._index.since
+    return Held(
+        shard.watermark - 1, shard._log.dropped_before, columns, partial if since is None else (),
+        {} if since is None else counted_from(shard.plan, since),
+    )  # fmt: skip
 
 
 def _stand(new: Shard, old: Shard) -> None:

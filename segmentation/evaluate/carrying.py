@@ -2,8 +2,8 @@
 were counted from.
 
 Only where it has not: what can be counted anew is. A cell is taken over if the old definitions have the very same one
-and it is whole there. Linear cells over sets of values and those sets go together. Cells with conditions beside other
-values of the user are not taken over.
+and it counts at least as much there; from when on it has counted goes with it. Linear cells over sets of values and
+those sets go together. Cells with conditions beside other values of the user are not taken over.
 """
 
 from collections.abc import Collection, Iterable
@@ -13,7 +13,7 @@ import numpy as np
 from segmentation.compile.plan import Cell, Linear, Plan
 from segmentation.evaluate.bags import Bags
 from segmentation.evaluate.distincts import Distincts
-from segmentation.evaluate.history import Held, cells_below, is_whole
+from segmentation.evaluate.history import Held, cells_below, is_whole, would_count_from
 from segmentation.evaluate.registers import Registers
 from segmentation.evaluate.shard import Shard
 from segmentation.events.rows import Int64
@@ -22,12 +22,15 @@ from segmentation.state.dictionary import Translation
 
 def chosen(old: Plan, new: Plan, held: Held) -> set[Cell]:
     """The cells of `new` that are taken over from a state of `old`."""
-    whole: set[Cell] = set()
+    known: set[Cell] = set()
     for segment, root in zip(old.segments, old.roots):
         if root is not None and segment.name not in held.partial:
-            whole.update(cells_below(old, root[0]))
-    same = {cell for cell in new.cells if cell in whole and all(term.beside is None for term in cell.terms)}
-    wanted = {cell for cell in same if not is_whole(cell, held)}
+            known.update(cells_below(old, root[0]))
+    same = {cell for cell in new.cells if cell in known and all(term.beside is None for term in cell.terms)}
+    wanted = {
+        cell for cell in same
+        if not is_whole(cell, held) and held.counts_from(cell) <= would_count_from(cell, held)
+    }  # fmt: skip
     while True:
         together = {part for cell in wanted for part in _together(new, cell)}
         refused = {cell for cell in wanted if not same.issuperset(_together(new, cell))}

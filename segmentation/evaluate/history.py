@@ -5,7 +5,7 @@ declared. A definition that looks further back than that is exact over the event
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -26,13 +26,20 @@ class HistoryMissing(TidegateError):
 @dataclass(frozen=True, slots=True)
 class Held:
     """What an archive holds. at: the instant that is computed for; dropped_before: of events from before it some may
-    be gone; columns: from when on these have values, by the plan's names. µs; NEVER and not named: always. partial:
-    segments of the definitions before that were not whole then."""
+    be gone; columns: from when on these have values, by the plan's names. µs; NEVER and not named: always.
+
+    Of the definitions before: counted has those cells that do not count all, and from when on (µs) each of their terms
+    counts; partial the segments that are not whole in a state that does not say this of its cells."""
 
     at: int
     dropped_before: int = NEVER
     columns: Mapping[str, int] | None = None
     partial: Collection[str] = ()
+    counted: Mapping[Cell, Sequence[int]] = field(default_factory=dict)
+
+    def counts_from(self, cell: Cell) -> int:
+        """From when on the definitions before have counted this cell of theirs, µs; NEVER: always."""
+        return max(self.counted.get(cell, ()), default=NEVER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +69,27 @@ def missing(plan: Plan, held: Held, carried: Iterable[Cell] = ()) -> dict[str, M
     for segment, root in zip(plan.segments, plan.roots):
         if root is None:
             continue
-        terms = [term for cell in cells_below(plan, root[0]) if cell not in there for term in cell.terms]
-        all_missing = [one for term in terms if (one := _of_term(term, held)) is not None]
+        cells = cells_below(plan, root[0])
+        all_missing = [one for cell in cells if (one := _of_cell(cell, held, cell in there)) is not None]
         if all_missing:
             found[segment.name] = max(all_missing, key=lambda one: one.since)
     return found
+
+
+def _of_cell(cell: Cell, held: Held, carried: bool) -> Missing | None:
+    if carried:
+        since = held.counts_from(cell)
+        return Missing(since, "it was not whole when it was deployed") if since > NEVER else None
+    return max(
+        (one for term in cell.terms if (one := _of_term(term, held)) is not None),
+        key=lambda one: one.since, default=None,
+    )  # fmt: skip
+
+
+def would_count_from(cell: Cell, held: Held) -> int:
+    """From when on what is held has all that feeds it, µs; NEVER: from the beginning."""
+    found = _of_cell(cell, held, False)
+    return NEVER if found is None else found.since
 
 
 def is_whole(cell: Cell, held: Held) -> bool:
@@ -77,24 +100,50 @@ def is_whole(cell: Cell, held: Held) -> bool:
 def floors(plan: Plan, held: Held, carried: Collection[Cell]) -> tuple[Int64, Int64]:
     """int64[terms] both, in the order of segmentation.evaluate.index, µs: from when on each term counts what is held,
     FOREVER for those of carried cells, which count nothing of it; and what it counts later, events that leave included.
-    NEVER where what is held is whole."""
-    kinds: tuple[Sequence[Cell], ...] = (plan.linears, plan.registers, plan.distincts, plan.bags)
-    held_now, later = [], []
-    for cell in (cell for cells in kinds for cell in cells):
+    NEVER where all is counted."""
+    held_now: list[int] = []
+    later: list[int] = []
+    for cell in _cells(plan):
+        if cell in carried:
+            later += held.counted.get(cell, [NEVER] * len(cell.terms))
+            held_now += [FOREVER] * len(cell.terms)
+            continue
         for term in cell.terms:
-            one = None if cell in carried else _of_term(term, held)
+            one = _of_term(term, held)
             later.append(NEVER if one is None else one.since)
-            held_now.append(FOREVER if cell in carried else later[-1])
+            held_now.append(later[-1])
     return np.array(held_now, np.int64), np.array(later, np.int64)
 
 
+def counted_from(plan: Plan, since: Int64) -> dict[Cell, list[int]]:
+    """By cell, of those that do not count all: from when on each of its terms does. since: int64[terms], as `floors`
+    gives them second."""
+    found: dict[Cell, list[int]] = {}
+    first = 0
+    for cell in _cells(plan):
+        mine = since[first : first + len(cell.terms)].tolist()
+        first += len(cell.terms)
+        if any(one > NEVER for one in mine):
+            found[cell] = mine
+    return found
+
+
+def _cells(plan: Plan) -> Iterator[Cell]:
+    """In the order of segmentation.evaluate.index."""
+    kinds: tuple[Sequence[Cell], ...] = (plan.linears, plan.registers, plan.distincts, plan.bags)
+    for cells in kinds:
+        yield from cells
+
+
 def of_all(shards: Iterable[Held]) -> Held:
-    """One for all shards, whose users may change places later: the least that any of them holds."""
+    """One for all shards, whose users may change places later: the least that any of them holds.
+
+    From when on cells count is the same in all of them."""
     counted = [each for each in shards if each.at > NEVER]
     if not counted:
         return Held(NEVER)
     at, dropped = min(each.at for each in counted), max(each.dropped_before for each in counted)
-    return Held(at, dropped, counted[0].columns, counted[0].partial)
+    return replace(counted[0], at=at, dropped_before=dropped)
 
 
 def cells_below(plan: Plan, signal: int) -> list[Cell]:

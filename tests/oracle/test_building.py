@@ -138,7 +138,7 @@ class _Engine:
             return True
 
         new = build(old, plan, self.archive(), self.retention_us, held_by(old, {}), progress)
-        assert read == rows_of(old)
+        assert read <= rows_of(old)  # files that no window reaches are left out
         assert old.dump() == Shard.load(
             state, self.plan, 0, *self.options, self.archive(read_only=True), self.retention_us
         ).dump(), "building changed what it was built from"

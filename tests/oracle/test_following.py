@@ -101,5 +101,5 @@ def _reads(polls: list[Poll]) -> list[ShardPoll]:
 def _recorded(runner: ShardRunner, reads: list[ShardPoll]) -> list[Part]:
     """The record of these, that of the quiet ones too, as it is stored."""
     works = [work for read in reads for work in runner.take([replace(read)], 0)]
-    works += runner.tick(2 * QUIET_US)
+    works += runner.tick(runner._committed_us + 2 * QUIET_US)
     return [part for work in works for part in work.commit.parts]

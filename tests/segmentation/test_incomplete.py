@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from segmentation.compile import compile_files
 from segmentation.evaluate.building import begin_at, build, held_by
+from segmentation.evaluate.carrying import chosen
 from segmentation.evaluate.history import missing, of_all
 from segmentation.evaluate.shard import Shard
 from segmentation.events.decode import Decoder
@@ -88,6 +89,55 @@ def test_what_came_before_does_not_count(
     for shard in (new, saved, twin):
         shard.finish(AT + 230 * MINUTE)
     assert members(saved) == members(new) == members(twin)
+
+
+def test_what_was_not_whole_is_taken_over_as_it_is(tmp_path: Path) -> None:
+    """The archive lets events go that no window needs any more. What was counted of them stays with the next version,
+    and so does the instant that it is complete since; a new segment that shares it is complete since then, too."""
+    old_text, text = OLD, OLD + "  note: {type: text}\n"
+    lifetime = "SELECT user_id FROM events WHERE note IS NOT NULL GROUP BY user_id HAVING "
+    windows = {"window.sql": f"SELECT user_id FROM events WHERE {HOUR} GROUP BY user_id"}
+    ever = {"ever.sql": lifetime + "sum(amount) >= 4", "kinds.sql": lifetime + "count(DISTINCT amount) >= 2"}
+    more = {"more.sql": lifetime + "sum(amount) >= 5"}
+    folders = [
+        DefinitionsFolder.of_texts({"schema.yml": schema, **files})
+        for schema, files in ((old_text, windows), (text, windows | ever), (text, windows | ever | more))
+    ]
+    plans = [compile_files(each.files, each.schema) for each in folders]
+    decoders = [Decoder(each.schema, None) for each in folders]
+
+    def archive(token: int, number: int) -> Reservoir:
+        return Reservoir(tmp_path, 0, token, kept_columns(folders[number].schema))
+
+    shard = Shard(plans[0], 1, 0, 10 * MINUTE, False, archive(1, 0), 0)
+    for place in range(5):
+        shard.run([poll(decoders[0], place, (place, 0, 1, False))])
+    held = of_all([held_by(shard, {"note": FOREVER})])
+    shard = build(shard, plans[1], archive(2, 1), 0, held)
+    assert missing(plans[1], held).keys() == {"ever", "kinds"}
+    begins = begin_at([shard], AT + 10 * MINUTE)
+    for place, amount in enumerate((2, 3, 2), 5):
+        shard.run([poll(decoders[1], place, (10 + place, 0, amount, True))])
+    before = members(shard)
+    assert before == {("u0", "window"), ("u0", "ever"), ("u0", "kinds")}
+    for place in range(8, 40):
+        shard.run([poll(decoders[1], place, (20 + 30 * place, 1, 1, False))])
+    assert shard._log.dropped_before > begins, "of what was counted nothing is left"
+
+    held = of_all([held_by(shard, {"note": begins}, ["ever", "kinds"])])
+    carried = chosen(plans[1], plans[2], held)
+    built = build(shard, plans[2], archive(3, 2), 0, held)
+    found = missing(plans[2], held, carried)
+    assert {name: one.since for name, one in found.items()} == dict.fromkeys(("ever", "kinds", "more"), begins)
+    assert members(built) - members(shard) == {("u0", "more")}
+    assert members(shard) - members(built) == set()
+    for place in range(40, 43):
+        seen = poll(decoders[1], place, (20 + 30 * place, 2, 2, True))
+        for each in (shard, built):
+            each.run([seen])
+    assert {one for one in members(built) if one[1] != "more"} == members(shard) > {("u2", "ever")}
+    again = build(shard, plans[1], archive(4, 1), 0, of_all([held_by(shard, {"note": begins})]), anew=["window"])
+    assert members(again) == members(shard)
 
 
 def poll(decoder: Decoder, place: int, one: tuple[int, int, int, bool]) -> Poll:
