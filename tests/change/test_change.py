@@ -16,7 +16,7 @@ from tests.torture.test_torture import on_request
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.timeout(1800)]
 
 LAST = re.compile(r"^change: (\d+) edits, (\d+) kills, (\d+) differences, (\d+) flaps\n\Z", re.M)
-SOME = [place for place, edit in enumerate(EDITS) if edit.what.startswith("a threshold") or edit.held]
+SOME = [place for place, edit in enumerate(EDITS) if edit.what.startswith("a threshold,") or edit.held]
 SOME.append(next(place for place, edit in enumerate(EDITS) if edit.what.startswith("a column")))
 
 

@@ -51,7 +51,7 @@ class Tries:
     failures: int = 0
 
     def remaining(self) -> float:
-        return max(0.001, self.deadline - time.monotonic())
+        return max(0.0, self.deadline - time.monotonic())
 
     def pause_after(self, error: Error) -> float | None:
         """Seconds to wait before the next try; None: raise `error`."""
