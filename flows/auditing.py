@@ -7,13 +7,13 @@ at least PAUSE times what the last one took, and the audit never takes more than
 import json
 import logging
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from typing import Any
 
 from flows import metrics
+from storage.interpreter import python
 from storage.settings import Settings
 
 log = logging.getLogger("tidegate.audit")
@@ -45,7 +45,7 @@ def one_round(settings: Settings, end: threading.Event) -> dict[str, Any] | None
     given["grpc_tokens"] = {}
     with tempfile.TemporaryFile() as said:  # what a pipe holds may be less
         process = subprocess.Popen(
-            [sys.executable, "-m", "storage.audit"], stdin=subprocess.PIPE, stdout=said, start_new_session=True
+            [*python(), "-m", "storage.audit"], stdin=subprocess.PIPE, stdout=said, start_new_session=True
         )
         try:
             assert process.stdin is not None

@@ -11,11 +11,11 @@ import threading
 from contextlib import closing, suppress
 
 from flows import kafka
-from flows.supervisor import python
 from flows.switching import discard
 from segmentation.errors import TidegateError
 from storage import following, postgres
 from storage.engine_state import tokens
+from storage.interpreter import python
 from storage.settings import Settings
 
 log = logging.getLogger("tidegate.deploying")

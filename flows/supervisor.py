@@ -27,6 +27,7 @@ from flows.errors import AGAIN
 from flows.signals import PATIENCE_SECONDS, SIGNALS
 from flows.supervised import STOP
 from segmentation.errors import TidegateError
+from storage.interpreter import python
 
 log = logging.getLogger("tidegate.supervisor")
 
@@ -286,8 +287,3 @@ async def _first(tasks: "set[asyncio.Task[Any]]", timeout: float) -> "set[asynci
 def child_command(arguments: Sequence[str]) -> list[str]:
     """This program with other arguments, found where this process found it."""
     return [*python(), "-m", "console.main", *arguments]
-
-
-def python() -> list[str]:
-    """The interpreter. -P: a folder of the operators' must not hide a module, unless it is there that ours are."""
-    return [sys.executable, *([] if {"", os.getcwd()} & set(sys.path) else ["-P"])]

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import sys
 from typing import Any
 
 import grpc
@@ -16,6 +15,7 @@ import grpc
 from grpc_server import explain_worker as worker
 from grpc_server.errors import Refusal, internal, unavailable
 from grpc_server.generated.tidegate.v1 import explanation_pb2 as pb
+from storage.interpreter import python
 from storage.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class Explainer:
     async def _started(self) -> asyncio.subprocess.Process:
         if self._process is None or self._process.returncode is not None:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "console.explaining_process", stdin=asyncio.subprocess.PIPE,
+                *python(), "-m", "console.explaining_process", stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE, start_new_session=True,
             )  # fmt: skip
         return self._process

@@ -69,7 +69,7 @@ class Engine:
     def start(self) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "console.main", "run"], env=self._environment, cwd=self._log.parent,
+                [sys.executable, "-P", "-m", "console.main", "run"], env=self._environment, cwd=self._log.parent,
                 stdout=log, stderr=log,
             )  # fmt: skip
 

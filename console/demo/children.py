@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from segmentation.errors import TidegateError
+from storage.interpreter import python
 
 STOP_SECONDS = 15
 LAST_LINES = 5
@@ -61,7 +62,7 @@ class Child:
 
 def tidegate(*arguments: str) -> list[str]:
     """The command line of this very installation."""
-    return [sys.executable, "-m", "console.main", *arguments]
+    return [*python(), "-m", "console.main", *arguments]
 
 
 def plain_environment() -> dict[str, str]:
