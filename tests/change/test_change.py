@@ -16,7 +16,7 @@ from tests.torture.test_torture import on_request
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.timeout(1800)]
 
 LAST = re.compile(r"^change: (\d+) edits, (\d+) kills, (\d+) differences, (\d+) flaps\n\Z", re.M)
-SOME = [place for place, edit in enumerate(EDITS) if edit.what.startswith("a threshold,") or edit.held]
+SOME = [place for place, edit in enumerate(EDITS) if edit.what.startswith("a threshold,") or edit.held == "withdraw"]
 SOME.append(next(place for place, edit in enumerate(EDITS) if edit.what.startswith("a column")))
 
 
@@ -36,4 +36,4 @@ def test_a_short_proof() -> None:
     found = LAST.search(done.stdout)
     assert done.returncode == 0 and found is not None, said
     assert list(map(int, found.groups()))[::2] == [len(SOME), 0] and found[4] == "0"
-    assert "the audit finds" in said and "2 versions were held, 1 of them taken back" in said
+    assert "the audit finds" in said and "1 versions were held, 1 of them taken back" in said
