@@ -36,7 +36,8 @@ class Touching:
 
     def cell_rows(self, rows: Columns, phase: Int64, step: Int64) -> CellRows:
         """phase int64[m]: of the first m rows, which are changes; the others arrive. step int64[rows]."""
-        if self._by_c is not None:
+        # From when on a term counts, C does not ask.
+        if self._by_c is not None and self._index.since is None:
             return self._apply_in_c(rows, phase, step)
         return self.by_numpy(rows, phase, step)
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from segmentation.evaluate.shard import Shard
+from segmentation.evaluate.index import Touched
+from segmentation.evaluate.touching import Touching
 from tests.torture.wrapping import wrap
 
 EVERY = 3
@@ -17,10 +18,11 @@ EVERY = 3
 
 def evaluate_wrongly() -> None:
     def around(touched: Callable[..., Any]) -> Callable[..., Any]:
-        def some(self: Shard, rows: Any, *given: Any) -> Any:
-            found, frame = touched(self, rows, *given)
-            return found.where(np.asarray(rows["user"])[found.row] % EVERY != 0), frame
+        def some(self: Touching, rows: Any, *given: Any) -> Any:
+            found: Touched = touched(self, rows, *given)
+            return found.where(np.asarray(rows["user"])[found.row] % EVERY != 0)
 
         return some
 
-    wrap(Shard, "_touched", around)
+    wrap(Touching, "_touched", around)
+    wrap(Touching, "cell_rows", lambda _: Touching.by_numpy)

@@ -22,6 +22,7 @@ from storage.definitions_folder import DefinitionsFolder
 from storage.reservoir import Reservoir, kept_columns
 
 OLD = "events:\n  amount: {type: bigint}\n"
+NEW = OLD + "  note: {type: text}\n  weight: {type: bigint}\n"
 HOUR = "event_time > now() - INTERVAL '1 hour'"
 DEFINITIONS = {
     "window": f"SELECT user_id FROM events WHERE note IS NULL AND {HOUR} GROUP BY user_id",
@@ -30,6 +31,8 @@ DEFINITIONS = {
     "least": f"SELECT user_id FROM events WHERE note IS NULL AND {HOUR} GROUP BY user_id HAVING min(amount) >= 2",
     "kinds": f"SELECT user_id FROM events WHERE note IS NULL AND {HOUR} GROUP BY user_id "
              "HAVING count(DISTINCT amount) >= 2",
+    "weighed": "SELECT user_id FROM events GROUP BY user_id HAVING sum(weight) >= 4",
+    "weighed_lately": f"SELECT user_id FROM events WHERE {HOUR} GROUP BY user_id HAVING sum(weight) >= 2",
     "last": f"SELECT user_id FROM events WHERE note IS NULL AND {HOUR} GROUP BY user_id "
             "HAVING arg_max(amount, event_time) = 1",
 }  # fmt: skip
@@ -39,7 +42,7 @@ AT, MINUTE = 1_767_225_600_000_000, 60_000_000
 def event(number: int, minute: int, user: int, amount: int, note: bool) -> bytes:
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime((AT + minute * MINUTE) // 1_000_000))
     value = {"user_id": f"u{user}", "event_id": str(number), "event_type": "x", "event_time": at, "amount": amount}
-    return json.dumps(value | ({"note": "n"} if note else {})).encode()
+    return json.dumps(value | ({"note": "n", "weight": 2} if note else {})).encode()
 
 
 EVENTS = st.lists(
@@ -55,13 +58,11 @@ def test_what_came_before_does_not_count(
 ) -> None:
     """known: is it known when the state is built from when on the column has values? Else from the switch on."""
     folder: Path = tmp_path_factory.mktemp("reservoir")
-    old_schema, schema = (DefinitionsFolder.of_texts({"schema.yml": text}).schema for text in (
-        OLD, OLD + "  note: {type: text}\n"
-    ))  # fmt: skip
+    old_schema, schema = (DefinitionsFolder.of_texts({"schema.yml": text}).schema for text in (OLD, NEW))
     files = {f"{name}.sql": text for name, text in DEFINITIONS.items()}
     folders = [
         DefinitionsFolder.of_texts({"schema.yml": OLD, "all.sql": "SELECT user_id FROM events GROUP BY user_id"}),
-        DefinitionsFolder.of_texts({"schema.yml": OLD + "  note: {type: text}\n", **files}),
+        DefinitionsFolder.of_texts({"schema.yml": NEW, **files}),
     ]
     old_plan, plan = (compile_files(each.files, each.schema) for each in folders)
     before, after = events[:cut], sorted(events[cut:])
@@ -70,7 +71,7 @@ def test_what_came_before_does_not_count(
     old = Shard(old_plan, 1, 0, None, False, Reservoir(folder, 0, 1, kept_columns(old_schema)), 0)
     for place, one in enumerate(before):
         old.run([poll(Decoder(old_schema, None), place, one)])
-    held = of_all([held_by(old, {"note": declared})])
+    held = of_all([held_by(old, {"note": declared, "weight": declared})])
     new = build(old, plan, Reservoir(folder, 0, 2, kept_columns(schema)), 0, held)
     begins = begin_at([new], AT) if missing(plan, held) and not known else declared
     twin = Shard(plan, 1, 0, None, False)
@@ -94,7 +95,7 @@ def test_what_came_before_does_not_count(
 def test_what_was_not_whole_is_taken_over_as_it_is(tmp_path: Path) -> None:
     """The archive lets events go that no window needs any more. What was counted of them stays with the next version,
     and so does the instant that it is complete since; a new segment that shares it is complete since then, too."""
-    old_text, text = OLD, OLD + "  note: {type: text}\n"
+    old_text, text = OLD, NEW
     lifetime = "SELECT user_id FROM events WHERE note IS NOT NULL GROUP BY user_id HAVING "
     windows = {"window.sql": f"SELECT user_id FROM events WHERE {HOUR} GROUP BY user_id"}
     ever = {"ever.sql": lifetime + "sum(amount) >= 4", "kinds.sql": lifetime + "count(DISTINCT amount) >= 2"}
