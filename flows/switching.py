@@ -268,7 +268,12 @@ class Switch:
         found = missing(self._plan, self._held, carried)
         if found and not self.new.allow_incomplete:
             now = {segment.name: engine_state.segment_digest(segment) for segment in self._plan.segments}
-            refused = {name: one for name, one in found.items() if before.get(name) != now[name]}
+            # What was allowed once was allowed from an instant on: counting it from a later one would move users.
+            was = missing(self._old_plan, self._held, self._old_plan.cells)
+            refused = {
+                name: one for name, one in found.items()
+                if before.get(name) != now[name] or (name in was and one.since > was[name].since)
+            }  # fmt: skip
             if refused:
                 said = "; ".join(f"{name}: {one.why}" for name, one in sorted(refused.items()))
                 raise HistoryMissing(
