@@ -27,7 +27,7 @@ from segmentation.compile.plan import Plan
 from segmentation.errors import TidegateError
 from segmentation.evaluate import building
 from segmentation.evaluate.carrying import chosen
-from segmentation.evaluate.history import HistoryMissing, check_types, missing, of_all
+from segmentation.evaluate.history import HistoryMissing, check_types, counts_later, missing, of_all
 from segmentation.evaluate.shard import Shard
 from segmentation.types import FOREVER
 from storage import deployments, engine_state, following, postgres, reservoir
@@ -268,12 +268,8 @@ class Switch:
         found = missing(self._plan, self._held, carried)
         if found and not self.new.allow_incomplete:
             now = {segment.name: engine_state.segment_digest(segment) for segment in self._plan.segments}
-            # What was allowed once was allowed from an instant on: counting it from a later one would move users.
-            was = missing(self._old_plan, self._held, self._old_plan.cells)
-            refused = {
-                name: one for name, one in found.items()
-                if before.get(name) != now[name] or (name in was and one.since > was[name].since)
-            }  # fmt: skip
+            later = counts_later(self._old_plan, found, self._held)
+            refused = {name: one for name, one in found.items() if before.get(name) != now[name] or name in later}
             if refused:
                 said = "; ".join(f"{name}: {one.why}" for name, one in sorted(refused.items()))
                 raise HistoryMissing(

@@ -53,6 +53,7 @@ class Found:
     work: Work = field(default_factory=lambda: Work(0, 0.0))
     since: dict[str, int] = field(default_factory=dict)
     accepted: set[str] = field(default_factory=set)
+    later: set[str] = field(default_factory=set)
     profiles: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def moves(self, sample: int) -> dict[str, Moves]:
@@ -129,7 +130,7 @@ def _compute(settings: "Settings", task: Task, saved: Sequence[CheckpointRecord]
         advance = partial(_advance, progress, len(saved) - len(states), len(saved))
         _add_shard(settings, task, *states.popleft(), advance, found)
     now = {one.name: segment_digest(one) for one in task.new.segments}
-    found.accepted = {name for name in found.since if task.partial.get(name) == now[name]}
+    found.accepted = {name for name in found.since if task.partial.get(name) == now[name]} - found.later
     # Others move only where their own history is not held any more.
     moved = {name for name, one in found.differences.items() if one.enter or one.leave}
     shown = moved | found.since.keys() | set(task.segments)
@@ -146,7 +147,7 @@ def _add_shard(
 ) -> None:
     from segmentation.evaluate.building import build, held_by, rows_of
     from segmentation.evaluate.carrying import chosen
-    from segmentation.evaluate.history import missing
+    from segmentation.evaluate.history import counts_later, missing
 
     state = unpack(data)
     old = _loaded(settings, record, state, task)
@@ -159,8 +160,10 @@ def _add_shard(
         return True
 
     held = held_by(old, task.columns, task.partial.keys())
-    for name, one in missing(task.new, held, chosen(task.old, task.new, held)).items():
+    not_whole = missing(task.new, held, chosen(task.old, task.new, held))
+    for name, one in not_whole.items():
         found.since[name] = max(one.since, found.since.get(name, one.since))
+    found.later |= counts_later(task.old, not_whole, held)
     began = time.perf_counter()
     archive = _archive(settings, record.shard, task.new_schema)
     new = build(old, task.new, archive, settings.retention_us, held, advance)

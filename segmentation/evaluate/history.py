@@ -76,6 +76,14 @@ def missing(plan: Plan, held: Held, carried: Iterable[Cell] = ()) -> dict[str, M
     return found
 
 
+def counts_later(old: Plan, found: Mapping[str, Missing], held: Held) -> set[str]:
+    """Of the segments whose history is not whole (`missing` of the new plan), those that the definitions before count
+    from an earlier instant on. What was allowed once was allowed from that instant on: to count it from a later one
+    moves users, and has to be allowed again."""
+    was = missing(old, held, old.cells)
+    return {name for name, one in found.items() if name in was and one.since > was[name].since}
+
+
 def _of_cell(cell: Cell, held: Held, carried: bool) -> Missing | None:
     if carried:
         since = held.counts_from(cell)

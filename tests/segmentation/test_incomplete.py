@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from segmentation.compile import compile_files
 from segmentation.evaluate.building import begin_at, build, held_by
 from segmentation.evaluate.carrying import chosen
-from segmentation.evaluate.history import missing, of_all
+from segmentation.evaluate.history import Held, counts_later, missing, of_all
 from segmentation.evaluate.shard import Shard
 from segmentation.events.decode import Decoder
 from segmentation.events.rows import Poll
@@ -139,6 +139,24 @@ def test_what_was_not_whole_is_taken_over_as_it_is(tmp_path: Path) -> None:
     assert {one for one in members(built) if one[1] != "more"} == members(shard) > {("u2", "ever")}
     again = build(shard, plans[1], archive(4, 1), 0, of_all([held_by(shard, {"note": begins})]), anew=["window"])
     assert members(again) == members(shard)
+
+
+def test_who_would_count_from_a_later_instant_has_to_be_allowed_again() -> None:
+    """What stands beside values of the user cannot be taken over; the archive lets go of what it counts."""
+    lifetime = "WHERE e.note IS NOT NULL{} GROUP BY e.user_id HAVING count(*) >= 2"
+    files = {
+        "beside.sql": "SELECT e.user_id FROM events e JOIN users u USING (user_id) "
+                      + lifetime.format(" AND e.amount > u.credit"),
+        "plain.sql": "SELECT e.user_id FROM events e " + lifetime.format(""),
+    }  # fmt: skip
+    folder = DefinitionsFolder.of_texts({"schema.yml": NEW + "users:\n  credit: {type: bigint}\n", **files})
+    plan = compile_files(folder.files, folder.schema)
+    counted = {cell: [AT] * len(cell.terms) for cell in plan.cells}
+    for dropped, later in ((AT - MINUTE, set[str]()), (AT + 60 * MINUTE, {"beside"})):
+        held = Held(AT + 90 * MINUTE, dropped, {"note": AT}, (), counted)
+        found = missing(plan, held, chosen(plan, plan, held))
+        assert found.keys() == {"beside", "plain"} and found["plain"].since == AT
+        assert counts_later(plan, found, held) == later
 
 
 def poll(decoder: Decoder, place: int, one: tuple[int, int, int, bool]) -> Poll:
