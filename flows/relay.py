@@ -135,6 +135,7 @@ class Relay:
             if time.monotonic() > self._look_at_held:
                 if sent is not None:
                     mine.settle(sent.token)
+                    sent = None
                 self._again(mine, publisher)
             for dead_letters, size in self._too_large.items():
                 mine.hold_large(dead_letters, size, "too large, as one before it")

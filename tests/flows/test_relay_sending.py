@@ -106,6 +106,22 @@ def test_the_embedded_broker_gets_messages_at_least_once(
     assert "they are sent at least once, and readers must drop repeats" in caplog.text
 
 
+def test_looking_after_what_is_held_costs_no_turn(
+    make_world: Make, embedded_broker: str, running: Callable[[World], None], monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What was sent is settled first, once."""
+    monkeypatch.setattr(relay, "HELD_SECONDS", 0.0)
+    world = make_world(embedded_broker)
+    put(world, "first", "1")
+    running(world)
+    until(lambda: world.query("SELECT count(*) FROM tidegate.outbox") == [(0,)], "all is sent")
+    put(world, "second", "2")
+    until(lambda: of(world, "second") == ["2"], "the second, too")
+    until(lambda: world.query("SELECT count(*) FROM tidegate.outbox") == [(0,)], "all is sent")
+    assert of(world, "first") == ["1"] and "taken over" not in caplog.text
+
+
 @pytest.mark.kafka
 def test_apache_kafka_is_fit(make_world: Make, apache_kafka: str, caplog: pytest.LogCaptureFixture) -> None:
     world = make_world(apache_kafka)
