@@ -22,12 +22,12 @@ from segmentation.state.order import stable_order
 from segmentation.types import NEVER
 
 Array = NDArray[Any]
-#: Rows of a chunk; the body is cut when it has twice as many.
+#: Rows of a chunk; one is cut off when twice as many wait that came in time for it.
 CHUNK_ROWS = 1 << 16
 #: Rows that came after their time's chunk was written, until they get one of their own.
 LATE_ROWS = CHUNK_ROWS // 4
 #: Chunks that may await their writing before the log waits for the disk.
-WRITING = 4
+WRITING = 2
 #: More rows of chunks than this are not read through for some users' sake.
 LONG_ROWS = 4 * CHUNK_ROWS
 
@@ -92,17 +92,21 @@ class Log:
         order = stable_order(rows["time"])
         time = rows["time"][order]
         body = self._body.time()
-        first = int(np.searchsorted(time, body[-1] if len(body) else NEVER, "left"))
+        # An empty body begins where the last chunk ended: what is older is late for it.
+        first = int(np.searchsorted(time, body[-1] if len(body) else self._cut_at, "left"))
         if first < len(order):
             self._body.append({name: rows[name][order[first:]] for name in self._all})
         if first:
-            self._runs.append({name: rows[name][order[:first]] for name in self._all})
+            early = order[:first]
+            self._runs.append({name: rows[name][early].astype(dtype, copy=False) for name, dtype in self._all.items()})
             while len(self._runs) > 1 and len(self._runs[-1]["time"]) * 2 > len(self._runs[-2]["time"]):
                 self._runs.append(merged([self._runs.pop(), self._runs.pop()]))
         if self.chunks is not None and not self.chunks.archive.read_only:
             self._collect(self.chunks)
-            while len(self._body) >= 2 * CHUNK_ROWS:
+            while self.waiting - self._late() >= 2 * CHUNK_ROWS:
                 self._cut(self.chunks)
+            if self._late() >= LATE_ROWS:
+                self._write_late(self.chunks)
 
     def between(self, first: int, last: int) -> Iterator[Columns]:
         """Rows with first <= time < last, as views, each piece in order of time."""
@@ -232,25 +236,35 @@ class Log:
 
     # the archive
 
+    @property
+    def waiting(self) -> int:
+        """Rows that are in no chunk, nor on their way into one."""
+        return len(self._body) + sum(len(run["time"]) for run in self._runs)
+
+    def _late(self) -> int:
+        """How many of the rows in memory came after their time's chunk was cut off."""
+        return sum(int(np.searchsorted(run["time"], self._cut_at, "left")) for run in self._runs)
+
     def _cut(self, chunks: Chunks) -> None:
-        """Moves the older half of the body, and what came late but in time for it, into a chunk."""
-        time = self._body.time()
-        until = int(time[CHUNK_ROWS])
-        pieces = [self._body.slice(0, CHUNK_ROWS)]
+        """Moves the oldest of the rows that came in time for it into a chunk. Of those at its very end, which
+        have one time, some may be left behind; they go into the next."""
+        begin = [0, *(int(np.searchsorted(run["time"], self._cut_at, "left")) for run in self._runs)]
+        times = [self._body.time(), *(run["time"][a:] for run, a in zip(self._runs, begin[1:]))]
+        until = int(np.partition(np.concatenate(times), CHUNK_ROWS)[CHUNK_ROWS])
+        ends = [int(np.searchsorted(time, until, "left")) for time in times]
+        more = CHUNK_ROWS - sum(ends)
+        for i, time in enumerate(times):
+            tied = min(more, int(np.searchsorted(time, until, "right")) - ends[i])
+            ends[i], more = ends[i] + tied, more - tied
+        pieces = [self._body.slice(0, ends[0])]
         kept: list[Columns] = []
-        late = 0
-        for run in self._runs:
-            a, b = np.searchsorted(run["time"], (self._cut_at, until), "left").tolist()
-            pieces.append({name: column[a:b] for name, column in run.items()})
-            rest = {name: np.concatenate((column[:a], column[b:])) for name, column in run.items()}
-            late += a
-            if len(rest["time"]):
-                kept.append(rest)
+        for run, a, size in zip(self._runs, begin[1:], ends[1:]):
+            pieces.append({name: column[a : a + size] for name, column in run.items()})
+            if size < len(run["time"]):
+                kept.append({name: np.concatenate((column[:a], column[a + size :])) for name, column in run.items()})
         self._runs, self._cut_at = kept, until
         self._write(chunks, merged(pieces), False)
-        self._body.drop(CHUNK_ROWS)
-        if late >= LATE_ROWS:
-            self._write_late(chunks)
+        self._body.drop(ends[0])
 
     def _write_late(self, chunks: Chunks) -> None:
         pieces, kept = [], []

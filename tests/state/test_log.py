@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,7 @@ class World:
         self.log.append(rows_of(events, self.count))
         self.rows += [(self.count + i, time, user) for i, (time, user) in enumerate(events)]
         self.count += len(events)
+        assert self.log.waiting < 2 * log_module.CHUNK_ROWS + log_module.LATE_ROWS
 
 
 def found(parts: Iterator[Columns] | list[Columns], ordered: bool = True) -> list[Row]:
@@ -176,6 +178,43 @@ def _files_hold_nothing_erased(world: World, erased: dict[int, int]) -> None:
         rows = pq.read_table(path, columns=["_user", "_offset"]).to_pydict()
         stay = {number for number, _, _ in world.rows}
         assert all(user not in erased or number in stay for user, number in zip(rows["_user"], rows["_offset"]))
+
+
+GAPS = st.lists(st.sampled_from([0, 0, 1, 40]), min_size=1, max_size=9)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 5), GAPS), max_size=40),
+    st.sampled_from([0, 3, 1_000]),
+)
+def test_many_partitions_wait_no_longer_than_one(polls: list[tuple[int, list[int]]], lag: int) -> None:
+    """Each partition in order of time, with ties, and `lag` behind the one before; memory and files stay ordered."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
+        world = World(Path(name))
+        at = [-lag * partition for partition in range(6)]
+        for partition, gaps in polls:
+            times = at[partition] + np.cumsum(gaps)
+            at[partition] = int(times[-1])
+            world.append([(time, partition % 5) for time in times.tolist()])  # looks at what waits
+        assert found(world.log.parts()) == sorted(world.rows)
+        world.again()
+        assert found(world.log.parts()) == sorted(world.rows)
+        assert world.log.chunks is not None
+        ends = [(ref.first, ref.last) for ref in world.log.chunks.refs if not ref.late]
+        assert all(last <= first for (_, last), (first, _) in pairwise(ends))
+
+
+def test_a_body_that_was_erased_begins_where_the_last_chunk_ended(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.append([(10 * n, 0) for n in range(4)] + [(5, 1), (100, 2), (101, 2)])  # the run: 5; cut off: 0, 5, 10
+    world.append([(15, 1)])  # late for it
+    world.log.erase(np.array([0, 2]), np.array([1_000, 1_000]))
+    world.rows = [row for row in world.rows if row[2] == 1]
+    world.append([(2, 1), (3, 1), (4, 1), (6, 1), (7, 1), (8, 1), (9, 1)])
+    world.append([(200 + n, 1) for n in range(6)])
+    assert found(world.log.parts()) == sorted(world.rows)
 
 
 def test_late_chunks_are_merged(tmp_path: Path) -> None:
