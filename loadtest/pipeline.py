@@ -29,6 +29,7 @@ from segmentation.events.rows import Poll, Rows
 from segmentation.events.schema import load_schema
 from segmentation.events.split import split
 from storage.checkpoints import CheckpointStore
+from storage.commits import CheckpointRecord
 from storage.engine_state import Takeover
 from storage.reservoir import Reservoir, kept_columns
 from storage.settings import Settings
@@ -124,12 +125,24 @@ class Pipeline:
             for work in runner.take(items, now):
                 self._take(work)
 
+    def save(self) -> int:
+        """Saves the present state of every shard; the size of the files."""
+        size = 0
+        for number, shard in enumerate(self.shards):
+            record = self._checkpoints.save(number, self.runners[number].number, dict(shard.next_offset), shard.dump())
+            size += self._size(record)
+            self._checkpoints.clean(number, record)
+        return size
+
+    def _size(self, record: CheckpointRecord) -> int:
+        return (self._checkpoints.folder / record.file).stat().st_size
+
     def _take(self, work: Work) -> None:
         self.transitions += len(work.transitions.segment)
         if work.state is not None:
             self.saved += 1
-            self.saved_bytes += len(work.state)
             record = self._checkpoints.save(work.commit.shard, work.commit.number, work.offsets, work.state)
+            self.saved_bytes += self._size(record)
             self._checkpoints.clean(work.commit.shard, record)
             work.state = None
         if self.works is not None:

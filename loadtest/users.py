@@ -113,7 +113,7 @@ def run(users: int, measured: int, per_user: int) -> dict[str, Any]:
         uss, seconds = process.memory_full_info().uss, engine.seconds - met
         # What all shards save, at once.
         began = time.process_time()
-        saved = sum(len(shard.dump()) for shard in engine.shards)
+        saved = engine.save()
         dump = time.process_time() - began
         result = {
             "users": users, "events": len(drawn), "events_per_user_before": first // users, "measured_events": measured,

@@ -2,13 +2,17 @@
 
 import errno
 import os
+import struct
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from storage.checkpoints import CheckpointError, CheckpointStore
+from storage.checkpoints import PIECE_BYTES, CheckpointError, CheckpointStore
+from storage.commits import CheckpointRecord
 from storage.disk import DiskFull, StorageError
 
 DATA = bytes(range(256)) * 10
@@ -23,6 +27,23 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     assert sorted(os.listdir(store.folder)) == sorted([record.file, store.save(3, 18, {}, b"").file])
 
 
+def test_a_large_state_is_kept_small_and_comes_back_whole(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path)
+    data = np.random.default_rng(1).integers(0, 50, 5 * PIECE_BYTES // 16).tobytes() + b"the end"
+    record = store.save(0, 1, {}, data)
+    assert store.load(record) == data
+    assert (store.folder / record.file).stat().st_size < len(data) / 4
+
+
+def test_a_file_of_the_first_format_is_still_read(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path)
+    store.save(0, 1, {}, DATA)
+    digest = blake2b(DATA, digest_size=32)
+    name = f"shard-0-step-2-{digest.hexdigest()[:16]}.state"
+    (store.folder / name).write_bytes(struct.pack("<8sIQ32s", b"TIDEGATE", 1, len(DATA), digest.digest()) + DATA)
+    assert store.load(CheckpointRecord(0, 2, name, digest.hexdigest(), {})) == DATA
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
@@ -31,7 +52,7 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
         (lambda whole: whole[:100] + bytes([whole[100] ^ 1]) + whole[101:], "is damaged"),
         (lambda whole: whole[:20], "is not one of"),
         (lambda whole: b"", "is not one of"),
-        (lambda whole: whole[:8] + b"\x02" + whole[9:], "has format 2"),
+        (lambda whole: whole[:8] + b"\x03" + whole[9:], "has format 3"),
     ],
 )
 def test_a_damaged_file_is_refused_by_name(tmp_path: Path, damage: Any, reason: str) -> None:
