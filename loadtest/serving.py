@@ -23,11 +23,9 @@ from typing import Any
 import psutil
 
 from loadtest import serving_world as world
-from loadtest.serving_soak import process, say, server_variables, soak
+from loadtest.serving_soak import OUT, process, say, server_variables, soak
 from storage.embedded import EmbeddedPostgres
 from storage.migrate import migrate
-
-OUT = Path(__file__).parent / "out"
 
 
 def client(port: str, server: int, given: argparse.Namespace, what: str, seconds: float) -> dict[str, Any]:

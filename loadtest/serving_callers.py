@@ -1,8 +1,8 @@
 """Callers of the soak: `python -m loadtest.serving_callers PORT USERS SEGMENTS SECONDS FILE`.
 
 Eight of them ask one after the other, every tenth time a batch, users drawn as the engine's events are. Every answer is
-a line of FILE (user, segment, member 1 or 0, since and as_of in µs); what failed, when, and how long calls took is
-printed as one JSON object.
+a line of FILE (user, segment, member 1 or 0; since, as_of and when it came, in µs); what failed, when, and how long
+calls took is printed as one JSON object.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ async def main(port: str, users: int, segments: int, seconds: float, path: Path)
             nonlocal answered
             as_of = answer.as_of.ToMicroseconds()
             since = answer.since.ToMicroseconds() if answer.member else 0
-            out.writerow((user, segment, int(answer.member), since, as_of))
+            out.writerow((user, segment, int(answer.member), since, as_of, time.time_ns() // 1_000))
             answered += 1
             if answered % 50 == 0:
                 lags.append(time.time() - as_of / 1e6)

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,17 +23,18 @@ from typing import Any
 import psutil
 
 from flows.embedded_broker import EmbeddedBroker
+from loadtest.serving_compare import Answer, compare
 from loadtest.serving_engine import PARTITIONS, TOPIC, Engine
 from storage import postgres
 from storage.embedded import EmbeddedPostgres
 from storage.migrate import migrate
 
+OUT = Path(__file__).parent / "out"
 STATED_S = 5.0
 #: The soak begins when the engine is no farther behind the clock.
 CAUGHT_UP_S = 2.0
 _LOADED_WITHIN_S, _CAUGHT_UP_WITHIN_S, _BACK_WITHIN_S = 900.0, 300.0, 120.0
 _SAMPLE_EVERY_S = 5.0
-Answer = tuple[str, str, bool, int, int]
 
 
 @contextmanager
@@ -183,10 +184,15 @@ def _soak(given: argparse.Namespace, folder: Path, url: str, bootstrap: str, eng
     say("soak: comparing every answer with the log")
     with answers.open(newline="") as file:
         told = [
-            (user, segment, member == "1", int(since), int(as_of))
-            for user, segment, member, since, as_of in csv.reader(file)
+            Answer(user, segment, member == "1", int(since), int(as_of), int(at))
+            for user, segment, member, since, as_of, at in csv.reader(file)
         ]
-    result |= compare(url, told, {})
+    found = compare(url, told, {})
+    OUT.mkdir(exist_ok=True)
+    found.write(OUT / "serving_wrong.csv")
+    if found.wrong:
+        say(f"soak: {found.wrong:,} answers are not what the log says: {OUT / 'serving_wrong.csv'}")
+    result |= {"answers": found.answers, "wrong": found.wrong, "flips_met": found.flips_met}
     failures = result.pop("failures")
     stated = [
         code == "UNAVAILABLE" and any(begun <= at <= back + STATED_S for begun, back in breaks.away)
@@ -233,28 +239,3 @@ class Memory:
         samples = self._samples
         return {"rss_start_mb": samples[0], "rss_middle_mb": samples[len(samples) // 2], "rss_end_mb": samples[-1],
                 "rss_most_mb": max(samples)}  # fmt: skip
-
-
-def compare(url: str, answers: Iterable[Answer], begun: dict[tuple[str, str], int]) -> dict[str, int]:
-    """How many answers there are, how many are not what the log says at their own `as_of`, and how many flips they
-    met. begun: the pairs that were inside before the log begins, and since when (µs)."""
-    told = list(answers)
-    asked = {(user, segment) for user, segment, *_ in told}
-    flips: dict[tuple[str, str], list[tuple[int, bool]]] = {}
-    with closing(postgres.connect(url, wait=30)) as connection, connection.cursor(name="log") as cursor:
-        cursor.itersize = 50_000
-        cursor.execute(
-            b"SELECT user_id, segment, entered, (extract(epoch FROM effective_at) * 1000000)::bigint "
-            b"FROM segment_transitions ORDER BY user_id, seq"
-        )
-        for user, segment, entered, at in cursor:
-            if (user, segment) in asked:
-                flips.setdefault((user, segment), []).append((at, entered))
-    wrong = met = 0
-    for user, segment, member, since, as_of in told:
-        entered_at = begun.get((user, segment), 0)
-        for at, entered in flips.get((user, segment), ()):
-            if at <= as_of:
-                entered_at, met = at if entered else 0, met + 1
-        wrong += (member, since) != (entered_at != 0, entered_at)
-    return {"answers": len(told), "wrong": wrong, "flips_met": met}
