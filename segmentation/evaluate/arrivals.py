@@ -24,15 +24,16 @@ def repeats(user: Int64, time: Int64, event_id: Array, log: Log) -> Bool:
     ids are compared only where both agree.
     """
     n = len(time)
-    times, rank = np.unique(time, return_inverse=True)
     old = log.same(user, time)
-    old_rank = np.searchsorted(times, old["time"])
-    width = 1 + max(int(user.max()), int(old["user"].max()) if len(old["user"]) else 0)
+    width = 1 + max(int(user.max()), int(old["user"].max(initial=0)))
+    rank, old_rank = _ranks(time, old["time"], 62 - width.bit_length())
     key = rank * width + user
     old_key = old_rank * width + old["user"]
     every = np.concatenate((old_key, key))
     order = stable_order(every)  # logged rows first, then rows as they arrived
     same = every[order][1:] == every[order][:-1]
+    if not same.any():
+        return np.zeros(n, np.bool_)
     shared = np.concatenate((same, [False])) | np.concatenate(([False], same))
     out = np.zeros(n, np.bool_)
     seen: set[tuple[int, str]] = set()
@@ -45,6 +46,16 @@ def repeats(user: Int64, time: Int64, event_id: Array, log: Log) -> Bool:
             out[place - len(old_key)] = True
         seen.add(entry)
     return out
+
+
+def _ranks(time: Int64, old: Int64, bits: int) -> tuple[Int64, Int64]:
+    """Numbers from 0, equal where the times are, for both; old: of times that are all among `time`. Where the times
+    are not too far apart for so many bits, what they are later than the first."""
+    low = int(time.min())
+    if (int(time.max()) - low).bit_length() <= bits:
+        return time - low, old - low
+    times, rank = np.unique(time, return_inverse=True)
+    return rank, np.searchsorted(times, old)
 
 
 def known_at(user: Int64, time: Int64, watermark: Int64, newest: Int64) -> Int64:

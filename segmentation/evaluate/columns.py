@@ -55,6 +55,10 @@ class Columnar:
         self._types = {name: type_ for name, type_ in plan.columns.items() if name not in _ALWAYS}
         self._event_ids = reads_event_ids(plan)
         self._archived = declared is not None
+        #: The columns that are asked for when events and passing time take effect, and their dtypes.
+        self.settled = {
+            name: dtype for name, dtype in self.dtypes().items() if name != "event_id" or needs_event_ids(plan)
+        }
         self._declared = {name: type_ for name, type_ in (declared or {}).items() if name not in self._types}
 
     def dtypes(self) -> dict[str, np.dtype[Any]]:
@@ -228,6 +232,19 @@ def reads_event_ids(plan: Plan) -> bool:
     by_time = [cell for cell in cells if cell.function in BY_TIME]
     if any(term.start != 0 or term.end != FOREVER for cell in by_time for term in cell.terms):
         return True
+    return _named(plan)
+
+
+def needs_event_ids(plan: Plan) -> bool:
+    """Does anything need an event id when the event takes effect, or passes an edge? Only counts and sums, and nothing
+    that is kept beside values of the user, can do without."""
+    terms = [term for cell in plan.cells for term in cell.terms]
+    linear = not (plan.registers or plan.distincts or plan.bags)
+    return not linear or any(term.beside is not None for term in terms) or _named(plan)
+
+
+def _named(plan: Plan) -> bool:
+    """Does a condition or a value name the column event_id?"""
     terms = [term for cell in plan.cells for term in cell.terms]
     nodes = [node for term in terms for node in (term.arg, term.residual, term.beside) if node is not None]
     return any(

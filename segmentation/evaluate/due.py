@@ -15,6 +15,7 @@ from segmentation.evaluate.clocks import Clocks, Turns
 from segmentation.evaluate.erasure import taken_again
 from segmentation.evaluate.index import FIRST_OFFSET
 from segmentation.events.rows import Int32, Int64
+from segmentation.native import ENABLED, code
 from segmentation.state.log import Columns, Log
 from segmentation.types import FOREVER, NEVER
 
@@ -32,9 +33,11 @@ class Progress:
     anew: bool
 
 
-def due_changes(log: Log, edges: Sequence[Edge], progress: Progress, events: Columns) -> tuple[Columns, Int64, Int64]:
-    """Logged rows that pass an edge: for every user below the watermark, for the users
-    of these events up to the last of them. Returns the rows, their phase, and the instants."""
+def due_changes(
+    log: Log, edges: Sequence[Edge], progress: Progress, events: Columns
+) -> tuple[list[Columns], Int64, Int64]:
+    """Logged rows that pass an edge: for every user below the watermark, for the users of these events up to the
+    last of them. Returns the rows in pieces, with the columns of `events`, and of all their phase and the instants."""
     watermark = progress.watermark
     last = max(watermark, int(events["known"].max()) + 1) if len(events["known"]) else watermark
     parts, phases, times = [], [], []
@@ -43,18 +46,32 @@ def due_changes(log: Log, edges: Sequence[Edge], progress: Progress, events: Col
         found = [(rows, progress.applied_to) for rows in _rows_due(log, edge, progress, last, events["user"])]
         for rows, since in (*found, *((rows, NEVER) for rows in passed)):
             at = instants(edge, rows["time"])
-            user = rows["user"]
-            due = (at > rows["known"]) & (at > progress.applied[user])
-            due &= (at < watermark) | (at <= progress.reached[user])
-            if not isinstance(edge, int):
-                due &= at >= since  # rows of a calendar's boundary are found roughly
-            if due.any():
-                whole = bool(due.all())
-                parts.append(rows if whole else {name: column[due] for name, column in rows.items()})
-                times.append(at if whole else at[due])
-                phases.append(np.full(len(times[-1]), FIRST_OFFSET + number))
+            # Rows of a calendar's boundary are found roughly.
+            places = due_rows(rows, at, progress, NEVER if isinstance(edge, int) else since)
+            if len(places):
+                whole = len(places) == len(at)
+                parts.append({name: rows[name] if whole else rows[name][places] for name in events})
+                times.append(at if whole else at[places])
+                phases.append(np.full(len(places), FIRST_OFFSET + number))
     none = np.zeros(0, np.int64)
-    return log.joined(parts), np.concatenate([none, *phases]), np.concatenate([none, *times])
+    return parts, np.concatenate([none, *phases]), np.concatenate([none, *times])
+
+
+def due_rows(rows: Columns, at: Int64, progress: Progress, since: int) -> Int64:
+    """Which of the rows (ascending) pass their edge now, at the instants at int64[n], none of them before `since`."""
+    known, user = rows["known"], rows["user"]
+    if ENABLED and user.dtype == np.int32:
+        given = (np.ascontiguousarray(values) for values in (at, known, user))
+        return code.due_rows(*given, progress.applied, progress.reached, progress.watermark, since)
+    return due_by_numpy(rows, at, progress, since)
+
+
+def due_by_numpy(rows: Columns, at: Int64, progress: Progress, since: int) -> Int64:
+    """The slow twin."""
+    user = rows["user"]
+    due = (at > rows["known"]) & (at > progress.applied[user]) & (at >= since)
+    due &= (at < progress.watermark) | (at <= progress.reached[user])
+    return np.flatnonzero(due)
 
 
 def _rows_due(log: Log, edge: Edge, progress: Progress, last: int, users: Int32) -> Iterator[Columns]:

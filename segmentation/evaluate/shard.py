@@ -31,7 +31,7 @@ from segmentation.state.archive import Archive
 from segmentation.state.chunks import Chunks, Columns
 from segmentation.state.dump import pack, unpack
 from segmentation.state.kept import grown
-from segmentation.state.log import Log
+from segmentation.state.log import Log, joined
 from segmentation.types import NEVER
 
 _USERS_AT_ONCE = 1 << 16
@@ -240,7 +240,8 @@ class Shard:
 
     def _settle(self, due: list[Columns], watermark: int, step: Step) -> None:
         """Applies the events that are due and all that time does up to them and up to the watermark."""
-        events = self._log.joined(due)
+        names = self._columnar.settled
+        events = joined(due, names)
         n = len(events["time"])
         user = events["user"].astype(np.int64)
         fresh = self._applied[user] == NEVER
@@ -254,11 +255,11 @@ class Shard:
         m = len(phase)
         if not n + m and turns is None:
             return
-        who, when = changes["user"], change_at
+        rows = joined([*changes, events], names)
+        who, when = rows["user"][:m], change_at
         if turns is not None:
             who, when = np.concatenate((who, turns.user)), np.concatenate((when, turns.at))
         steps = steps_of(who, when, user, events["known"])
-        rows = {name: np.concatenate((changes[name], events[name])) for name in events} if m else events
         step_of = np.concatenate((steps.of_change[:m], steps.of_event))
         cells = self._touching.cell_rows(rows, phase, step_of)
         new = self._first_steps(user, fresh, events["code"], steps, step)

@@ -16,6 +16,9 @@ def wanted() -> bool:
 def stable_order(keys: NDArray[Any]) -> Int64:
     """keys int64[n]: where each of the sorted keys comes from, int64[n]; equal ones stay in order."""
 
+def places_of(sorted: Int64, wanted: Int64) -> Int64:
+    """The places in `sorted` (ascending) of all that are among `wanted` (ascending, distinct)."""
+
 class Records:
     """As dict[bytes, bytes], in less memory; iterating goes over the keys of the moment."""
 
@@ -110,6 +113,11 @@ def undecided(rows: tuple[Any, ...]) -> tuple[Int64, Int64, Int64]:
 
 def known_at(user: Int64, time: Int64, watermark: Int64, newest: Int64) -> Int64:
     """See segmentation.evaluate.arrivals.known_at; newest [users] is written to. ValueError for a user beyond it."""
+
+def due_rows(
+    at: Int64, known: Int64, user: Int32, applied: Int64, reached: Int64, watermark: int, since: int
+) -> Int64:
+    """See segmentation.evaluate.due.due_rows; applied, reached [users]. ValueError for a user beyond them."""
 
 def steps_of(
     change_user: Int64, change_at: Int64, event_user: Int64, event_at: Int64

@@ -80,7 +80,46 @@ static PyObject *stable_order(PyObject *self, PyObject *keys) {
     return out;
 }
 
+/* The first place from `at` on whose item is not below `wanted`, by steps that double and then halve. */
+static Py_ssize_t first_from(const int64_t *of, Py_ssize_t at, Py_ssize_t n, int64_t wanted) {
+    Py_ssize_t step = 1;
+    while (at + step <= n && of[at + step - 1] < wanted)
+        at += step, step *= 2;
+    for (; step; step /= 2)
+        if (at + step <= n && of[at + step - 1] < wanted)
+            at += step;
+    return at;
+}
+
+/* The places in `sorted` of all that are among `wanted`, both ascending, the latter distinct. */
+static PyObject *places_of(PyObject *self, PyObject *args) {
+    (void)self;
+    PyObject *sorted_, *wanted_, *out = NULL;
+    View sorted = {0}, wanted = {0};
+    List found = {0};
+    if (!PyArg_ParseTuple(args, "OO", &sorted_, &wanted_))
+        return NULL;
+    if (view_of(sorted_, I64, false, "sorted", &sorted) && view_of(wanted_, I64, false, "wanted", &wanted)) {
+        const int64_t *of = sorted.data, *want = wanted.data;
+        Py_BEGIN_ALLOW_THREADS
+        Py_ssize_t at = 0;
+        for (Py_ssize_t i = 0; i < wanted.n && at < sorted.n; i++)
+            for (at = first_from(of, at, sorted.n, want[i]); at < sorted.n && of[at] == want[i]; at++)
+                list_push(&found, at);
+        Py_END_ALLOW_THREADS
+        int64_t *place;
+        if (found.failed)
+            PyErr_NoMemory();
+        else if ((out = new_array(I64, (Py_ssize_t)found.n, (void **)&place)) != NULL && found.n)
+            memcpy(place, found.items, found.n * sizeof *place);
+    }
+    list_free(&found);
+    view_release(&sorted), view_release(&wanted);
+    return out;
+}
+
 PyMethodDef sorting_methods[] = {
+    {"places_of", places_of, METH_VARARGS, NULL},
     {"stable_order", stable_order, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -1,4 +1,5 @@
-/* When events become known, and the steps of a batch: see segmentation/evaluate/arrivals.py and steps.py. */
+/* When events become known, the steps of a batch, and what is due: see segmentation/evaluate/arrivals.py, steps.py and
+due.py. */
 #include "stepping.h"
 #include "sorting.h"
 
@@ -152,7 +153,47 @@ static PyObject *steps_of(PyObject *self, PyObject *args) {
     return out;
 }
 
+/* See segmentation/evaluate/due.py. */
+static PyObject *due_rows(PyObject *self, PyObject *args) {
+    (void)self;
+    PyObject *ats, *knowns, *users, *applieds, *reacheds, *out = NULL;
+    long long watermark, since;
+    View at = {0}, known = {0}, user = {0}, applied = {0}, reached = {0};
+    if (!PyArg_ParseTuple(args, "OOOOOLL", &ats, &knowns, &users, &applieds, &reacheds, &watermark, &since))
+        return NULL;
+    int64_t *place;
+    Py_ssize_t found = 0;
+    if (view_of(ats, I64, false, "at", &at) && view_of_length(knowns, I64, false, at.n, "known", &known) &&
+        view_of_length(users, I32, false, at.n, "user", &user) && view_of(applieds, I64, false, "applied", &applied) &&
+        view_of_length(reacheds, I64, false, applied.n, "reached", &reached) &&
+        (out = new_array(I64, at.n, (void **)&place)) != NULL) {
+        const int64_t *when = at.data, *least = known.data, *done = applied.data, *last = reached.data;
+        const int32_t *who = user.data;
+        bool inside = true;
+        Py_BEGIN_ALLOW_THREADS
+        for (Py_ssize_t i = 0; i < at.n; i++) {
+            if (who[i] < 0 || who[i] >= applied.n) {
+                inside = false;
+                break;
+            }
+            place[found] = i;
+            found += when[i] > least[i] && when[i] > done[who[i]] && when[i] >= since &&
+                     (when[i] < watermark || when[i] <= last[who[i]]);
+        }
+        Py_END_ALLOW_THREADS
+        if (inside)
+            out = cut(out, found);
+        else {
+            PyErr_SetString(PyExc_ValueError, "user: out of range");
+            Py_CLEAR(out);
+        }
+    }
+    view_release(&at), view_release(&known), view_release(&user), view_release(&applied), view_release(&reached);
+    return out;
+}
+
 PyMethodDef stepping_methods[] = {
+    {"due_rows", due_rows, METH_VARARGS, NULL},
     {"known_at", known_at, METH_VARARGS, NULL},
     {"steps_of", steps_of, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},

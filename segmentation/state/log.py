@@ -1,12 +1,12 @@
 """A shard's events in order of event time, for windows to leave by and repeats to be found in.
 
-Rows that come in order are appended to one sorted body; late ones go to small sorted runs, merged
-so that there are never more than a logarithm of them. All columns are parallel arrays. With an
-archive the older rows move to its chunks, so that memory does not grow with the windows; then
-`wide` columns are kept for the files only.
+Rows that come nearly in order are put into one sorted body; late ones go to small sorted runs, merged
+so that there are never more than a logarithm of them. Both happens when the log is read, with all that came since.
+All columns are parallel arrays. With an archive the older rows move to its chunks, so that memory does not grow with
+the windows; then `wide` columns are kept for the files only.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from segmentation.distinct import distinct
 from segmentation.events.rows import Int64
 from segmentation.state.archive import Pending, of_erased
+from segmentation.state.body import Body, Fresh, in_order, merged
 from segmentation.state.chunks import Chunks
 from segmentation.state.chunks import Columns as Columns
 from segmentation.state.lost import Lost
-from segmentation.state.order import stable_order
+from segmentation.state.order import rows_at
 from segmentation.types import NEVER
 
 Array = NDArray[Any]
@@ -30,43 +31,8 @@ LATE_ROWS = CHUNK_ROWS // 4
 WRITING = 2
 #: More rows of chunks than this are not read through for some users' sake.
 LONG_ROWS = 4 * CHUNK_ROWS
-
-
-class _Body:
-    """Parallel arrays that grow at the end and shrink at the front."""
-
-    def __init__(self, dtypes: dict[str, np.dtype[Any]]) -> None:
-        self._columns = {name: np.empty(0, dtype) for name, dtype in dtypes.items()}
-        self._objects = [name for name, dtype in dtypes.items() if dtype.hasobject]
-        self._start = self._end = 0
-
-    def __len__(self) -> int:
-        return self._end - self._start
-
-    def slice(self, first: int, last: int) -> Columns:
-        a, b = self._start + first, self._start + last
-        return {name: column[a:b] for name, column in self._columns.items()}
-
-    def time(self) -> Array:
-        return self._columns["time"][self._start : self._end]
-
-    def append(self, rows: Columns) -> None:
-        n = len(rows["time"])
-        if self._end + n > len(self._columns["time"]):
-            room = max(1024, 2 * (len(self) + n))
-            for name, column in self._columns.items():
-                grown = np.empty(room, column.dtype)
-                grown[: len(self)] = column[self._start : self._end]
-                self._columns[name] = grown
-            self._start, self._end = 0, len(self)
-        for name, column in self._columns.items():
-            column[self._end : self._end + n] = rows[name]
-        self._end += n
-
-    def drop(self, rows: int) -> None:
-        for name in self._objects if rows else ():
-            self._columns[name][self._start : self._start + rows] = None  # lets go of the strings
-        self._start += rows
+#: Pieces that may come before they are put in order without anybody's reading.
+FRESH = 64
 
 
 class Log:
@@ -79,7 +45,8 @@ class Log:
     ) -> None:  # fmt: skip
         self.dtypes = dtypes
         self._all = dtypes | (wide or {})
-        self._body = _Body(self._all)
+        self._fresh: list[Fresh] = []  # have not been put anywhere yet
+        self._body = Body(self._all)
         self._runs: list[Columns] = []
         self.chunks = chunks
         self._writing: list[tuple[Columns, Pending]] = []
@@ -89,16 +56,18 @@ class Log:
 
     def append(self, rows: Columns) -> None:
         """Takes rows in any order of time, with all columns."""
-        order = stable_order(rows["time"])
-        time = rows["time"][order]
-        body = self._body.time()
-        # An empty body begins where the last chunk ended: what is older is late for it.
-        first = int(np.searchsorted(time, body[-1] if len(body) else self._cut_at, "left"))
-        if first < len(order):
-            self._body.append({name: rows[name][order[first:]] for name in self._all})
-        if first:
-            early = order[:first]
-            self._runs.append({name: rows[name][early].astype(dtype, copy=False) for name, dtype in self._all.items()})
+        self._fresh.append(Fresh.of(rows))
+        if len(self._fresh) >= FRESH:
+            self._place()
+
+    def _place(self) -> None:
+        """Puts what came into the body and the runs, and what has become too much there into files."""
+        if not self._fresh:
+            return
+        rows = in_order(self._fresh, self._all)
+        self._fresh.clear()
+        if early := self._body.put(rows, self._cut_at):
+            self._runs.append({name: column[:early].copy() for name, column in rows.items()})
             while len(self._runs) > 1 and len(self._runs[-1]["time"]) * 2 > len(self._runs[-2]["time"]):
                 self._runs.append(merged([self._runs.pop(), self._runs.pop()]))
         if self.chunks is not None and not self.chunks.archive.read_only:
@@ -112,6 +81,7 @@ class Log:
         """Rows with first <= time < last, as views, each piece in order of time."""
         if first >= last:
             return
+        self._place()
         if self.chunks is not None:
             yield from self.chunks.between(first, last)
         yield from self._in_memory(first, last)
@@ -120,6 +90,7 @@ class Log:
         """Like `between`, but of chunks at least the rows of `users` (sorted, distinct) and perhaps no others."""
         if first >= last:
             return
+        self._place()
         if self.chunks is not None:
             yield from self.chunks.of_users(users, first, last)
         yield from self._in_memory(first, last)
@@ -158,14 +129,19 @@ class Log:
             rows = rows_at(run["time"], times)
             if rows.size:
                 parts.append({name: run[name][rows] for name in ("time", "user", "event_id")})
-        return _joined(parts, {name: self.dtypes[name] for name in ("time", "user", "event_id")})
+        for fresh in self._fresh:
+            rows = fresh.order[rows_at(fresh.time, times)]
+            if rows.size:
+                parts.append({name: fresh.rows[name][rows] for name in ("time", "user", "event_id")})
+        return joined(parts, {name: self.dtypes[name] for name in ("time", "user", "event_id")})
 
     def joined(self, parts: list[Columns]) -> Columns:
         """Parts of the columns that are asked for, one after the other."""
-        return _joined(parts, self.dtypes)
+        return joined(parts, self.dtypes)
 
     def drop_before(self, time: int) -> None:
         """Forgets rows older than `time`: late ones and chunks when it is worth it."""
+        self._place()
         old = int(np.searchsorted(self._body.time(), time, "left"))
         forgets = old > 0 or (self.chunks is not None and self.chunks.has_before(time))
         if old:
@@ -189,6 +165,7 @@ class Log:
 
         Returns the rows of these users that stay, the columns that are asked for, in any order; event ids
         included, also where chunks are otherwise read without."""
+        self._place()
         stay: list[Columns] = [] if self.chunks is None else self.chunks.erase(users, until)
         self.lost.erase(users)
 
@@ -201,8 +178,8 @@ class Log:
 
         body = self._body.slice(0, len(self._body))
         if (rest := left(body)) is not body:
-            self._body = _Body(self._all)
-            self._body.append(rest)
+            self._body = Body(self._all)
+            self._body.put(rest, NEVER)
         self._runs = [rows for run in self._runs if len((rows := left(run))["time"])]
         self._writing = [(left(rows), pending) for rows, pending in self._writing]
         return self.joined(stay)
@@ -214,6 +191,7 @@ class Log:
 
     def held(self) -> Iterator[Columns]:
         """All rows that are in memory, in pieces: those whose codes of texts must stay what they are."""
+        self._place()
         if self.chunks is not None:
             self.chunks.let_go()
         yield self._body.slice(0, len(self._body))
@@ -224,10 +202,11 @@ class Log:
         self._cut_at = min(other._cut_at for other in others)
         self.dropped_before = max(other.dropped_before for other in others)
         if any(len(part["time"]) for part in rows):
-            self.append(_joined(rows, self._all))
+            self.append(joined(rows, self._all))
 
     def in_memory(self) -> list[Columns]:
         """The rows that are in no chunk, with all columns."""
+        self._place()
         return [self._body.slice(0, len(self._body)), *self._pieces()]
 
     def parts(self) -> Iterator[Columns]:
@@ -239,6 +218,7 @@ class Log:
     @property
     def waiting(self) -> int:
         """Rows that are in no chunk, nor on their way into one."""
+        self._place()
         return len(self._body) + sum(len(run["time"]) for run in self._runs)
 
     def _late(self) -> int:
@@ -295,14 +275,16 @@ class Log:
 
     def files(self) -> tuple[int, frozenset[str]]:
         """(the last number that a file was given, the files that this log needs now)."""
+        self._place()
         return (0, frozenset()) if self.chunks is None else self.chunks.files()
 
     def dump(self) -> dict[str, Any]:
         """Chunks by name, and the rows that are in none."""
+        self._place()
         if self.chunks is not None:
             self._collect(self.chunks)
         return {
-            "rows": _joined(self.in_memory(), self._all), "cut_at": self._cut_at, "lost": self.lost.dump(),
+            "rows": joined(self.in_memory(), self._all), "cut_at": self._cut_at, "lost": self.lost.dump(),
             "dropped": self.dropped_before, "chunks": None if self.chunks is None else self.chunks.dump(),
         }
 
@@ -332,23 +314,11 @@ def _nulls(n: int, dtype: np.dtype[Any]) -> Array:
     return np.full(n, None, object) if dtype.hasobject else np.zeros(n, dtype)
 
 
-def _joined(parts: list[Columns], dtypes: dict[str, np.dtype[Any]]) -> Columns:
+def joined(parts: Sequence[Columns], dtypes: Mapping[str, np.dtype[Any]]) -> Columns:
+    """Those columns of the parts, one part after the other; copies only where there are several."""
     if len(parts) == 1:
-        return parts[0]
+        return {name: parts[0][name] for name in dtypes}
     return {
         name: np.concatenate([part[name] for part in parts]) if parts else np.empty(0, dtype)
         for name, dtype in dtypes.items()
     }
-
-
-def rows_at(sorted_times: Array, times: Array) -> Array:
-    """The places in `sorted_times` of all that are among `times` (sorted, distinct)."""
-    left = np.searchsorted(sorted_times, times, "left")
-    count = np.searchsorted(sorted_times, times, "right") - left
-    return np.repeat(left - (np.cumsum(count) - count), count) + np.arange(int(count.sum()))
-
-
-def merged(pieces: list[Columns]) -> Columns:
-    """Pieces as one, in order of time."""
-    order = stable_order(np.concatenate([piece["time"] for piece in pieces]))
-    return {name: np.concatenate([piece[name] for piece in pieces])[order] for name in pieces[0]}

@@ -1,4 +1,4 @@
-"""Sorting integers and keeping track of where they came from."""
+"""Sorting integers and keeping track of where they came from; looking sorted ones up."""
 
 from typing import Any
 
@@ -34,3 +34,17 @@ def order_by_numpy(keys: Array) -> Int64:
     packed.sort()
     packed &= (1 << bits) - 1
     return packed
+
+
+def rows_at(sorted_times: Array, times: Array) -> Int64:
+    """The places in `sorted_times` of all that are among `times` (sorted, distinct)."""
+    if ENABLED:
+        return code.places_of(*(np.ascontiguousarray(values, np.int64) for values in (sorted_times, times)))
+    return rows_by_numpy(sorted_times, times)
+
+
+def rows_by_numpy(sorted_times: Array, times: Array) -> Int64:
+    """The slow twin."""
+    left = np.searchsorted(sorted_times, times, "left")
+    count = np.searchsorted(sorted_times, times, "right") - left
+    return np.repeat(left - (np.cumsum(count) - count), count) + np.arange(int(count.sum()))

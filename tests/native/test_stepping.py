@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from segmentation import native
 from segmentation.evaluate.arrivals import known_by_numpy
+from segmentation.evaluate.due import Progress, due_by_numpy, due_rows
 from segmentation.evaluate.steps import Steps, steps_by_numpy, steps_of
 from segmentation.events.rows import Int64
 from segmentation.types import NEVER
@@ -56,3 +57,28 @@ def test_a_user_beyond_the_table_is_refused_and_nothing_is_written() -> None:
     with pytest.raises(ValueError, match="out of range"):
         native.code.known_at(np.array([0, 2]), one, one, newest)
     assert newest.tolist() == [0, 0]
+
+
+@given(
+    st.lists(st.tuples(INSTANTS, st.integers(0, 3), INSTANTS), max_size=20), INSTANTS, INSTANTS,
+    st.lists(INSTANTS, min_size=4, max_size=4), st.lists(INSTANTS, min_size=4, max_size=4),
+)  # fmt: skip
+def test_what_is_due(
+    rows: list[tuple[int, int, int]], watermark: int, since: int, applied: list[int], reached: list[int]
+) -> None:
+    known, user, at = (np.array([row[i] for row in rows], np.int64) for i in range(3))
+    progress = Progress(watermark, since, np.array(applied), np.array(reached), False)
+    columns = {"known": known, "user": user.astype(np.int32)}
+    wanted = [
+        place for place, (known_at, who, when) in enumerate(rows)
+        if when > known_at and when > applied[who] and when >= since and (when < watermark or when <= reached[who])
+    ]  # fmt: skip
+    assert due_rows(columns, at, progress, since).tolist() == wanted
+    assert due_by_numpy(columns, at, progress, since).tolist() == wanted
+
+
+def test_nobody_beyond_the_table_is_due() -> None:
+    one = np.ones(2, np.int64)
+    for user in (2, -1):
+        with pytest.raises(ValueError, match="out of range"):
+            native.code.due_rows(one, one, np.array([0, user], np.int32), one, one, 5, 0)

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segmentation.events.rows import ValueColumn
+from segmentation.state import body as body_module
 from segmentation.state import log as log_module
 from segmentation.state.archive import FoundRows, StoredRows
 from segmentation.state.chunks import Chunks, Columns, Format
@@ -113,6 +114,7 @@ ACTIONS = st.one_of(
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, rows in (("CHUNK_ROWS", 3), ("LATE_ROWS", 2)):
         monkeypatch.setattr(log_module, name, rows)
+    monkeypatch.setattr(body_module, "LEAST", 2)
 
 
 @settings(max_examples=300, deadline=None)
@@ -157,7 +159,11 @@ def _check(world: World, dropped: int, first: int, last: int) -> None:
     assert found(world.log.between(first, last)) == wanted
     mine = found(world.log.of_users(np.array([1, 3]), first, last))
     assert [row for row in mine if row[2] in (1, 3)] == [row for row in wanted if row[2] in (1, 3)]
-    pairs = [(time, user) for time in range(max(0, first), last + 1, 2) for user in (0, 3)]
+    _look_for_same(world, range(max(0, first), last + 1, 2), dropped)
+
+
+def _look_for_same(world: World, times: range, dropped: int) -> None:
+    pairs = [(time, user) for time in times for user in (0, 3)]
     if pairs:
         same = world.log.same(np.array([user for _, user in pairs]), np.array([time for time, _ in pairs]))
         seen = set(zip(same["time"].tolist(), same["user"].tolist(), same["event_id"].tolist()))
@@ -181,6 +187,24 @@ def _files_hold_nothing_erased(world: World, erased: dict[int, int]) -> None:
 
 
 GAPS = st.lists(st.sampled_from([0, 0, 1, 40]), min_size=1, max_size=9)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(EVENTS, min_size=1, max_size=12), st.sampled_from([3, 64]))
+def test_rows_that_nobody_has_read_are_found(polls: list[list[tuple[int, int]]], fresh: int) -> None:
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log_module, "FRESH", fresh)
+        world = World(Path(name))
+        log = world.log = Log(DTYPES, WIDE)  # in memory
+        for number, events in enumerate(polls):
+            events = [(time + 3 * number, user) for time, user in events]
+            log.append(rows_of(events, world.count))
+            world.rows += [(world.count + i, time, user) for i, (time, user) in enumerate(events)]
+            world.count += len(events)
+            _look_for_same(world, range(0, 70, 2), -1)
+        assert found(log.between(0, 1_000)) == sorted(world.rows)
+        pieces = log.in_memory()
+        assert len(pieces) <= 1 + max(1, world.count).bit_length()
 
 
 @settings(max_examples=100, deadline=None)
