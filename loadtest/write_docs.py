@@ -129,9 +129,10 @@ def _windows(parts: dict[str, Any]) -> list[str]:
     found = parts.get("windows", {}).get("results", {}).get("windows_cost_factor")
     if found is None:
         return []
-    lines = ["", "| window, days | µs an event, without decoding | memory, MB |", "|---|---|---|"]
+    lines = ["", "| windows, days | µs an event | of it decoding | memory, MB | files, MB |", "|---|---|---|---|---|"]
     for each in found["by_window"]:
-        lines.append(f"| {each['window_days']} | {each['cpu_us_per_event']:g} | {each['memory_mb']:g} |")
+        names = ("window_days", "us_per_event", "us_per_event_decoding", "memory_mb", "disk_mb")
+        lines.append("| " + " | ".join(f"{each[name]:g}" for name in names) + " |")
     return lines
 
 
