@@ -154,6 +154,11 @@ class Pipeline:
         for runner in self.runners:
             self._take(runner.finish(at, round(self.seconds * 1_000_000))[0])
 
+    def files(self) -> list[Path]:
+        """Those of older events, when what was being written is there."""
+        self._pool.submit(lambda: None).result()
+        return [path for path in (self.folder / "reservoir").rglob("*") if path.is_file()]
+
     def members(self) -> set[tuple[str, str]]:
         """(user, segment) of all shards."""
         names = self.plan.names

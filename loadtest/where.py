@@ -34,7 +34,7 @@ STAGES: dict[str, tuple[str, ...]] = {
         "segmentation.evaluate.columns:Columnar.user_numbers", "segmentation.evaluate.columns:Columnar.columns",
     ),
     "repeats and lateness": ("segmentation.evaluate.shard:repeats", "segmentation.evaluate.shard:known_at"),
-    "reservoir": ("segmentation.state.log:Log.append", "segmentation.state.log:Log.drop_before"),
+    "reservoir": tuple(f"segmentation.state.log:Log.{name}" for name in ("append", "_place", "drop_before")),
     "expiries": ("segmentation.evaluate.shard:due_changes",),
     "steps": ("segmentation.evaluate.shard:steps_of",),
     "index": ("segmentation.evaluate.touching:Touching.cell_rows",),

@@ -2,12 +2,13 @@
 
     python -m loadtest.windows [--events N] [--days N] [--users N] [--windows 7,90]
 
-Each length of window runs in a process of its own: the measured pipeline (`loadtest/pipeline.py`), as shipped, with 100
-definitions over 30 features whose windows all have that length, and thresholds that give 0.3 transitions an event. The
-last third of the stream is measured; by then as much leaves a window of any length as comes. An event costs its share of
-all processor time, of the thread that writes files too, from its bytes to transitions; what of it is decoding, which
-costs the same whatever the windows are, is told apart. Memory is what the process holds in pages of its own at the end,
-less what it held before the first event. Members are compared with DuckDB's. Written to loadtest/out/windows.json.
+Each length of window runs in a process of its own: the measured pipeline (`loadtest/pipeline.py`), as shipped, with
+100 definitions over 30 features whose windows all have that length, and thresholds that give 0.3 transitions an event.
+The last third of the stream is measured; by then as much leaves a window of any length as comes. An event costs its
+share of all processor time, of the thread that writes files too, from its bytes to transitions; what of it is decoding,
+which costs the same whatever the windows are, is told apart. Memory is what the process holds in pages of its own at
+the end, less what it held before the first event. Members are compared with DuckDB's. Written to
+loadtest/out/windows.json.
 """
 
 import argparse
@@ -43,7 +44,7 @@ def run(window: int, days: int, events: int, users: int, read: int = pipeline.RE
                 then = engine.seconds, engine.decoding, engine.transitions
             ((messages, newest, _),) = pipeline.reads(drawn, read, first, min(first + read, events))
             engine.read(messages, newest)
-        files = [path for path in (engine.folder / "reservoir").rglob("*") if path.is_file()]
+        files = engine.files()
         n = events - measured_from
         result = {
             "window_days": window, "days": days, "events": events, "users": users, "measured_events": n,

@@ -61,8 +61,8 @@ def due_rows(rows: Columns, at: Int64, progress: Progress, since: int) -> Int64:
     """Which of the rows (ascending) pass their edge now, at the instants at int64[n], none of them before `since`."""
     known, user = rows["known"], rows["user"]
     if ENABLED and user.dtype == np.int32:
-        given = (np.ascontiguousarray(values) for values in (at, known, user))
-        return code.due_rows(*given, progress.applied, progress.reached, progress.watermark, since)
+        at, known, user = (np.ascontiguousarray(values) for values in (at, known, user))
+        return code.due_rows(at, known, user, progress.applied, progress.reached, progress.watermark, since)
     return due_by_numpy(rows, at, progress, since)
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from loadtest import simulate, users, where
+from loadtest import simulate, users, where, windows
 from loadtest.ratios import World
+from segmentation.state import log
 
 
 def test_users_end_with_the_oracles_members(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,3 +25,10 @@ def test_the_stages_and_the_rest_are_the_whole() -> None:
     result = where.stages(World.of(20_000, 300, read=4_000))
     assert sum(result["us_per_event"].values()) == pytest.approx(result["whole_with_watches_us"], abs=0.02)
     assert result["us_per_event"]["decode"] > 0
+
+
+def test_windows_end_with_the_oracles_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "CHUNK_ROWS", 256)
+    result = windows.run(30, 90, 12_000, 100, read=1_000)
+    assert result["members_equal_duckdb"] and result["measured_events"] == 4_000 and result["files"] > 0
+    assert 0 < result["us_per_event_decoding"] < result["us_per_event"]

@@ -1,9 +1,12 @@
 """Steps, and when events become known: in C and by numpy."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from segmentation import native
 from segmentation.evaluate.arrivals import known_by_numpy
@@ -68,7 +71,7 @@ def test_what_is_due(
 ) -> None:
     known, user, at = (np.array([row[i] for row in rows], np.int64) for i in range(3))
     progress = Progress(watermark, since, np.array(applied), np.array(reached), False)
-    columns = {"known": known, "user": user.astype(np.int32)}
+    columns: dict[str, NDArray[Any]] = {"known": known, "user": user.astype(np.int32)}
     wanted = [
         place for place, (known_at, who, when) in enumerate(rows)
         if when > known_at and when > applied[who] and when >= since and (when < watermark or when <= reached[who])
