@@ -13,14 +13,13 @@ from flows.engine import Engine
 from flows.evaluate_step import ShardLogic
 from flows.sink import PostgresSink
 from flows.source import KafkaSource
-from flows.steps import decode, to_shards
+from flows.steps import by_shard, decode, to_shards
 
 
 def build(engine: Engine) -> Dataflow:
     dataflow = Dataflow("tidegate")
     read = op.input("kafka", dataflow, KafkaSource(engine))
-    decoded = op.map("decode", read, lambda item: decode(engine, item))
-    keyed = op.flat_map("shard", decoded, lambda item: to_shards(engine, item))
+    keyed = op.flat_map_batch("shard", read, lambda items: by_shard(to_shards(engine, decode(engine, items))))
     steps = op.stateful_batch("evaluate", keyed, lambda resumed: ShardLogic(engine))
     op.output("postgres", steps, PostgresSink(engine))
     return dataflow

@@ -18,14 +18,15 @@ from flows.shard_runner import ShardRunner
 Result = tuple[Iterable[Work], bool]
 
 
-class ShardLogic(StatefulBatchLogic[ShardPoll, Work, None]):
+class ShardLogic(StatefulBatchLogic[list[ShardPoll], Work, None]):
     """One per key; which shard it is, its first item says."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._runner: ShardRunner | None = None
 
-    def on_batch(self, items: list[ShardPoll]) -> Result:
+    def on_batch(self, batches: list[list[ShardPoll]]) -> Result:
+        items = [item for batch in batches for item in batch]
         if items[0].shard < 0:  # the key of a worker, not of a shard
             self._engine.end(f"another process of the cluster ends: {items[0].why}")
             return [], StatefulBatchLogic.RETAIN

@@ -74,7 +74,7 @@ class Following:
             held, self._held[number] = self._held[number], []
             self._take(number, catch_up, held)
         for read in self._reads(ends):
-            for _, item in to_shards(self._engine, decode(self._engine, read)):
+            for _, item in to_shards(self._engine, decode(self._engine, [read])):
                 number = item.shard
                 if number in under_way and not under_way[number].done:
                     self._take(number, under_way[number], [item])

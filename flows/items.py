@@ -38,13 +38,18 @@ class Control:
 
 
 @dataclass(slots=True)
-class DecodedPoll:
-    """The same read as columns, of events or of profiles. stamps int64[n]: the Kafka timestamps of `rows`, µs."""
+class DecodedReads:
+    """Reads as columns: of events, whose texts then have dictionaries in common, or one of profiles.
 
-    raw: RawPoll
+    first int64[reads + 1]: rows of read i are first[i]:first[i+1]. stamps int64[n]: the Kafka timestamps of `rows`,
+    µs. rejects: of each read.
+    """
+
+    raws: list[RawPoll]
     rows: Rows | None
+    first: Int64
     stamps: Int64
-    rejects: list[DeadLetter]
+    rejects: list[list[DeadLetter]]
     profiles: Profiles | None = None
 
 

@@ -71,7 +71,7 @@ class Present:
         if needed:
             engine = _reader(settings, what, {partition: starts[partition] for partition in needed}, needed, stop)
             for reads in read_to(engine, needed):
-                items = [item for read in reads for _, item in to_shards(engine, decode(engine, read))]
+                items = [item for _, item in to_shards(engine, decode(engine, reads))]
                 run.take(item for item in items if item.shard == standing.shard)
         else:
             run.take([])

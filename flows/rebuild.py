@@ -140,13 +140,12 @@ def _read(engine: Engine, shards: Sequence[Shard], counted: Sequence[Counted], e
 def _take(
     engine: Engine, shards: Sequence[Shard], counted: Sequence[Counted], reads: Sequence[RawPoll], erased: Erased
 ) -> None:
-    for read in reads:
-        for _, seen in to_shards(engine, decode(engine, read)):
-            if seen.poll is not None:
-                # What is cut off comes again when the flow runs.
-                end = counted[seen.shard].offsets.get(seen.poll.partition, 0)
-                poll = seen.poll if seen.poll.next_offset <= end else seen.poll.between(0, end)
-                erased[seen.shard] += shards[seen.shard].run([poll]).erased
+    for _, seen in to_shards(engine, decode(engine, reads)):
+        if seen.poll is not None:
+            # What is cut off comes again when the flow runs.
+            end = counted[seen.shard].offsets.get(seen.poll.partition, 0)
+            poll = seen.poll if seen.poll.next_offset <= end else seen.poll.between(0, end)
+            erased[seen.shard] += shards[seen.shard].run([poll]).erased
 
 
 def _expire(shard: Shard, partitions: Sequence[int], watermark: int) -> None:

@@ -133,9 +133,8 @@ def to_one_place(engine: Engine, runners: Sequence[ShardRunner], shards: Sequenc
             _put(writer, engine, runner.take([], clock.now_us()))
         for reads in _missing(engine, runners):
             seen: list[list[ShardPoll]] = [[] for _ in runners]
-            for read in reads:
-                for _, item in to_shards(engine, decode(engine, read)):
-                    seen[item.shard].append(item)
+            for _, item in to_shards(engine, decode(engine, reads)):
+                seen[item.shard].append(item)
             for runner, items in zip(runners, seen):
                 _put(writer, engine, runner.take(items, clock.now_us()))
         for runner in runners:

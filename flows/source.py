@@ -26,8 +26,9 @@ log = logging.getLogger("tidegate.source")
 
 Item = RawPoll | Control
 
-#: Between reads, so that a read that follows a small one finds more than a few messages, µs.
-PAUSE_US = 2_000
+#: Between reads, so that a read that follows a small one finds more than a few messages, µs: what an evaluation of a
+#: few takes, several times over, so that at a moderate load most of the processor is left to the others.
+PAUSE_US = 8_000
 #: And per partition that a worker reads, for a look into an empty one is not free, µs.
 PAUSE_EACH_US = 250
 #: Between reads of a partition that has been idle, µs: a read without messages costs every shard a call.
@@ -53,7 +54,7 @@ class KafkaSource(FixedPartitionedSource[Item, None]):
     """Every Kafka partition, shared out among the workers by Bytewax, and a `control` for this process."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self._engine, self._ticks = engine, Ticks()
 
     def list_parts(self) -> list[str]:
         parts = [f"{partition:07d}" for partition in sorted(self._engine.starts)]
@@ -64,7 +65,23 @@ class KafkaSource(FixedPartitionedSource[Item, None]):
     ) -> StatefulSourcePartition[Item, None]:
         if for_part.startswith("control"):
             return ControlPartition(self._engine)
-        return KafkaPartition(self._engine, int(for_part))
+        return KafkaPartition(self._engine, int(for_part), self._ticks)
+
+
+class Ticks:
+    """When partitions read again: those that were due at one instant will be at one instant, however long the look
+    into each takes, so that what they find is evaluated together. An evaluation has its cost, however few events."""
+
+    def __init__(self) -> None:
+        self._last = (0, 0)
+
+    def after(self, due: int, now: int, pause: int) -> int:
+        """For a partition that was due then and has been read now, µs."""
+        last, then = self._last
+        if due != last or then <= now:
+            then = (now // pause + 1) * pause
+            self._last = due, then
+        return then
 
 
 class ControlPartition(StatefulSourcePartition[Item, None]):
@@ -95,8 +112,8 @@ class ControlPartition(StatefulSourcePartition[Item, None]):
 
 
 class KafkaPartition(StatefulSourcePartition[Item, None]):
-    def __init__(self, engine: Engine, partition: int) -> None:
-        self._engine, self._partition = engine, partition
+    def __init__(self, engine: Engine, partition: int, ticks: Ticks | None = None) -> None:
+        self._engine, self._partition, self._ticks = engine, partition, ticks or Ticks()
         self._settings = engine.settings
         self._position = engine.starts[partition]
         self._begun = False  # the first read goes out even if it is empty
@@ -160,9 +177,7 @@ class KafkaPartition(StatefulSourcePartition[Item, None]):
         return self._idle(now)
 
     def _next_tick(self, now: int) -> int:
-        """When to read again: all partitions of a worker at one instant, so that what they find is evaluated together,
-        for each evaluation costs a shard something however few events it has."""
-        return (now // self._pause_us + 1) * self._pause_us
+        return self._ticks.after(self._awake_us, now, self._pause_us)
 
     def _idle(self, now: int) -> list[Item]:
         """A read without messages where the partition has been quiet at its end."""

@@ -13,7 +13,7 @@ from segmentation.evaluate.environments import Frame
 from segmentation.evaluate.index import Index
 from segmentation.evaluate.vector import text_vector
 from segmentation.evaluate.vectors import Vector
-from segmentation.events.rows import PROFILES, Int64, Rows, TextColumn, ValueColumn
+from segmentation.events.rows import PROFILES, Int32, Int64, Rows, TextColumn, ValueColumn
 from segmentation.state.archive import FoundRows, StoredRows
 from segmentation.state.chunks import Columns, Format
 from segmentation.state.dictionary import Dictionary, Translation
@@ -93,9 +93,10 @@ class Columnar:
         numbers: Int64 = self.users.codes([ids[i] for i in used.tolist()])[place]
         return numbers
 
-    def columns(self, rows: Rows, user: Int64, known: Int64, partition: int) -> Columns:
+    def columns(self, rows: Rows, user: Int64, known: Int64, partition: Int32) -> Columns:
+        """Rows of one topic, by partition [n]."""
         n = len(rows)
-        versions = partition >= PROFILES
+        versions = bool(n and partition[0] >= PROFILES)
         given = rows.columns
         names = self._types if versions else {*self._code_columns, *self._types}
         texts = {
@@ -108,7 +109,7 @@ class Columnar:
         for name, type_ in self._types.items():
             _put(out, name, texts.get(name) or given.get(name) or _nulls(type_, n))
         if self._archived:
-            out |= {"partition": np.full(n, partition, np.int32), "offset": rows.offset}
+            out |= {"partition": partition, "offset": rows.offset}
             for name, type_ in self._declared.items():
                 _put(out, name, given.get(name) or _nulls(type_, n), as_codes=False)
         return out

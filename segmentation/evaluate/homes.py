@@ -23,13 +23,15 @@ class Homes:
         self.scattered = 0  # how many
         self._some: list[int] | None = []  # None: to be looked up again
 
-    def seen(self, user: Int64, partition: int) -> None:
-        """user int64[n]: of events of this partition."""
+    def seen(self, user: Int64, partition: Int32) -> None:
+        """user int64[n], partition int32[n]: of events."""
         self._make_room(int(user.max()) + 1 if len(user) else 0)
         home = self._home[user]
         if (home == partition).all():
             return
-        self._home[user[home == _NOWHERE]] = partition
+        new = home == _NOWHERE
+        self._home[user[new]] = partition[new]
+        home = self._home[user]  # of a new one who was seen in several it is the last of them
         moved = (home != partition) & (home >= 0)
         if moved.any():
             some = distinct(user[moved])

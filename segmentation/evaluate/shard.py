@@ -20,6 +20,7 @@ from segmentation.evaluate.columns import Columnar
 from segmentation.evaluate.deltas import Deltas
 from segmentation.evaluate.due import Progress, clock_turns, due_changes
 from segmentation.evaluate.erasure import Erasures, begin_anew, drop_texts, numbered
+from segmentation.evaluate.gathering import Gathered
 from segmentation.evaluate.homes import Homes
 from segmentation.evaluate.index import Index
 from segmentation.evaluate.network import Firsts, Network, memberships
@@ -97,8 +98,10 @@ class Shard:
         """Takes the polls in the given order; rows below the partition's next_offset are skipped."""
         step = Step([], NEVER, Transitions.none())
         arrived, self._waiting = self._waiting, []
+        gathered = Gathered()
         for poll in polls:
-            self._arrive(poll, arrived, step)
+            self._arrive(poll, gathered, arrived, step)
+        self._take(gathered, arrived, step)
         step.watermark = self.watermark
         self._settle(self._due(arrived, self._clock), self.watermark, step)
         self._anew = False
@@ -124,8 +127,9 @@ class Shard:
         due, self._waiting = split(arrived, clock) if self._live else (arrived, [])
         return due
 
-    def _arrive(self, poll: Poll, arrived: list[Columns], step: Step) -> None:
-        """Logs the poll's new events with their known_at into `arrived`, erases, and moves the partition on."""
+    def _arrive(self, poll: Poll, gathered: Gathered, arrived: list[Columns], step: Step) -> None:
+        """Gathers the poll's new events, logs versions and what was gathered with their known_at into `arrived`,
+        erases, and moves the partition on."""
         partition = poll.partition
         self._clock = max(self._clock, poll.clock)
         rows, profiles = poll.rows, poll.profiles
@@ -133,18 +137,17 @@ class Shard:
         if rows is not None and len(rows) and rows.offset[0] < position:
             rows = rows.take(np.flatnonzero(rows.offset >= position))
         if rows is not None and len(rows):
-            accepted = self._accept(rows, partition, self._watermarks(rows.high, partition), step)
-            if accepted is not None:
-                arrived.append(accepted)
+            gathered.add(rows, self._watermarks(rows.high, partition), partition)
         if profiles is not None and len(profiles) and profiles.offset[0] < position:
             profiles = profiles.take(np.flatnonzero(profiles.offset >= position))
         for some in () if profiles is None or not len(profiles) else versions.runs(profiles):
+            self._take(gathered, arrived, step)
             watermark = self._watermarks(some.high, partition)
             if some.erased[0]:
                 self._erase(some, watermark, arrived, step)
             else:
-                accepted = self._accept(versions.rows_of(some, partition), partition, watermark, step)
-                arrived += [] if accepted is None else [accepted]
+                gathered.add(versions.rows_of(some, partition), watermark, partition)
+                self._take(gathered, arrived, step)
         self.next_offset[partition] = max(position, poll.next_offset)
         self._high[partition] = max(self._high[partition], poll.high)
         reached = int(self._behind(np.array([self._high[partition]], np.int64))[0])
@@ -186,19 +189,24 @@ class Shard:
         self._users.forget(np.setdiff1d(users, stay["user"]).tolist())
         self._anew = self._erased = True
 
-    def _accept(self, rows: Rows, partition: int, watermark: Int64, step: Step) -> Columns | None:
+    def _take(self, gathered: Gathered, arrived: list[Columns], step: Step) -> None:
+        for rows, watermark, partition in gathered.take():
+            accepted = self._accept(rows, partition, watermark, step)
+            arrived += [] if accepted is None else [accepted]
+
+    def _accept(self, rows: Rows, partition: Int32, watermark: Int64, step: Step) -> Columns | None:
         if (covered := self.erasures.covered(rows)) is not None:
             step.dropped += int(covered.sum())
             after = np.flatnonzero(~covered)
-            rows, watermark = rows.take(after), watermark[after]
+            rows, watermark, partition = rows.take(after), watermark[after], partition[after]
             if not len(rows):
                 return None
-        events = partition < PROFILES
+        events = bool(partition[0] < PROFILES)
         if events and self._horizon is not None and (too_late := rows.time < watermark - self._horizon).any():
-            late = zip(rows.offset[too_late].tolist(), rows.user[too_late].tolist())
-            step.too_late.extend((partition, offset, rows.user_ids[user]) for offset, user in late)
+            late = zip(*(values[too_late].tolist() for values in (partition, rows.offset, rows.user)))
+            step.too_late.extend((where, offset, rows.user_ids[user]) for where, offset, user in late)
             in_time = np.flatnonzero(~too_late)
-            rows, watermark = rows.take(in_time), watermark[in_time]
+            rows, watermark, partition = rows.take(in_time), watermark[in_time], partition[in_time]
             if not len(rows):
                 return None
         user = self._columnar.user_numbers(rows)
@@ -206,7 +214,7 @@ class Shard:
         if events and (again := repeats(user, rows.time, rows.event_id, self._log)).any():
             step.repeated += int(again.sum())
             fresh = np.flatnonzero(~again)
-            rows, user, watermark = rows.take(fresh), user[fresh], watermark[fresh]
+            rows, user, watermark, partition = rows.take(fresh), user[fresh], watermark[fresh], partition[fresh]
             if not len(rows):
                 return None
         known = known_at(user, rows.time, watermark, self._newest)

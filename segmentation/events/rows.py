@@ -35,6 +35,9 @@ class TextColumn:
     def take(self, rows: NDArray[Any]) -> "TextColumn":
         return TextColumn(self.codes[rows], self.values)
 
+    def part(self, start: int, end: int) -> "TextColumn":
+        return TextColumn(self.codes[start:end], self.values)
+
 
 @dataclass(slots=True)
 class ValueColumn:
@@ -45,6 +48,9 @@ class ValueColumn:
 
     def take(self, rows: NDArray[Any]) -> "ValueColumn":
         return ValueColumn(self.data[rows], None if self.valid is None else self.valid[rows])
+
+    def part(self, start: int, end: int) -> "ValueColumn":
+        return ValueColumn(self.data[start:end], None if self.valid is None else self.valid[start:end])
 
 
 @dataclass(slots=True)
@@ -72,6 +78,14 @@ class Rows:
         return Rows(
             self.offset[rows], self.user[rows], self.user_ids, self.time[rows], self.high[rows], self.event_id[rows],
             {name: column.take(rows) for name, column in self.columns.items()},
+        )
+
+    def part(self, start: int, end: int) -> "Rows":
+        """Rows start:end, as views."""
+        some = slice(start, end)
+        return Rows(
+            self.offset[some], self.user[some], self.user_ids, self.time[some], self.high[some], self.event_id[some],
+            {name: column.part(start, end) for name, column in self.columns.items()},
         )
 
 

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -72,8 +72,12 @@ def numbered(reads: Sequence[Read]) -> list[Read]:
 def polls_of(
     reads: Sequence[Read], columns: Mapping[str, Type], shards: int, split: Split = lambda _read, _event: False
 ) -> list[list[Poll]]:
-    """Per shard, in order: every poll reaches every shard with the rows, or the tombstones, of that shard's users."""
+    """Per shard, in order: every poll reaches every shard with the rows, or the tombstones, of that shard's users.
+
+    Two reads of three have the dictionaries of all events, as where they were decoded together, the third its own."""
     offsets: defaultdict[int, int] = defaultdict(int)
+    before = [0, *accumulate(len(read.events) for read in reads)]
+    together = rows_of([event for read in reads for event in read.events], columns)
     out: list[list[Poll]] = [[] for _ in range(shards)]
     for number, read in enumerate(reads):
         size = len(read.events) + len(read.records)
@@ -84,22 +88,25 @@ def polls_of(
             times = [event.time for event in read.events[start:end]] + list(map(time_of, read.records[start:end]))
             watermark = read.watermark if end == size else None
             empty = Poll(read.partition, offsets[read.partition], read.clock, max(times, default=NEVER), watermark)
-            shared = _shared(empty, read.events[start:end], read.records[start:end], offset, shards, columns)
+            events, records = read.events[start:end], read.records[start:end]
+            rows = rows_of(events, columns, offset)
+            if number % 3:
+                own, rows = rows, together.part(before[number] + start, before[number] + end)
+                rows.offset, rows.high = own.offset, own.high
+            shared = _shared(empty, events, rows, records, offset, shards)
             for polls, poll in zip(out, shared):
                 polls.append(poll)
     return out
 
 
 def _shared(
-    poll: Poll, events: Sequence[Event], records: Sequence[Tombstone | Version], offset: int, shards: int,
-    columns: Mapping[str, Type],
-) -> list[Poll]:  # fmt: skip
+    poll: Poll, events: Sequence[Event], rows: Rows, records: Sequence[Tombstone | Version], offset: int, shards: int
+) -> list[Poll]:
     """The poll as each shard sees it."""
     users = [event.user_id for event in events] + list(map(user_of, records))
     owner = np.array([shard_of(user_id, shards) for user_id in users])
     mine = [np.flatnonzero(owner == shard) for shard in range(shards)]
     if events:
-        rows = rows_of(events, columns, offset)
         return [replace(poll, rows=rows.take(places)) for places in mine]
     if records:
         profiles = profiles_of(records, offset)

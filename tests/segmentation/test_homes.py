@@ -17,7 +17,7 @@ acts = st.lists(
 def test_more_users_than_there_was_room_for() -> None:
     homes = Homes()
     for partition in (0, 1):
-        homes.seen(np.array([7, 5_000, 40_000 * partition]), partition)
+        homes.seen(np.array([7, 5_000, 40_000 * partition]), np.full(3, partition, np.int32))
     homes.erase(np.array([99_999]))
     assert (homes.scattered, homes.some(), len(homes.dump(300_000))) == (2, [7, 5_000], 300_000)
 
@@ -28,7 +28,7 @@ def test_a_model(given: list[tuple[str, list[int], int]]) -> None:
     for act, some, partition in given:
         numbers = np.array(sorted(set(some)) if act == "erase" else some, np.int64)
         if act == "seen":
-            homes.seen(numbers, partition)
+            homes.seen(numbers, np.full(len(numbers), partition, np.int32))
             for user in some:
                 places.setdefault(user, set()).add(partition)
         elif act == "erase":
