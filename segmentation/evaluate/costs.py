@@ -21,6 +21,7 @@ from segmentation.compile.plan import Cell, Plan
 from segmentation.evaluate.index import ARRIVAL
 from segmentation.evaluate.shard import Shard
 from segmentation.events.rows import Int64
+from segmentation.state.arena import saved_blocks
 from segmentation.types import FOREVER
 
 #: So many of the newest events are looked at.
@@ -73,7 +74,7 @@ def _bytes(shard: Shard, state: Mapping[str, Any]) -> dict[Cell, float]:
     found: dict[Cell, float] = {}
     for name, arena in (("cells", network.cells), ("registers", network.register_arena)):
         cells: Sequence[Cell] = plan.linears if name == "cells" else plan.registers
-        users: Int64 = (state[name]["block"] >= 0).sum(axis=1)
+        users: Int64 = (saved_blocks(state[name]) >= 0).sum(axis=0)
         found |= {cell: float(users[family] * feature(cell).bytes) for cell, family in zip(cells, arena.family)}
     values = np.bincount(state["values"]["key"] >> 33, minlength=len(plan.distincts))
     found |= {cell: float(count * feature(cell).bytes) for cell, count in zip(plan.distincts, values.tolist())}

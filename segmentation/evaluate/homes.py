@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from segmentation.distinct import distinct
 from segmentation.events.rows import Int32, Int64
+from segmentation.state.arena import larger
 
 _NOWHERE, _SCATTERED = -1, -2
 #: So many of them are named.
@@ -79,6 +80,6 @@ class Homes:
 
     def _make_room(self, users: int) -> None:
         if users > len(self._home):
-            grown: NDArray[np.int32] = np.full(2 * users, _NOWHERE, np.int32)
+            grown: NDArray[np.int32] = np.full(larger(len(self._home), users), _NOWHERE, np.int32)
             grown[: len(self._home)] = self._home
             self._home = grown

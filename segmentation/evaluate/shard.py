@@ -29,6 +29,7 @@ from segmentation.evaluate.steps import Steps, steps_of
 from segmentation.evaluate.touching import Touching
 from segmentation.events.rows import PROFILES, Bool, Int32, Int64, Poll, Profiles, Rows
 from segmentation.state.archive import Archive
+from segmentation.state.arena import larger
 from segmentation.state.chunks import Chunks, Columns
 from segmentation.state.dump import pack, unpack
 from segmentation.state.kept import grown
@@ -228,7 +229,7 @@ class Shard:
 
     def _make_room(self) -> None:
         if len(self._users) > len(self._newest):
-            room = 2 * len(self._users)
+            room = larger(len(self._newest), len(self._users))
             self._newest = grown(self._newest, room, NEVER)
             self._applied = grown(self._applied, room, NEVER)
             self._reached = grown(self._reached, room, NEVER)
@@ -339,7 +340,7 @@ class Shard:
         shard.watermark, shard._clock, shard._applied_to = state["watermark"], state["clock"], state["applied_to"]
         shard._users.restore(state["users"])
         shard._texts.restore(state["texts"])
-        room = 2 * len(state["users"]) + 1024
+        room = len(state["users"]) + 1024
         shard._newest, shard._applied = grown(state["newest"], room, NEVER), grown(state["applied"], room, NEVER)
         shard._reached, shard._seq = np.full(room, NEVER, np.int64), grown(state["seq"], room, 0)
         shard._had_event = np.zeros(room, np.bool_)

@@ -73,11 +73,11 @@ def cells(
     [thresholds], ascending. |bound| < 2**62. ValueError for what does not belong together."""
 
 def cells_apply(
-    cells: object, rows: tuple[Any, ...] | None, cell: Int64, step: Int64, delta: Int64, user: Int64, block: Int64,
+    cells: object, rows: tuple[Any, ...] | None, cell: Int64, step: Int64, delta: Int64, user: Int64, block: Int32,
     data: Int64, used: int, settled: bool,
 ) -> tuple[int, tuple[Int64, Int64, Bool], tuple[Int64, Int64, Int64] | None] | int | None:  # fmt: skip
     """Adds delta to the cells of the steps' users: cell, step, delta [n]; user [steps], ascending. rows: of the log, as
-    for `undecided`, of which what is decided is added, too. block [families * users]: where each user's values begin
+    for `undecided`, of which what is decided is added, too. block [users * families]: where each user's values begin
     in data, -1 for nowhere yet; both are written to.
 
     Returns (used, (signal, step, holds) of the flips in order of step, (key, value, before) as in Settled if
@@ -92,7 +92,7 @@ def gates(
     [signals + 1] likewise of segment and root_sign. ValueError for what does not belong together."""
 
 def gates_apply(
-    gates: object, signal: Int64, step: Int64, holds: Bool, user: Int64, block: Int64, data: NDArray[Any], used: int
+    gates: object, signal: Int64, step: Int64, holds: Bool, user: Int64, block: Int32, data: NDArray[Any], used: int
 ) -> tuple[int, tuple[Int64, Int64, Bool]] | int:
     """signal, step, holds [n]: flips; user [steps]; block [users], data (int16 or int32): see cells_apply.
 

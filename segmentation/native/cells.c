@@ -9,6 +9,8 @@ the cell settles. Whatever does not fit into 62 bits is undone and left to exact
 
 #define SAFE (INT64_C(1) << 62)
 #define CAPSULE "tidegate.cells"
+/* Steps ahead of the present one whose memory is asked for: with many users each is a wait of its own. */
+#define AHEAD 8
 
 /* What does not change: made once per plan, owns its arrays. */
 typedef struct {
@@ -156,28 +158,32 @@ static bool deal(const Cells *cells, const Input *in, Work *work) {
 
 /* At most so much room will be needed for values: all families that users of the batch do not have yet. */
 static int64_t needed(const Cells *cells, const Input *in) {
-    const int64_t *user = in->user.data, *block = in->block.data;
+    const int64_t *user = in->user.data;
+    const int32_t *block = in->block.data;
     int64_t used = in->used;
-    for (Py_ssize_t s = 0; s < in->steps; s++)
+    for (Py_ssize_t s = 0; s < in->steps; s++) {
+        if (s + AHEAD < in->steps)
+            __builtin_prefetch(block + user[s + AHEAD] * cells->families);
         if (s == 0 || user[s] != user[s - 1])
             for (Py_ssize_t f = 0; f < cells->families; f++)
-                used += block[f * in->users + user[s]] < 0 ? cells->width[f] : 0;
+                used += block[user[s] * cells->families + f] < 0 ? cells->width[f] : 0;
+    }
     return used;
 }
 
 /* Where the cell's value is; its block is made if it does not exist yet. */
 static inline int64_t address_of(const Cells *cells, Input *in, Work *work, int64_t cell, int64_t user) {
     int64_t family = cells->family[cell], width = cells->width[family];
-    int64_t *block = (int64_t *)in->block.data + family * in->users + user;
+    int32_t *block = (int32_t *)in->block.data + user * cells->families + family;
     if (*block < 0) {
         if (work->used > in->data.n - width) { /* as `needed` counts, only where users are not in order */
             work->sound = false;
             return 0;
         }
-        list_push(&work->fresh, family * in->users + user);
+        list_push(&work->fresh, user * cells->families + family);
         memcpy((int64_t *)in->data.data + work->used, cells->template + cells->template_at[family],
                (size_t)width * sizeof(int64_t));
-        *block = work->used;
+        *block = (int32_t)work->used; /* the caller gives no more room than this can name */
         work->used += width;
     } else if (*block > work->used - width) {
         work->sound = false;
@@ -247,10 +253,21 @@ static inline void settle(const Cells *cells, Input *in, Work *work, Py_ssize_t 
     }
 }
 
+/* Has the values of a later step's user brought near. */
+static inline void bring(const Cells *cells, const Input *in, int64_t user) {
+    const int32_t *block = (const int32_t *)in->block.data + user * cells->families;
+    for (Py_ssize_t f = 0; f < cells->families; f++)
+        if (block[f] >= 0)
+            __builtin_prefetch((const int64_t *)in->data.data + block[f], 1);
+}
+
 /* Walks through the steps. If not everything fits, all is as it was before. */
 static void walk(const Cells *cells, Input *in, Work *work, bool keep) {
     int64_t *data = in->data.data;
+    const int64_t *user = in->user.data;
     for (Py_ssize_t s = 0; s < in->steps && work->fits && work->sound; s++) {
+        if (s + AHEAD < in->steps && user[s + AHEAD] != user[s + AHEAD - 1])
+            bring(cells, in, user[s + AHEAD]);
         work->count = 0;
         if (in->log != NULL)
             for (int32_t i = work->log_start[s]; i < work->log_start[s + 1]; i++)
@@ -264,7 +281,7 @@ static void walk(const Cells *cells, Input *in, Work *work, bool keep) {
     for (size_t i = work->undo.n; i > 0; i -= 2)
         data[work->undo.items[i - 2]] = work->undo.items[i - 1];
     for (size_t i = 0; i < work->fresh.n; i++)
-        ((int64_t *)in->block.data)[work->fresh.items[i]] = -1;
+        ((int32_t *)in->block.data)[work->fresh.items[i]] = -1;
 }
 
 /* (key, value, before) in order of key; before: of the first step of the same cell and user. */
@@ -346,7 +363,7 @@ static bool in_taken(const Cells *cells, Input *in, PyObject *const *arrays) {
     if (!view_of(arrays[0], I64, false, "cell", &in->cell) ||
         !view_of_length(arrays[1], I64, false, in->cell.n, "step", &in->step) ||
         !view_of_length(arrays[2], I64, false, in->cell.n, "delta", &in->delta) ||
-        !view_of(arrays[3], I64, false, "user", &in->user) || !view_of(arrays[4], I64, true, "block", &in->block) ||
+        !view_of(arrays[3], I64, false, "user", &in->user) || !view_of(arrays[4], I32, true, "block", &in->block) ||
         !view_of(arrays[5], I64, true, "data", &in->data))
         return false;
     in->n = in->cell.n, in->steps = in->user.n;

@@ -136,12 +136,13 @@ static bool deal(Work *work) {
 static int64_t place(Work *work) {
     const Gates *gates = work->gates;
     Input *in = work->in;
-    int64_t *block = in->block.data, used = in->used;
+    int32_t *block = in->block.data;
+    int64_t used = in->used;
     const int64_t *user = in->user.data;
     for (Py_ssize_t s = 0; s < in->steps; s++) {
         if (work->start[s] == work->start[s + 1])
             continue;
-        int64_t *mine = &block[user[s]];
+        int32_t *mine = &block[user[s]];
         bool needed = false;
         for (Py_ssize_t i = work->start[s]; !needed && i < work->start[s + 1]; i++) {
             int64_t signal = work->order[i] >> 1;
@@ -151,7 +152,7 @@ static int64_t place(Work *work) {
             list_push(&work->fresh, user[s]);
             if (work->fresh.failed)
                 break;
-            *mine = used;
+            *mine = (int32_t)used; /* beyond the room, which this can name, it is taken back */
             used += gates->gates;
         } else if (*mine >= 0 && *mine > used - gates->gates) {
             used = -1;
@@ -160,7 +161,7 @@ static int64_t place(Work *work) {
     }
     bool fits = used >= 0 && !work->fresh.failed && used <= in->data.n;
     for (size_t i = 0; i < work->fresh.n; i++) {
-        int64_t *mine = &block[work->fresh.items[i]];
+        int32_t *mine = &block[work->fresh.items[i]];
         for (Py_ssize_t g = 0; fits && g < gates->gates; g++) {
             if (in->wide == 2)
                 ((int16_t *)in->data.data)[*mine + g] = (int16_t)gates->start[g];
@@ -214,7 +215,8 @@ static int ascending(const void *a, const void *b) {
 
 static void walk(Work *work) {
     const Gates *gates = work->gates;
-    const int64_t *block = work->in->block.data, *user = work->in->user.data;
+    const int32_t *block = work->in->block.data;
+    const int64_t *user = work->in->user.data;
     for (Py_ssize_t s = 0; s < work->in->steps; s++) {
         if (work->start[s] == work->start[s + 1])
             continue;
@@ -301,7 +303,7 @@ static PyObject *gates_apply(PyObject *self, PyObject *args) {
     if (view_of(signal, I64, false, "signal", &in.signal) &&
         view_of_length(step, I64, false, in.signal.n, "step", &in.step) &&
         view_of_length(holds, BOOL, false, in.signal.n, "holds", &in.holds) &&
-        view_of(user, I64, false, "user", &in.user) && view_of(block, I64, true, "block", &in.block)) {
+        view_of(user, I64, false, "user", &in.user) && view_of(block, I32, true, "block", &in.block)) {
         if (!view_of(data, I16, true, "data", &in.data)) {
             PyErr_Clear();
             in.wide = 4;

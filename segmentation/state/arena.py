@@ -2,7 +2,7 @@
 
 Cells are grouped into families (cells that the same events touch); the values of one (family,
 user) pair lie side by side in a block, made from the family's template on first touch. A user who
-never bought has no block for purchases.
+never bought has no block for purchases. Where a user's blocks begin stands side by side, too.
 """
 
 from typing import Any
@@ -11,13 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmentation.distinct import distinct
-from segmentation.events.rows import Int64
+from segmentation.errors import TidegateError
+from segmentation.events.rows import Int32, Int64
 
 Array = NDArray[Any]
 _SPILLED = np.iinfo(np.int64).min
 SAFE = 2**62
 #: Values of one step of a copy.
 _AT_ONCE = 1 << 20
+#: More values have no int32 address.
+_MOST = 2**31 - 1
 
 
 class Arena:
@@ -34,7 +37,7 @@ class Arena:
         self.slot = slot
         self.templates = [np.array(template, dtype) for template in templates]
         self._width = np.array([len(template) for template in templates], np.int64)
-        self._block = np.full((len(templates), 1024), -1, np.int64)
+        self._block = np.full((1024, len(templates)), -1, np.int32)  # by user and family, -1: none
         self._data: Array = np.zeros(1024, dtype)
         self._used = 0
         self._big: dict[int, int] = {}
@@ -42,13 +45,12 @@ class Arena:
     def addresses(self, cell: Array, user: Array) -> Int64:
         """Where the values of (cell, user) are; makes the blocks that do not exist yet."""
         family = self.family[cell]
-        if user.size and int(user.max()) >= self._block.shape[1]:
-            self._more_users(int(user.max()) + 1)
-        block = self._block[family, user]
+        self._make_room(user)
+        block = self._block[user, family]
         if (missing := block < 0).any():
             self._allot(family[missing], user[missing])
-            block = self._block[family, user]
-        return block + self.slot[cell]
+            block = self._block[user, family]
+        return block.astype(np.int64) + self.slot[cell]
 
     def peek(self, cell: int, user: Array, nth: int = 0, *, raw: bool = False) -> Array:
         """The values of one cell (of its nth slot) without making blocks."""
@@ -94,14 +96,13 @@ class Arena:
         """What `other`, an arena of the same cells, holds of its users `theirs`, for our users `ours`.
 
         int64[n] both; ours have no values here yet."""
-        if ours.size and int(ours.max()) >= self._block.shape[1]:
-            self._more_users(int(ours.max()) + 1)
+        self._make_room(ours)
         for family, width in enumerate(self._width.tolist()):
             block = other._blocks(family, theirs)
             here = block >= 0
             source = block[here]
             first = self._room(len(source) * width)
-            self._block[family, ours[here]] = first + np.arange(len(source)) * width
+            self._block[ours[here], family] = first + np.arange(len(source)) * width
             target = self._data[first : first + len(source) * width].reshape(len(source), width)
             some = max(1, _AT_ONCE // width)
             for start in range(0, len(source), some):
@@ -116,31 +117,33 @@ class Arena:
 
     def _blocks(self, family: int, users: Array) -> Int64:
         """Where each user's block begins, -1 for none."""
-        inside = users < self._block.shape[1]
-        return np.where(inside, self._block[family, np.where(inside, users, 0)], -1)
+        inside = users < len(self._block)
+        return np.where(inside, self._block[np.where(inside, users, 0), family], -1).astype(np.int64)
 
     def erase(self, users: Int64) -> None:
         """These users (int64[n]) have no values any more; their blocks' room stays empty."""
-        users = users[users < self._block.shape[1]]
+        users = users[users < len(self._block)]
         for family, width in enumerate(self._width.tolist()):
-            block = self._block[family, users]
+            block = self._block[users, family]
             address = (block[block >= 0, None] + np.arange(width)).ravel()
             self._data[address] = 0
             for place in address.tolist() if self._big else ():
                 self._big.pop(place, None)
-            self._block[family, users] = -1
+            self._block[users, family] = -1
 
-    def _more_users(self, users: int) -> None:
-        grown = np.full((self._block.shape[0], max(users, 2 * self._block.shape[1])), -1, np.int64)
-        grown[:, : self._block.shape[1]] = self._block
-        self._block = grown
+    def _make_room(self, users: Array) -> None:
+        """For the blocks of these users."""
+        if users.size and (most := int(users.max()) + 1) > len(self._block):
+            grown = np.full((larger(len(self._block), most), self._block.shape[1]), -1, np.int32)
+            grown[: len(self._block)] = self._block
+            self._block = grown
 
     def _allot(self, family: Array, user: Array) -> None:
-        pair = distinct(family.astype(np.int64) * self._block.shape[1] + user)
-        family, user = np.divmod(pair, self._block.shape[1])
+        pair = distinct(family.astype(np.int64) * len(self._block) + user)
+        family, user = np.divmod(pair, len(self._block))
         width = self._width[family]
         start = self._room(int(width.sum())) + np.cumsum(width) - width
-        self._block[family, user] = start
+        self._block[user, family] = start
         for f in distinct(family).tolist():
             at = start[family == f]
             self._data[at[:, None] + np.arange(self._width[f])] = self.templates[f]
@@ -148,8 +151,13 @@ class Arena:
     def _room(self, values: int) -> int:
         """The first address of that many new values."""
         first, end = self._used, self._used + values
+        if end > _MOST:
+            raise TidegateError(
+                f"One shard would keep more than {_MOST:,} values of users: stop the engine and give it "
+                "more shards with `tidegate reshard`. Nothing is lost."
+            )
         if end > len(self._data):
-            grown = np.zeros(max(end, 2 * len(self._data)), self._data.dtype)
+            grown = np.zeros(min(_MOST, larger(len(self._data), end)), self._data.dtype)
             grown[:first] = self._data[:first]
             self._data = grown
         self._used = end
@@ -162,11 +170,10 @@ class Arena:
         """Is there a value that does not lie in the data?"""
         return bool(self._big)
 
-    def places(self, users: Array) -> tuple[Int64, Array, int]:
-        """(table of blocks, families one after the other; data; how much of it is used), with room for these
+    def places(self, users: Array) -> tuple[Int32, Array, int]:
+        """(table of blocks, int32, users one after the other; data; how much of it is used), with room for these
         users in the table. C code writes into both, and makes blocks; `taken` then tells how much is used."""
-        if users.size and (most := int(users.max())) >= self._block.shape[1]:
-            self._more_users(most + 1)
+        self._make_room(users)
         assert self._block.flags.c_contiguous, "else C would write into a copy"
         return self._block.reshape(-1), self._data, self._used
 
@@ -181,13 +188,25 @@ class Arena:
 
     def dump(self) -> dict[str, Any]:
         big = [(address, str(value)) for address, value in self._big.items()]
-        return {"block": self._block, "data": self._data[: self._used], "big": big}
+        return {"blocks": self._block, "data": self._data[: self._used], "big": big}
 
     def load(self, state: dict[str, Any]) -> None:
-        self._block = state["block"].copy()
+        self._block = np.array(saved_blocks(state), np.int32, order="C")
         self._used = len(state["data"])
         self._data = np.concatenate((state["data"], np.zeros(1024, self._data.dtype)))
         self._big = {int(a): int(v) for a, v in state["big"]}
+
+
+def saved_blocks(state: dict[str, Any]) -> Array:
+    """Of what `dump` gave: int[users, families], below 0 where a user has no block of the family."""
+    # Before there was "blocks" families came one after the other.
+    blocks: Array = state["blocks"] if "blocks" in state else state["block"].T
+    return blocks
+
+
+def larger(room: int, needed: int) -> int:
+    """To how much an array with that much room grows: not often, and without taking far more than is needed."""
+    return max(needed, room + (room >> 2 if room > 1 << 16 else room))
 
 
 def families(kinds: list[str], widths: list[int]) -> tuple[Array, Array, list[str]]:

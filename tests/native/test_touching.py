@@ -113,7 +113,7 @@ def test_products_and_ranges() -> None:
     def apply(argument: int, valid: bool = True, code: Int32 = code, step: int = 0) -> object:
         rows = (made, none, code, 0 * one, 0 * one, step * one, [argument * one, np.array([valid])])
         data = np.zeros(1, np.int64)
-        found = native.code.cells_apply(cells, rows, none, none, none, 0 * one, 0 * one, data, 1, False)
+        found = native.code.cells_apply(cells, rows, none, none, none, 0 * one, 0 * code, data, 1, False)
         return None if found is None else int(data[0])
 
     assert apply(3) == 3 << 60

@@ -22,9 +22,9 @@ HANDLED: dict[str, Any] = {
     "applied_to": None, "users": None, "texts": None, "newest": None, "applied": None, "seq": None, "had_event": None,
     "homes": None, "since": None,
     "network": {
-        "cells": {"block": None, "data": None, "big": None},
-        "registers": {"block": None, "data": None, "big": None},
-        "gates": {"block": None, "data": None, "big": None},
+        "cells": {"blocks": None, "data": None, "big": None},
+        "registers": {"blocks": None, "data": None, "big": None},
+        "gates": {"blocks": None, "data": None, "big": None},
         "event_ids": None, "values": {"key": None, "value": None, "count": None, "wide": None}, "bags": None,
     },
     "log": {
