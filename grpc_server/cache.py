@@ -74,11 +74,11 @@ class Copy:
     users: Table = field(default_factory=table)
     #: Shard -> as_of as sent; empty before any event. Without those whose time has no short encoding.
     as_of: dict[bytes, bytes] = field(default_factory=dict)
-    #: Users whose last transition is later than their shard's watermark: the transition's time, as sent.
+    #: Users whose last transition is later than what their shard is complete to: the transition's time, as sent.
     ahead: Table = field(default_factory=table)
     #: Users who are in the database, and cannot be told from here.
     unfit: set[bytes] = field(default_factory=set)
-    _watermarks: Mapping[int, int] = field(default_factory=dict)
+    _complete_to: Mapping[int, int] = field(default_factory=dict)
     #: Of those ahead: µs, and their shard.
     _until: dict[bytes, tuple[int, int]] = field(default_factory=dict)
     _digests: "Digests" = field(default_factory=lambda: Digests())
@@ -91,7 +91,7 @@ class Copy:
         with snapshot(url) as found:
             copy = cls(found.end.definitions, found.end.after, *columns_of(found.definitions))
             places = {definition.id: place for place, definition in enumerate(found.definitions)}
-            copy._advance(found.end.watermarks)
+            copy._advance(found.end.complete_to)
             told = _TELL_EVERY
             with closing(found.users()) as all_users:
                 for users in all_users:
@@ -134,7 +134,7 @@ class Copy:
                 self.unfit -= {user for user in self.unfit if digest_of(user.decode()) == entry.digest}
         self.position = page.after
         if not page.more:
-            self._advance(page.watermarks)
+            self._advance(page.complete_to)
 
     def _move(self, entry: Transition) -> None:
         user = entry.user_id.encode()
@@ -160,18 +160,18 @@ class Copy:
 
     def _moved(self, user: bytes, micros: int, shard: int) -> None:
         at = stamp(micros)
-        if at is not None and micros > self._watermarks.get(shard, micros):
+        if at is not None and micros > self._complete_to.get(shard, micros):
             self.ahead[user], self._until[user] = at, (micros, shard)
 
-    def _advance(self, watermarks: Mapping[int, int]) -> None:
-        self._watermarks = watermarks
+    def _advance(self, complete_to: Mapping[int, int]) -> None:
+        self._complete_to = complete_to
         self.as_of = {}
-        for shard, micros in watermarks.items():
+        for shard, micros in complete_to.items():
             at = b"" if instant(micros) is None else stamp(micros)
             if at is not None:
                 self.as_of[shard_key(shard)] = at
         for user, (micros, shard) in list(self._until.items()):
-            if micros <= watermarks.get(shard, micros):
+            if micros <= complete_to.get(shard, micros):
                 self._caught_up(user)
 
     def _caught_up(self, user: bytes) -> None:

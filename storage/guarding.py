@@ -43,10 +43,10 @@ _HOLD = """
     INSERT INTO tidegate.holds (segment_id, cause, version)
     SELECT * FROM unnest(%s::int[], %s::int[], %s::int[]) ON CONFLICT DO NOTHING
 """
-#: Up to the least watermark before this commit everything is published.
+#: Before the least watermark before this commit everything is published.
 _SINCE = """
     UPDATE tidegate.definitions SET held_since = 'epoch'::timestamptz
-        + (SELECT greatest(min(watermark), 0) FROM tidegate.shards) * interval '1 microsecond'
+        + (SELECT greatest(min(watermark) - 1, 0) FROM tidegate.shards) * interval '1 microsecond'
     WHERE id = ANY(%s) AND held_since IS NULL
 """
 _SHIFTS = "SELECT user_id, shift FROM tidegate.seq_shifts WHERE user_id = ANY(%s::text[])"

@@ -2,9 +2,10 @@
 
 A `Query` is SQL, parameters, and how its rows become the answer; `storage.reader` runs it, with or
 without async. All times are µs since 1970 UTC; None where there is none. `as_of` says up to which
-instant an answer is complete: the later of the watermark of the user's shard and of the user's own
-last transition; of a user never seen, and of lists, the least watermark; about a held segment not later
-than since when it is; None before any event.
+instant an answer is complete: 1 µs before the watermark of the user's shard, or the user's own last
+transition, whichever is later; of a user never seen, and of lists, 1 µs before the least watermark; about
+a held segment not later than since when it is; None before any event. Before the watermark, not at it: what
+time does at that very instant, and events that come late, take effect at it and are yet to come.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -133,15 +134,15 @@ class SegmentPage:
 
 
 _STATE = f"concat(d.state, ' ', {micros_sql('d.complete_since')}, ' ', {micros_sql('d.held_since')})"
-_LEAST_WATERMARK = "(SELECT min(watermark) FROM tidegate.shards)"
+_COMPLETE_TO = "(SELECT min(watermark) - 1 FROM tidegate.shards)"
 _USER_AS_OF = f"""
-    CASE WHEN u.user_id IS NULL THEN {_LEAST_WATERMARK}
-    ELSE greatest((SELECT watermark FROM tidegate.shards s WHERE s.shard = u.shard),
+    CASE WHEN u.user_id IS NULL THEN {_COMPLETE_TO}
+    ELSE greatest((SELECT watermark - 1 FROM tidegate.shards s WHERE s.shard = u.shard),
                   {micros_sql("u.last_effective_at")}) END
 """
 _SEGMENT = f"""
     SELECT d.name, d.description, d.owner, d.tags, d.enabled, d.version, d.sql, {_STATE}, {micros_sql("d.updated_at")},
-           coalesce(c.members, 0)::bigint, {micros_sql("c.changed_at")}, {_LEAST_WATERMARK}
+           coalesce(c.members, 0)::bigint, {micros_sql("c.changed_at")}, {_COMPLETE_TO}
     FROM tidegate.definitions d
     LEFT JOIN LATERAL (
         SELECT sum(members) AS members, max(changed_at) AS changed_at
@@ -209,7 +210,7 @@ def members(segment: str, after: str | None, limit: int) -> Query[MemberPage]:
             SELECT id, version, state, complete_since, held_since
             FROM tidegate.definitions WHERE name = %s AND state <> 'removed'
         )
-        SELECT d.version, {_STATE}, {_LEAST_WATERMARK}, m.user_id, {micros_sql("m.since")}
+        SELECT d.version, {_STATE}, {_COMPLETE_TO}, m.user_id, {micros_sql("m.since")}
         FROM d LEFT JOIN LATERAL (
             SELECT user_id, since FROM tidegate.members
             WHERE segment_id = d.id AND user_id > %s ORDER BY user_id LIMIT %s

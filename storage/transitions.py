@@ -86,9 +86,9 @@ Entry = Transition | Erasure
 class Page:
     """Entries in order of their numbers. after: the position behind them, and behind all there is if not `more`.
 
-    end: the shards' own numbers and watermarks (µs), all of the one snapshot. log: names the log. definitions: another
-    text whenever definitions, which of them are held, the number of shards or what else an engine's start settles is
-    another.
+    end, complete_to: the shards' own numbers, and up to which instant (µs) nothing is to come any more, 1 before their
+    watermarks; all of the one snapshot. log: names the log. definitions: another text whenever definitions, which of
+    them are held, the number of shards or what else an engine's start settles is another.
     """
 
     log: str
@@ -97,12 +97,12 @@ class Page:
     after: Position
     more: bool
     end: Position
-    watermarks: Mapping[int, int]
+    complete_to: Mapping[int, int]
 
     @property
     def as_of(self) -> int | None:
-        """The least watermark; None before any event."""
-        return instant(min(self.watermarks.values(), default=None))
+        """Of all shards; None before any event."""
+        return instant(min(self.complete_to.values(), default=None))
 
 
 class PositionGone(TidegateError):
@@ -189,8 +189,8 @@ def end() -> Query[Page]:
     """An empty page behind everything there is."""
 
     def build(rows: list[Row]) -> Page:
-        log, definitions, position, watermarks = _ends(rows)
-        return Page(log, definitions, [], position, False, position, watermarks)
+        log, definitions, position, complete_to = _ends(rows)
+        return Page(log, definitions, [], position, False, position, complete_to)
 
     return Query(_ENDS, [], build)
 
@@ -201,18 +201,18 @@ def after(position: Position, flips: int) -> Query[Page]:
     numbers = position.numbers
 
     def build(rows: list[Row]) -> Page:
-        log, definitions, reached, watermarks = _ends(rows)
+        log, definitions, reached, complete_to = _ends(rows)
         require_reached(position, reached)
         _require_kept(position, rows[0][3] or ())
         found = [row[4:] for row in rows if row[4] is not None]
         last, more = _complete(found, limit)
         if not more:
-            return Page(log, definitions, _entries(found), reached, False, reached, watermarks)
+            return Page(log, definitions, _entries(found), reached, False, reached, complete_to)
         entries = _entries([row for row in found if row[1] <= last])
         # A shard has no entry between its own end and `last`, so far; it may get some.
         known = numbers.keys() | reached.numbers.keys()
         behind = {s: max(position.of(s), min(last, reached.of(s))) for s in known}
-        return Page(log, definitions, entries, Position(behind), True, reached, watermarks)
+        return Page(log, definitions, entries, Position(behind), True, reached, complete_to)
 
     values = {"shards": list(numbers), "numbers": list(numbers.values()), "least": position.least, "limit": limit}
     return Query(_AFTER, values, build)
@@ -274,5 +274,5 @@ def _ends(rows: Sequence[Row]) -> tuple[str, str, Position, dict[int, int]]:
         log,
         definitions,
         Position({int(shard): position for shard, (position, _) in shards.items()}),
-        {int(shard): watermark for shard, (_, watermark) in shards.items()},
+        {int(shard): watermark - 1 for shard, (_, watermark) in shards.items()},
     )

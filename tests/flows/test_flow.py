@@ -3,12 +3,16 @@
 import json
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
 
 from flows.clock import now_us
 from segmentation.errors import TidegateError
+from storage import postgres
+from storage.queries import check
+from storage.reader import fetch
 from tests.fix_kafka import consume_all, produce
 from tests.flows.conftest import Running, World, event, until, write_definitions
 from tests.flows.oracle import folded, members_by_events
@@ -51,6 +55,23 @@ def test_members_of_old_events_to_the_end(make_world: Make, embedded_broker: str
     moves = [m for m in sent if "hour/3-5" in m["entered"]]
     assert moves and all(("hour/0-2" in m["left"]) != ("hour/6+" in m["left"]) for m in moves)
     assert world.query("SELECT count(*) FROM tidegate.outbox") == [(0,)]
+
+
+def test_no_answer_claims_the_instant_that_late_events_count_from(make_world: Make, embedded_broker: str) -> None:
+    """They take effect at the watermark, and at it the answers of before are not complete."""
+    from flows.run import run
+
+    at = 1_767_225_600_000_000
+    world = make_world(embedded_broker, clock="event", partitions=1, shards=1)
+    produce(world.bootstrap, world.topic, [event("late", 1, at - HOUR, amount=1), event("a", 2, at)])
+    run(world.settings(), until_end=True)
+    with closing(postgres.connect(world.url, autocommit=True)) as connection:
+        [before] = fetch(connection, check([("late", "buyers")]))
+    produce(world.bootstrap, world.topic, [event("late", 3, at - HOUR // 2, amount=10)])
+    run(world.settings(), until_end=True)
+    [(entered,)] = world.query("SELECT (extract(epoch FROM effective_at) * 1000000)::bigint FROM segment_transitions "
+                               "WHERE user_id = 'late' AND segment = 'buyers'")  # fmt: skip
+    assert not before.member and before.as_of == world.watermark() - 1 and entered == before.as_of + 1
 
 
 def test_bad_messages_go_to_the_dead_letters(make_world: Make, embedded_broker: str, start: Start) -> None:

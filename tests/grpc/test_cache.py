@@ -42,7 +42,7 @@ def settled(server: Serving, url: str) -> Copy:
         if copy is None or copy.definitions != end.definitions or not copy.position.covers(end.after):
             return False
         found[:] = [copy]
-        return dict(copy._watermarks) == dict(end.watermarks)
+        return dict(copy._complete_to) == dict(end.complete_to)
 
     eventually(caught_up, "memory has caught up", 60)
     return found[0]

@@ -82,7 +82,7 @@ def test_not_a_member_and_never_seen_are_answers(shop: Shop, server: Serving) ->
     assert (bob.member, bob.known, bob.HasField("since")) == (False, True, False)
     nobody = server.membership.CheckMembership(check("nobody", "big_spenders"))
     assert (nobody.member, nobody.known) == (False, False)
-    assert micros(nobody.as_of) == START + 1
+    assert micros(nobody.as_of) == START
     assert nobody.definition.version == 1
 
 
@@ -207,7 +207,7 @@ def test_the_segments_of_a_user(shop: Shop, server: Serving) -> None:
 def test_no_detail_of_the_database_reaches_the_caller(
     shop: Shop, server: Serving, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("storage.queries._LEAST_WATERMARK", "(SELECT 1 / 0)")
+    monkeypatch.setattr("storage.queries._COMPLETE_TO", "(SELECT 1 / 0)")
     monkeypatch.setattr("storage.queries._USER_AS_OF", "(SELECT 1 / 0)")
     failed = failure(server.membership.CheckMembership, check("ann", "big_spenders"))
     assert (failed.code, failed.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")

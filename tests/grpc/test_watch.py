@@ -86,7 +86,7 @@ def test_from_now_on(shop: Shop, server: Serving) -> None:
         assert moved.effective_at.ToMicroseconds() == START + 9
         assert [(one.segment, one.version) for one in moved.entered] == [(NAMES[BIG], 1)]
         assert not moved.left
-        assert response.as_of.ToMicroseconds() == START + 2
+        assert response.as_of.ToMicroseconds() == START + 1
 
 
 def test_from_a_position_on_and_only_what_is_asked_for(shop: Shop, server: Serving) -> None:
@@ -115,7 +115,7 @@ def test_those_who_watch_little_have_a_recent_position(
     shop.fill()
     with watching(server, user_ids=["nobody"]) as stream:
         shop.move([("ann", [BIG])])
-        eventually(lambda: next(stream).as_of.ToMicroseconds() == START + 2, "a heartbeat tells of the later watermark")
+        eventually(lambda: next(stream).as_of.ToMicroseconds() == START + 1, "a heartbeat tells of the later watermark")
         position = next(stream).position
     shop.move([("bob", [BIG])])
     with watching(server, position=position) as stream:

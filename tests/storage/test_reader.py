@@ -37,8 +37,8 @@ def test_check_answers_each_pair_in_order(database_url: str) -> None:
     assert [a.member for a in answers] == [True, False, False, False, True, False]
     assert [a.known for a in answers] == [True, True, True, False, True, False]
     assert [a.since for a in answers] == [START + 7, None, None, None, START + 9, None]
-    # The watermark of both shards is START + 1; whose own last transition is later, is known up to then.
-    assert [a.as_of for a in answers] == [START + 7, START + 7, START + 1, START + 1, START + 90, START + 1]
+    # Before START + 1, the watermark of both shards, all is known; whose own last transition is later, up to then.
+    assert [a.as_of for a in answers] == [START + 7, START + 7, START, START, START + 90, START]
     assert {(a.version, a.state) for a in answers} == {(1, "complete")}
     with pytest.raises(UnknownSegment, match="nosuch") as caught:
         asked(database_url, lambda reader: reader.check([("ann", "nosuch"), ("ann", "active")]))
@@ -61,7 +61,7 @@ def test_the_segments_of_a_user(database_url: str) -> None:
     assert [(s.segment, s.since, s.version) for s in ann.segments] == [("active", START + 3, 1), ("idle", START + 3, 1)]
     assert (ann.known, ann.as_of) == (True, START + 3)
     bob = asked(database_url, lambda reader: reader.user_segments("bob"))
-    assert (bob.known, bob.segments, bob.as_of) == (True, [], START + 1)
+    assert (bob.known, bob.segments, bob.as_of) == (True, [], START)
     assert not asked(database_url, lambda reader: reader.user_segments("nobody")).known
 
 
