@@ -22,7 +22,7 @@ from segmentation.state.archive import FoundRows, StoredRows
 from segmentation.types import Kind, Type
 from storage.disk import write_whole
 
-#: Rows of a Parquet row group: what is decoded at once.
+#: Rows of a Parquet row group: what is decoded at once. Files from before must have as many.
 GROUP_ROWS = 8_192
 _TIME = pa.timestamp("us", "UTC")
 _FIRST, _LAST = ("user_id", "event_id", "event_time"), ("known_at", "_user", "_partition", "_offset")
@@ -76,7 +76,7 @@ def rows_of(rows: StoredRows, columns: Mapping[str, Type]) -> Rows:
     used, place = used_codes(rows.user, len(ids))
     table = {
         "user_id": _dictionary(place, [ids[user] for user in used.tolist()]),
-        "event_id": pa.array(rows.event_id, pa.string()),
+        "event_id": texts_of(rows.event_id),
         "event_time": _int64(rows.time, _TIME),
     }
     for name, type_ in columns.items():
@@ -94,13 +94,13 @@ def write(path: Path, rows: Rows, group_rows: int) -> str:
     place = table.schema.get_field_index("_user")
     table = table.set_column(place, "_user", pa.array(rows.user.astype(np.int32)))
     texts = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
-    compressed = [name for name in table.column_names if name not in _DELTAS]
+    others = [name for name in table.column_names if name not in (*_DELTAS, *texts)]
+    compression = dict.fromkeys(others, "zstd") | dict.fromkeys(texts, "lz4") | dict.fromkeys(_DELTAS, "none")
     sink = pa.BufferOutputStream()
     pq.write_table(
         table, sink, row_group_size=group_rows, use_dictionary=texts, write_statistics=["event_time"],
-        store_schema=False, column_encoding=dict.fromkeys(_DELTAS, "DELTA_BINARY_PACKED"),
-        compression=dict.fromkeys(compressed, "zstd") | dict.fromkeys(_DELTAS, "none"),
-        compression_level=dict.fromkeys(compressed, 1),
+        store_schema=False, column_encoding=dict.fromkeys(_DELTAS, "DELTA_BINARY_PACKED"), compression=compression,
+        compression_level=dict.fromkeys(others, 1),
     )  # fmt: skip
     return write_bytes(path, [sink.getvalue()])
 
@@ -169,6 +169,14 @@ class ChunkFile:
 
     def event_ids(self, group: int) -> NDArray[np.object_]:
         return _texts(self._file.read_row_group(group, columns=["event_id"], use_threads=False).column(0))
+
+
+def texts_of(texts: NDArray[np.object_]) -> pa.Array:
+    """Of distinct texts, so not by their codes."""
+    if ENABLED and (packed := code.packed_texts(np.ascontiguousarray(texts))) is not None:
+        first, content = packed
+        return pa.StringArray.from_buffers(len(texts), pa.py_buffer(first), pa.py_buffer(content))
+    return pa.array(texts, pa.string())
 
 
 def nulls(type_: Type, n: int) -> TextColumn | ValueColumn:

@@ -126,3 +126,7 @@ def steps_of(
 
 def codes_of(texts: list[str | None]) -> tuple[Int32, list[str]]:
     """The code of each text, -1 for None, and what the codes mean, in order of first sight. TypeError for others."""
+
+def packed_texts(texts: NDArray[Any]) -> tuple[Int32, bytes] | None:
+    """texts objects[n]: where each begins, and the last one ends, [n + 1], in their bytes one after the other. None
+    where one is not a text, not ASCII, or all are too long for int32."""

@@ -12,7 +12,7 @@
 #include "stepping.h"
 
 /* Goes up with VERSION in __init__.py. */
-#define VERSION 7
+#define VERSION 8
 
 /* Whether the user wants this code: not with TIDEGATE_NATIVE=0. */
 static PyObject *wanted(PyObject *self, PyObject *none) {

@@ -60,15 +60,22 @@ class Body:
     def _append(self, rows: Columns) -> None:
         n = len(rows["time"])
         if self._end + n > len(self._columns["time"]):
-            room = max(1024, 2 * (len(self) + n))
-            for name, column in self._columns.items():
-                grown = np.empty(room, column.dtype)
-                grown[: len(self)] = column[self._start : self._end]
-                self._columns[name] = grown
-            self._start, self._end = 0, len(self)
+            self._make_room(n)
         for name, column in self._columns.items():
             column[self._end : self._end + n] = rows[name]
         self._end += n
+
+    def _make_room(self, n: int) -> None:
+        """For n more: at the front, where there is so much, for new memory costs more than to copy."""
+        rows, room = len(self), len(self._columns["time"])
+        here = rows <= self._start and 2 * (rows + n) <= room
+        for name, column in self._columns.items():
+            to = column if here else np.empty(max(1024, 2 * (rows + n)), column.dtype)
+            to[:rows] = column[self._start : self._end]
+            self._columns[name] = to
+        for name in self._objects if here else ():
+            self._columns[name][rows : self._end] = None
+        self._start, self._end = 0, rows
 
     def drop(self, rows: int) -> None:
         for name in self._objects if rows else ():
@@ -103,6 +110,9 @@ def in_order(fresh: list[Fresh], dtypes: dict[str, np.dtype[Any]]) -> Columns:
 
 
 def merged(pieces: list[Columns]) -> Columns:
-    """Pieces as one, in order of time."""
+    """Pieces as one, in order of time; copies."""
+    some = [piece for piece in pieces if len(piece["time"])]
+    if len(some) == 1:
+        return {name: column.copy() for name, column in some[0].items()}
     order = stable_order(np.concatenate([piece["time"] for piece in pieces]))
     return {name: np.concatenate([piece[name] for piece in pieces])[order] for name in pieces[0]}

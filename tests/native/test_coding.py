@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from segmentation import native
 from segmentation.distinct import used_codes
 from segmentation.types import Kind, Type
-from storage.chunk_files import arrow_column
+from storage.chunk_files import arrow_column, texts_of
 
 
 @pytest.mark.skipif(not native.ENABLED, reason="needs the C part")
@@ -28,6 +28,23 @@ def test_codes(texts: list[str | None], copied: bool) -> None:
 def test_other_things_are_refused(texts: object) -> None:
     with pytest.raises(TypeError, match="texts: "):
         native.code.codes_of(texts)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not native.ENABLED, reason="needs the C part")
+@given(st.lists(st.sampled_from(["", "a", "b" * 7, "x" * 5_000]), max_size=40), st.sampled_from(["a", "ä", "😀", None]))
+def test_packed(texts: list[str], last: str | None) -> None:
+    column = np.array([*texts, last], object)
+    packed = native.code.packed_texts(column)
+    assert (packed is None) == (last != "a")
+    assert texts_of(column).to_pylist() == [*texts, last]
+    assert texts_of(column[::2]).to_pylist() == [*texts, last][::2]
+
+
+@pytest.mark.skipif(not native.ENABLED, reason="needs the C part")
+@pytest.mark.parametrize("texts", [["a"], None, np.zeros(2), np.array([["a"]], object)])
+def test_packing_other_things_is_refused(texts: object) -> None:
+    with pytest.raises(TypeError, match="texts: "):
+        native.code.packed_texts(texts)  # type: ignore[arg-type]
 
 
 @given(st.lists(st.integers(-1, 9), max_size=20), st.sampled_from([10, 10**6]))
