@@ -155,9 +155,10 @@ class Pipeline:
             self._take(runner.finish(at, round(self.seconds * 1_000_000))[0])
 
     def files(self) -> list[Path]:
-        """Those of older events, when what was being written is there."""
+        """Those of older events that are needed now, when what was being written is there."""
+        needed = frozenset[str]().union(*(shard.files()[1] for shard in self.shards))
         self._pool.submit(lambda: None).result()
-        return [path for path in (self.folder / "reservoir").rglob("*") if path.is_file()]
+        return [path for path in (self.folder / "reservoir").rglob("*") if path.stem in needed]
 
     def members(self) -> set[tuple[str, str]]:
         """(user, segment) of all shards."""

@@ -29,6 +29,6 @@ def test_the_stages_and_the_rest_are_the_whole() -> None:
 
 def test_windows_end_with_the_oracles_members(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log, "CHUNK_ROWS", 256)
-    result = windows.run(30, 90, 12_000, 100, read=1_000)
-    assert result["members_equal_duckdb"] and result["measured_events"] == 4_000 and result["files"] > 0
+    result = windows.run(30, 120, 12_000, 100, 1, read=1_000)
+    assert result["members_equal_duckdb"] and result["measured_events"] == 3_000 and result["files"] > 0
     assert 0 < result["us_per_event_decoding"] < result["us_per_event"]
