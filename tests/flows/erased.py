@@ -7,6 +7,7 @@ import duckdb
 from psycopg import sql
 
 from storage import postgres
+from storage.checkpoints import _HEADER, _unpacked
 
 
 def in_database(url: str, words: list[str]) -> list[str]:
@@ -30,7 +31,8 @@ def in_database(url: str, words: list[str]) -> list[str]:
 
 
 def in_files(storage: Path, words: list[str]) -> list[str]:
-    """Files of any name, byte by byte; Parquet also by what DuckDB reads in it, and by its dictionaries."""
+    """Files of any name, byte by byte; Parquet also by what DuckDB reads in it, and by its dictionaries, saved states
+    by what is compressed in them."""
     found = []
     for path in (path for path in storage.rglob("*") if path.is_file()):
         try:
@@ -38,6 +40,8 @@ def in_files(storage: Path, words: list[str]) -> list[str]:
             if ".parquet" in path.name:
                 rows = duckdb.execute(f"SELECT COLUMNS(*)::varchar FROM read_parquet('{path}')").fetchall()
                 content += repr(rows).encode() + _dictionaries(path)
+            if path.suffix == ".state":
+                content += _unpacked(content[_HEADER.size :])
         except (FileNotFoundError, duckdb.IOException):  # just deleted, or only a draft as yet
             continue
         found += [f"{path.name}: {word}" for word in words if word.encode() in content]
