@@ -118,10 +118,11 @@ class Kernel:
     ) -> tuple[Flips, Settled] | None:
         """None, and nothing done, where a value does not fit into 62 bits."""
         cell, step, delta = (np.ascontiguousarray(values, np.int64) for values in (rows.cell, rows.step, rows.delta))
+        from_log = None if log is None else log.given
         while True:
-            places = self.arena.places(steps.user)
-            from_log = None if log is None else log.given
-            found = code.cells_apply(self._by_c, from_log, cell, step, delta, steps.user, *places, settled)
+            found = code.cells_apply(
+                self._by_c, from_log, cell, step, delta, steps.user, *self.arena.places(steps.user), settled
+            )
             if found is None:
                 return None
             if isinstance(found, int):

@@ -134,9 +134,13 @@ class Arena:
     def _make_room(self, users: Array) -> None:
         """For the blocks of these users."""
         if users.size and (most := int(users.max()) + 1) > len(self._block):
-            grown = np.full((larger(len(self._block), most), self._block.shape[1]), -1, np.int32)
-            grown[: len(self._block)] = self._block
-            self._block = grown
+            before = len(self._block)
+            shape = larger(before, most), self._block.shape[1]
+            try:
+                self._block.resize(shape)  # where it is, without a copy
+            except ValueError:  # somebody looks at it
+                self._block = np.concatenate((self._block, np.zeros((shape[0] - before, shape[1]), np.int32)))
+            self._block[before:] = -1
 
     def _allot(self, family: Array, user: Array) -> None:
         pair = distinct(family.astype(np.int64) * len(self._block) + user)
@@ -157,9 +161,11 @@ class Arena:
                 "more shards with `tidegate reshard`. Nothing is lost."
             )
         if end > len(self._data):
-            grown = np.zeros(min(_MOST, larger(len(self._data), end)), self._data.dtype)
-            grown[:first] = self._data[:first]
-            self._data = grown
+            room = min(_MOST, larger(len(self._data), end))
+            try:
+                self._data.resize(room)
+            except ValueError:
+                self._data = np.concatenate((self._data, np.zeros(room - len(self._data), self._data.dtype)))
         self._used = end
         return first
 

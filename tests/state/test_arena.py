@@ -42,6 +42,18 @@ def test_a_table_by_families_is_still_read() -> None:
     assert held(again) == HELD and again.places(USER)[0].flags.c_contiguous
 
 
+@pytest.mark.parametrize("looked_at", [False, True])
+def test_growing_keeps_what_is_there_and_what_somebody_looks_at(looked_at: bool) -> None:
+    arena = filled()
+    seen = arena.places(np.zeros(0, np.int64))[:2] if looked_at else ()
+    before = [array.copy() for array in seen]
+    users = np.arange(2_001, 60_000)
+    arena.put(arena.addresses(np.full(len(users), 2), users), users)
+    assert held(arena) == [[7, 7, 1, 4, 7], [-2, 0, 0, 0, 0], [8, 8, 2**70, 8, 8]]
+    assert arena.peek(2, users).tolist() == users.tolist() and arena.peek(0, users).tolist() == [7] * len(users)
+    assert all((array == copy).all() for array, copy in zip(seen, before))
+
+
 def test_what_has_no_address_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MOST", 5)
     arena = Arena(FAMILY, SLOT, TEMPLATES)
