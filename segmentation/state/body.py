@@ -110,7 +110,7 @@ def in_order(fresh: list[Fresh], dtypes: dict[str, np.dtype[Any]]) -> Columns:
 
 
 def merged(pieces: list[Columns]) -> Columns:
-    """Pieces as one, in order of time; copies."""
+    """Pieces, each in order of time, as one; copies."""
     some = [piece for piece in pieces if len(piece["time"])]
     if len(some) == 1:
         return {name: column.copy() for name, column in some[0].items()}

@@ -298,7 +298,8 @@ class Log:
         rows = self._completed(state["rows"])
         late = rows["time"] < self._cut_at
         if late.any():
-            self._runs = [merged([{name: column[late] for name, column in rows.items()}])]
+            some = {name: column[late] for name, column in rows.items()}  # of several pieces, one after the other
+            self._runs = [in_order([Fresh.of(some)], self._all)]
             rows = {name: column[~late] for name, column in rows.items()}
         if len(rows["time"]):
             self.append(rows)

@@ -241,6 +241,16 @@ def test_a_body_that_was_erased_begins_where_the_last_chunk_ended(tmp_path: Path
     assert found(world.log.parts()) == sorted(world.rows)
 
 
+def test_late_rows_of_pieces_are_in_order_after_a_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_module, "LATE_ROWS", 50)
+    world = World(tmp_path)
+    world.append([(100 + n, 0) for n in range(12)])
+    for events in ([9, 20, 30, 40, 50, 60, 70, 80], [1, 25, 35], [2]):  # each less than half of the one before
+        world.append([(time, 1) for time in events])
+    world.again()
+    _check(world, -1, 0, 200)
+
+
 def test_late_chunks_are_merged(tmp_path: Path) -> None:
     world = World(tmp_path)
     for number in range(60):
