@@ -37,6 +37,9 @@ log = logging.getLogger("tidegate.relay")
 
 #: Between looks into an empty outbox, s.
 PAUSE_SECONDS = 0.01
+#: After a batch of fewer messages than this, so long, s: the cost of a batch, in the engine, the database and the
+#: broker, is that of its transactions, and while events come there would always be one under way.
+SMALL_ROWS, GATHER_SECONDS = 1_000, 0.03
 TURN_SECONDS = 1.0
 #: After a stop: how long what is there is still sent, s.
 DRAIN_SECONDS = 3.0
@@ -142,6 +145,8 @@ class Relay:
             sent = mine.next(sent)
             if sent is not None:
                 self._publish(mine, publisher, sent, certain=False)
+                if len(sent.messages) < SMALL_ROWS:
+                    self._stop.wait(GATHER_SECONDS)
             elif self._stop.is_set():
                 return
             else:

@@ -19,9 +19,11 @@ from types import TracebackType
 import grpc
 import psutil
 
+from flows import kafka
 from flows.embedded_broker import EmbeddedBroker
 from loadtest import workload
 from storage.embedded import EmbeddedPostgres, end_with_parent
+from storage.settings import Settings
 
 TOPIC = "events"
 _READY_S = 120.0
@@ -30,15 +32,17 @@ _READY_S = 120.0
 class Deployment:
     """files: definitions by file name, schema.yml not among them; variables: TIDEGATE_* settings on top.
 
-    engine_options: words for `tidegate run`.
+    engine_options: words for `tidegate run`. apache: the broker is Apache Kafka where it can be started here (Java,
+    Maven); `broker` says which one it is. The embedded one takes longer for each fetch the more messages it has got.
     """
 
     def __init__(
         self, files: Mapping[str, str], variables: Mapping[str, str] | None = None,
         partitions: int = workload.PARTITIONS, engine_options: tuple[str, ...] = (), schema: str = workload.SCHEMA,
+        apache: bool = False,
     ) -> None:  # fmt: skip
         self._files, self._variables, self._partitions = dict(files), dict(variables or {}), partitions
-        self._options, self._schema = engine_options, schema
+        self._options, self._schema, self._apache = engine_options, schema, apache
         self._stack = ExitStack()
         self.processes: dict[str, psutil.Process] = {}
 
@@ -64,9 +68,7 @@ class Deployment:
             (definitions / name).write_text(text)
         database = EmbeddedPostgres(self.folder / "db")
         self.url = self._stack.enter_context(database).url
-        broker = self._stack.enter_context(EmbeddedBroker(topics={TOPIC: self._partitions}))
-        self.bootstrap = broker.bootstrap
-        self.processes["broker"] = psutil.Process(broker.pid)
+        self._start_broker()
         with closing(socket.socket()) as free:
             free.bind(("127.0.0.1", 0))
             self.grpc = f"127.0.0.1:{free.getsockname()[1]}"
@@ -81,6 +83,25 @@ class Deployment:
         self._spawn("engine", "run", *self._options)
         self._spawn("server", "serve")
         self._wait_for_server()
+
+    def _start_broker(self) -> None:
+        self.broker = "embedded"
+        if self._apache:
+            # Here, for it is a part of the tests.
+            from tests.kafka_node.node import KafkaNode, Unavailable
+
+            try:
+                node = self._stack.enter_context(KafkaNode())
+            except Unavailable:
+                pass
+            else:
+                self.broker, self.bootstrap = "Apache Kafka", node.bootstrap
+                self.processes["broker"] = psutil.Process(node.pid)
+                kafka.ensure_topics(Settings.model_construct(kafka=node.bootstrap), {TOPIC: self._partitions})
+                return
+        broker = self._stack.enter_context(EmbeddedBroker(topics={TOPIC: self._partitions}))
+        self.bootstrap = broker.bootstrap
+        self.processes["broker"] = psutil.Process(broker.pid)
 
     def tidegate(self, *words: str) -> None:
         command = [sys.executable, "-m", "console.main", *words]

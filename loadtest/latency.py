@@ -24,6 +24,8 @@ from segmentation.events.times import text_of
 OUT = Path(__file__).parent / "out"
 RATE, USERS = 10_000, 20_000
 WAVE_RATE = 2_000
+#: Until a Java process has compiled what it runs often.
+WARM_UP_S = 10
 #: For so long a probe is a member, s: longer than anything may take to become visible.
 PROBE_S, WAVE_PROBE_S = 20, 60
 _HIDDEN = ("buckets", "curve", "by_second")
@@ -59,12 +61,13 @@ def _shown(result: dict[str, Any]) -> dict[str, Any]:
 
 def live(rate: float, seconds: float, say: Say, users: int = USERS) -> dict[str, Any]:
     files = drive.definitions(rate, seconds, users, probe_s=PROBE_S)
-    with Deployment(files) as line:
-        say(f"{rate:,.0f} events a second: warming up")
-        drive.drive(line.bootstrap, line.grpc, rate / 2, 4, users, seed=3, flips=False)
+    with Deployment(files, apache=True) as line:
+        say(f"{rate:,.0f} events a second, broker {line.broker}: warming up")
+        drive.drive(line.bootstrap, line.grpc, rate, WARM_UP_S, users, seed=3, flips=False)
         before = line.cpu_seconds()
         result = drive.drive(line.bootstrap, line.grpc, rate, seconds, users, probe_s=PROBE_S)
         after = line.cpu_seconds()
+    result["broker"] = line.broker
     result["cpu_s_per_s"] = {
         name: round((after[name] - before[name]) / (seconds + PROBE_S), 3) for name in after
     }
@@ -81,7 +84,7 @@ def wave(users: int, window_s: int, say: Say, rate: float = WAVE_RATE) -> dict[s
         "SELECT user_id FROM events GROUP BY user_id HAVING count(*) FILTER (WHERE event_type = 'wave' "
         f"AND event_time > now() - INTERVAL '{window_s} seconds') >= 1"
     )
-    with Deployment(files) as line, closing(psycopg.connect(line.url, autocommit=True)) as database:
+    with Deployment(files, apache=True) as line, closing(psycopg.connect(line.url, autocommit=True)) as database:
         at = time.time_ns() // 1_000
         leaves = at / 1e6 + window_s
         _produce_wave(line.bootstrap, users, at)
@@ -94,7 +97,7 @@ def wave(users: int, window_s: int, say: Say, rate: float = WAVE_RATE) -> dict[s
         seconds = 25 + users / 25_000
         result = drive.drive(line.bootstrap, line.grpc, rate, seconds, USERS, seed=5, probe_s=WAVE_PROBE_S)
         result["left_in_the_end"] = _members(database)
-        result["wave_users"], result["wave_at_second"] = users, 5
+        result["wave_users"], result["wave_at_second"], result["broker"] = users, 5, line.broker
     _report("wave.html", result)
     _require(result)
     if result["left_in_the_end"]:
