@@ -80,7 +80,7 @@ def _rows_due(log: Log, edge: Edge, progress: Progress, last: int, users: Int32)
     reached = max(progress.applied_to, progress.watermark)
     first, end = passing(edge, progress.applied_to, last)
     middle = max(first, passing(edge, progress.applied_to, reached)[1])
-    if not log.is_long(middle, end):
+    if middle >= end or not log.is_long(middle, end):
         yield from log.between(first, end)
         return
     yield from log.between(first, middle)

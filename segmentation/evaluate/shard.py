@@ -151,7 +151,8 @@ class Shard:
                 self._take(gathered, arrived, step)
         self.next_offset[partition] = max(position, poll.next_offset)
         self._high[partition] = max(self._high[partition], poll.high)
-        reached = int(self._behind(np.array([self._high[partition]], np.int64))[0])
+        high = self._high[partition]
+        reached = (min(high, self._clock) if self._live else high) - self._lateness if high > NEVER else NEVER
         if poll.watermark is not None:
             reached = max(reached, poll.watermark)
         self._partition[partition] = max(self._partition[partition], reached)
