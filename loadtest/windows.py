@@ -11,8 +11,9 @@ what it held before the first event. Members are compared with DuckDB's. Written
 
 All events are one shard's, which a process of a large deployment has. Then more come in the dedupe horizon of 7 days
 than a shard keeps in memory (131,072 and those that come meanwhile), as in any deployment with more than one event in
-five seconds and shard: all of them go through files, however short the windows are. --shards 4 spreads them over four:
-then the events of windows up to 7 days stay in memory, and longer windows cost the files besides.
+five seconds and shard: all of them are written to files, however short the windows are, and longer windows read them
+back. --shards 4 spreads them over four: then those of windows up to 7 days stay in memory, and longer ones cost the
+files besides.
 """
 
 import argparse
@@ -87,7 +88,7 @@ def measure(quick: bool, say: Say) -> dict[str, Any]:
         "windows_memory_factor": {"figure": _factor([each["memory_mb"] for each in by])},
     }
     if not by[0]["files"]:
-        found["left_out"] = ["the run was too short for the events of the shortest window to go to files"]
+        found["left_out"] = ["too few events for those of the shortest window to go to files"]
     return found
 
 
