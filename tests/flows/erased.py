@@ -36,16 +36,22 @@ def in_files(storage: Path, words: list[str]) -> list[str]:
     found = []
     for path in (path for path in storage.rglob("*") if path.is_file()):
         try:
-            content = path.read_bytes()
-            if ".parquet" in path.name:
-                rows = duckdb.execute(f"SELECT COLUMNS(*)::varchar FROM read_parquet('{path}')").fetchall()
-                content += repr(rows).encode() + _dictionaries(path)
-            if path.suffix == ".state":
-                content += _unpacked(content[_HEADER.size :])
+            content = content_of(path)
         except (FileNotFoundError, duckdb.IOException):  # just deleted, or only a draft as yet
             continue
         found += [f"{path.name}: {word}" for word in words if word.encode() in content]
     return found
+
+
+def content_of(path: Path) -> bytes:
+    """As it is, and as what is compressed in it reads."""
+    content = path.read_bytes()
+    if ".parquet" in path.name:
+        rows = duckdb.execute(f"SELECT COLUMNS(*)::varchar FROM read_parquet('{path}')").fetchall()
+        content += repr(rows).encode() + _dictionaries(path)
+    if path.suffix == ".state":
+        content += _unpacked(content[_HEADER.size :])
+    return content
 
 
 def _dictionaries(path: Path) -> bytes:

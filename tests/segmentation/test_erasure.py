@@ -15,6 +15,7 @@ from segmentation.events.rows import PROFILES, Poll
 from segmentation.reference import Event
 from segmentation.state import log
 from storage.reservoir import Reservoir
+from tests.flows.erased import content_of
 from tests.oracle.grammar import COLUMNS
 from tests.oracle.running import SCHEMA
 from tests.oracle.streams import profiles_of, rows_of
@@ -137,7 +138,7 @@ def test_files_hold_nothing_either(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         shard.run([events_poll([event("other", "Ours", n)], n)])
     assert not shard._log.erasing
     folder = tmp_path / "reservoir/shard-0000"
-    content = b"".join((folder / f"{name}.parquet").read_bytes() for name in shard.files()[1])
+    content = b"".join(content_of(folder / f"{name}.parquet") for name in shard.files()[1])
     assert b"Only-His-22" in content and b"Only-His-20" not in content and b"id-of-erasable-4" not in content
     stay = np.concatenate([rows["time"][rows["user"] == 0] for rows in shard._log.parts()])
     assert sorted(stay - T) == list(range(22, 40, 2))
