@@ -21,6 +21,7 @@ from segmentation.state.chunks import Chunks, Columns, Format
 from segmentation.state.log import Log
 from segmentation.types import BIGINT
 from storage.reservoir import Reservoir, clean
+from tests.flows.erased import content_of
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "time": np.dtype(np.int64), "known": np.dtype(np.int64), "user": np.dtype(np.int32),
@@ -179,7 +180,7 @@ def _files_hold_nothing_erased(world: World, erased: dict[int, int]) -> None:
         world.append([(10_000 + world.count, 4)])
         world.again()
     for path in world.folder.rglob("*.parquet"):
-        content = path.read_bytes()
+        content = content_of(path)
         assert not any(USERS[user].encode() in content for user in erased.keys() - there - {4})
         rows = pq.read_table(path, columns=["_user", "_offset"]).to_pydict()
         stay = {number for number, _, _ in world.rows}
