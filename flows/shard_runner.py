@@ -45,6 +45,7 @@ class ShardLike(Protocol):
     @property
     def scattered(self) -> tuple[int, list[str]]: ...
     def run(self, polls: Sequence[Poll]) -> Step: ...
+    def nudges(self, polls: Sequence[Poll]) -> list[Poll]: ...
     def finish(self, at: int) -> Step: ...
     def add_partitions(self, count: int, profiles: int = 0) -> None: ...
     def dump(self) -> bytes: ...
@@ -227,8 +228,9 @@ class ShardRunner:
         polls = [item.poll for item in items if item.poll is not None]
         rows = sum(len(poll.rows) for poll in polls if poll.rows is not None)
         began = time.perf_counter()
-        step = self.shard.run(polls)
-        silent = self._silence.step(zip(items, step.parts))
+        nudges = self.shard.nudges(polls)
+        step = self.shard.run([*nudges, *polls])
+        silent = self._silence.step(zip(items, step.parts[len(nudges) :]))
         rejects = [letter for item in items for letter in item.rejects]
         if rows:
             metrics.evaluation_seconds.observe(time.perf_counter() - began)

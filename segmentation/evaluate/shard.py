@@ -24,6 +24,7 @@ from segmentation.evaluate.gathering import Gathered
 from segmentation.evaluate.homes import Homes
 from segmentation.evaluate.index import Index
 from segmentation.evaluate.network import Firsts, Network, memberships
+from segmentation.evaluate.nudging import nudges
 from segmentation.evaluate.step import Part, Standing, Step, Transitions, transitions_of
 from segmentation.evaluate.steps import Steps, steps_of
 from segmentation.evaluate.touching import Touching
@@ -108,6 +109,12 @@ class Shard:
         self._anew = False
         self._forget()
         return step
+
+    def nudges(self, polls: Sequence[Poll]) -> list[Poll]:
+        """What is to be run right before these polls, in one step with them (segmentation.evaluate.nudging)."""
+        clock = max([self._clock, *(poll.clock for poll in polls)])
+        most = clock - self._lateness if self._live else NEVER
+        return nudges(polls, self.watermark, most, clock, self._partition, self.next_offset)
 
     def finish(self, at: int) -> Step:
         """The input has ended: everything that takes effect at or before `at` (µs) is applied."""

@@ -190,6 +190,9 @@ class Counting:
     def __init__(self) -> None:
         self.next_offset: dict[int, int] = {}
 
+    def nudges(self, polls: Sequence[Poll]) -> list[Poll]:
+        return []
+
     def run(self, polls: Sequence[Poll]) -> Step:
         parts = [Part(poll.partition, poll.next_offset, poll.clock, 0) for poll in polls]
         return Step(parts, 0, Transitions.none(), new_users=["somebody"])
