@@ -12,7 +12,7 @@ import grpc
 
 from tidegate_client import _types as types
 from tidegate_client._connection import BATCH_MAX, CHANNELS, OPTIONS, PAGE_SIZE, TIMEOUT_S, credentials, metadata
-from tidegate_client._errors import Error, error_of
+from tidegate_client._errors import Error, error_of, out_of_time
 from tidegate_client._retry import BROKEN, Budget, Tries, pause_of
 from tidegate_client.generated.tidegate.v1 import membership_pb2 as m
 from tidegate_client.generated.tidegate.v1 import membership_pb2_grpc, segments_pb2_grpc
@@ -164,6 +164,8 @@ class AsyncClient:
 
     async def _call(self, method: Callable[[], Callable[..., Awaitable[T]]], request: Any, timeout: float | None) -> T:
         """`method` gives the call on the next channel, for each try another one."""
+        if timeout is not None and timeout <= 0:
+            raise out_of_time(self._target)
         tries = Tries(self._budget, time.monotonic() + (self._timeout if timeout is None else timeout))
         while True:
             try:

@@ -87,6 +87,12 @@ _ADVICE = {
 }
 
 
+def out_of_time(target: str) -> Error:
+    """What a call ends with that has no time at all: a server that is near might answer nevertheless, now and then."""
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    return DeadlineExceeded(f"{target}: no time was left. {_ADVICE[code]}", code, "", {}, None)
+
+
 def error_of(error: grpc.RpcError, target: str) -> Error:
     """`target`: HOST:PORT, for failures that the server itself has not explained."""
     call: Any = error
