@@ -7,6 +7,7 @@ STATED_S more, for connections to be made) is what is stated for that; any other
 """
 
 import argparse
+import contextlib
 import csv
 import json
 import os
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg
 
 from flows.embedded_broker import EmbeddedBroker
 from loadtest.serving_compare import Answer, compare
@@ -104,10 +106,18 @@ class Breaks:
 
 
 def crash(url: str) -> None:
-    with closing(postgres.connect(url, wait=30, autocommit=True)) as connection:
+    """Returns when the database has noticed: for a moment it takes new sessions, and then ends them with the others."""
+    with (
+        closing(postgres.connect(url, wait=30, autocommit=True)) as connection,
+        closing(postgres.connect(url, wait=30, autocommit=True)) as other,
+    ):
         row = connection.execute("SELECT pg_backend_pid()").fetchone()
         assert row is not None
         os.kill(row[0], signal.SIGKILL)
+        with contextlib.suppress(psycopg.Error):
+            while True:
+                other.execute("SELECT 1")
+                time.sleep(0.01)
 
 
 def taken(url: str) -> int:
