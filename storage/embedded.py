@@ -144,7 +144,8 @@ class EmbeddedPostgres:
             capture_output=True, text=True, cwd=self.folder, **_as_user(owner),
         )
         if done.returncode != 0:
-            raise TidegateError(f"The embedded PostgreSQL cannot be set up in {self.folder}: {_last_line(done.stderr)}")
+            said = "; ".join(line.strip() for line in done.stderr.split("\n") if line.strip())  # the cause comes first
+            raise TidegateError(f"The embedded PostgreSQL cannot be set up in {self.folder}: {said or 'no reason'}")
 
     def _launch(self, data: Path, owner: pwd.struct_passwd | None) -> bool:
         """True when the server takes connections, False when its port was taken."""

@@ -4,8 +4,9 @@ A `Query` is SQL, parameters, and how its rows become the answer; `storage.reade
 without async. All times are µs since 1970 UTC; None where there is none. `as_of` says up to which
 instant an answer is complete: 1 µs before the watermark of the user's shard, or the user's own last
 transition, whichever is later; of a user never seen, and of lists, 1 µs before the least watermark; about
-a held segment not later than since when it is; None before any event. Before the watermark, not at it: what
-time does at that very instant, and events that come late, take effect at it and are yet to come.
+a held segment not later than since when it is, or than the user's last flip in it; None before any event.
+Before the watermark, not at it: what time does at that very instant, and events that come late, take
+effect at it and are yet to come.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -45,9 +46,12 @@ class State(str):
         state.since, state.held = int(since) if since else None, int(held) if held else None
         return state
 
-    def up_to(self, as_of: int | None) -> int | None:
-        """An answer about this segment that is otherwise complete up to as_of, µs."""
-        return as_of if self.held is None or as_of is None else min(as_of, self.held)
+    def up_to(self, as_of: int | None, flip: int | None = None) -> int | None:
+        """An answer about this segment that is otherwise complete up to as_of, µs. flip: the user's last one that was
+        published, where the segment is held: he may have flipped between the least watermark and his own shard's."""
+        if self.held is None or as_of is None:
+            return as_of
+        return min(as_of, self.held if flip is None else max(self.held, flip))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +144,13 @@ _USER_AS_OF = f"""
     ELSE greatest((SELECT watermark - 1 FROM tidegate.shards s WHERE s.shard = u.shard),
                   {micros_sql("u.last_effective_at")}) END
 """
+#: Of the few segments that are held.
+_HELD_FLIP = f"""
+    CASE WHEN d.held_since IS NOT NULL THEN (
+        SELECT {micros_sql("max(t.effective_at)")} FROM tidegate.transitions t
+        WHERE t.user_id = p.user_id AND t.segment_id = d.id
+    ) END
+"""
 _SEGMENT = f"""
     SELECT d.name, d.description, d.owner, d.tags, d.enabled, d.version, d.sql, {_STATE}, {micros_sql("d.updated_at")},
            coalesce(c.members, 0)::bigint, {micros_sql("c.changed_at")}, {_COMPLETE_TO}
@@ -156,7 +167,7 @@ def check(pairs: Sequence[tuple[str, str]]) -> Query[list[Answer]]:
     """`pairs` of (user id, segment), answered in order. Building raises UnknownSegment."""
     # The lateral subqueries keep the planner to one look-up per pair, whatever its statistics say.
     sql = f"""
-        SELECT d.version, {_STATE}, {micros_sql("m.since")}, coalesce(u.known, false), {_USER_AS_OF}
+        SELECT d.version, {_STATE}, {micros_sql("m.since")}, coalesce(u.known, false), {_USER_AS_OF}, {_HELD_FLIP}
         FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS p(user_id, segment, place)
         LEFT JOIN tidegate.definitions d ON d.name = p.segment AND d.state <> 'removed'
         LEFT JOIN LATERAL (
@@ -174,9 +185,9 @@ def check(pairs: Sequence[tuple[str, str]]) -> Query[list[Answer]]:
             raise UnknownSegment(sorted(unknown))
         states = {stored: State.of(stored) for stored in {row[1] for row in rows}}
         return [
-            Answer(user, segment, since is not None, since, known, states[state].up_to(instant(as_of)), version,
+            Answer(user, segment, since is not None, since, known, states[state].up_to(instant(as_of), flip), version,
                    states[state])
-            for (user, segment), (version, state, since, known, as_of) in zip(pairs, rows)
+            for (user, segment), (version, state, since, known, as_of, flip) in zip(pairs, rows)
         ]  # fmt: skip
 
     return Query(sql, [[user for user, _ in pairs], [segment for _, segment in pairs]], build)

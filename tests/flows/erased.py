@@ -4,7 +4,9 @@ from contextlib import closing
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet as pq
 from psycopg import sql
+from pyarrow import ArrowInvalid
 
 from storage import postgres
 from storage.checkpoints import _HEADER, _unpacked
@@ -47,8 +49,12 @@ def content_of(path: Path) -> bytes:
     """As it is, and as what is compressed in it reads."""
     content = path.read_bytes()
     if ".parquet" in path.name:
-        rows = duckdb.execute(f"SELECT COLUMNS(*)::varchar FROM read_parquet('{path}')").fetchall()
-        content += repr(rows).encode() + _dictionaries(path)
+        try:
+            rows = duckdb.execute(f"SELECT COLUMNS(*)::varchar FROM read_parquet('{path}')").fetchall()
+            content += repr(rows).encode() + _dictionaries(path)
+        except (duckdb.InvalidInputException, ArrowInvalid):
+            if path.suffix != ".tmp":  # a draft that is being written has no end yet: what there is of it was read
+                raise
     if path.suffix == ".state":
         content += _unpacked(content[_HEADER.size :])
     return content
@@ -56,8 +62,6 @@ def content_of(path: Path) -> bytes:
 
 def _dictionaries(path: Path) -> bytes:
     """Values that are stored, whether or not a row has them."""
-    import pyarrow.parquet as pq
-
     texts = [f.name for f in pq.read_schema(path) if str(f.type) in ("string", "large_string")]
     table = pq.read_table(path, read_dictionary=texts)
     return b"".join(repr(chunk.dictionary.to_pylist()).encode() for name in texts for chunk in table[name].chunks)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from flows import beside, deploying
+from flows.backfill import backfill
 from flows.clock import now_us
 from flows.reshard import reshard
 from segmentation.errors import TidegateError
@@ -218,6 +219,36 @@ def test_shards_become_others_meanwhile(
     until(lambda: world.taken() == 300, "all taken", alive=[engine])
     engine.end()
     changed(world, CHANGED)
+    check(world, world.watermark())
+
+
+def test_history_comes_from_a_file_meanwhile(
+    make_world: Make, embedded_broker: str, start: Start, builders: Builders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As above; the next engine builds from all of it."""
+    monkeypatch.setattr(beside, "command", lambda: builders.command(FOLLOW))
+    world = make_world(embedded_broker, shards=2)
+    at = now_us() - 5 * HOUR
+    engine = start(world.settings())
+    produce(world.bootstrap, world.topic, some(200, 400, at))
+    until(lambda: world.taken() == 200, "taken", alive=[engine])
+    assert apply(world.url, texts(CHANGED), "ann") == 2
+    builders.pid(1, [engine])
+    history = some(0, 200, at)
+    file = world.folder / "history.ndjson"
+    file.write_bytes(b"".join((value or b"") + b"\n" for _, value in history))
+    done = backfill(world.settings(), [file], {}, None, True, threading.Event())
+    assert (done.counts.taken, done.counts.refused) == (200, 0) and done.entered > 0
+    assert deployments.version(world.url, 2).state == deployments.BUILDING
+    builders.release()
+    until(lambda: not engine.alive, "the engine is shut out")
+    engine = start(world.settings())
+    produce(world.bootstrap, world.topic, some(400, 500, at))
+    until(lambda: complete(world, 2), "the version is answered by", alive=[engine])
+    until(lambda: world.taken() == 300, "all taken", alive=[engine])
+    engine.end()
+    changed(world, CHANGED)
+    produce(world.bootstrap, world.topic, history)  # for the oracle, which reads the topic
     check(world, world.watermark())
 
 

@@ -9,12 +9,13 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from segmentation.shards import shard_of
-from storage import postgres
+from storage import postgres, queries
 from storage.commits import CheckpointRecord, Commit
 from storage.engine_state import prepare, take_over, tokens
 from storage.guarding import Limits
 from storage.postgres import Connection
 from storage.queries import UnknownSegment
+from storage.reader import fetch
 from storage.rebuild import Rebuild
 from storage.releasing import NotHeld, Released, release, settle
 from storage.writer import ShardWriter
@@ -261,3 +262,24 @@ def test_an_erased_user_leaves_a_held_segment_at_once(database_url: str) -> None
         with pytest.raises(UnknownSegment):
             release(database_url, ["nothing"], "somebody")
         assert release(database_url, ["one"], "somebody") == {"one": (0, 0), "both": (0, 0), "all": (0, 0)}
+
+
+def test_an_answer_about_a_held_segment_is_true_at_its_own_as_of(database_url: str) -> None:
+    """Where the shard of a user was ahead of the others, he may have flipped after `held_since`."""
+    ahead = [user for user in USERS if shard_of(user, 2) == 0][:3]
+    behind = next(user for user in USERS if shard_of(user, 2) == 1)
+    entered, left, quiet = ahead
+    world = World(NAMES, 2)
+    with open_writer(database_url, NAMES, 2, limits=LIMITS) as out:
+        out.write([world.step(1, [(behind, [0], 0, True)])])
+        out.write([world.step(0, [(left, [0], 0, True), (quiet, [0], 0, True)])])
+        out.write([world.step(0, [(left, [0], 20, True), (entered, [0], 30, True)])])
+        for _ in range(40):
+            out.write([world.step(0, [])])
+        out.write([_commit(world, 0, [(quiet, [0], 43, False)], True, None)])
+    with closing(postgres.connect(database_url)) as connection:
+        answers = fetch(connection, queries.check([(user, "one") for user in (entered, left, quiet, behind)]))
+    assert all(answer.state == "held" for answer in answers)
+    held_since = START  # 1 µs before the least watermark, which shard 1 has
+    told = [(answer.member, None if answer.as_of is None else answer.as_of - held_since) for answer in answers]
+    assert told == [(True, 30), (False, 20), (True, 0), (True, 0)]
