@@ -76,9 +76,17 @@ class Line:
                 raise SystemExit(f"waited {until:.0f} s for: {what}")
             time.sleep(0.02)
 
+    @property
+    def pid(self) -> int:
+        assert self._engine is not None
+        return self._engine.pid
+
     def one(self, query: str) -> Any:
-        row = self.connection.execute(query.encode()).fetchone()
-        return None if row is None else row[0]
+        return self.row(query)[0]
+
+    def row(self, query: str) -> Any:
+        """The first one; of nothing but None where there is none."""
+        return self.connection.execute(query.encode()).fetchone() or (None,)
 
 
 TAKEN = f"""
@@ -102,7 +110,7 @@ def main() -> None:
         EmbeddedBroker(topics={TOPIC: PARTITIONS}) as broker,
     ):
         line = Line(Path(name), postgres.url, broker.bootstrap, args.definitions, args.events_per_user / 2)
-        total = _produce(broker.bootstrap, args.users, int(args.users * args.events_per_user))
+        total = produce(broker.bootstrap, args.users, int(args.users * args.events_per_user))
         print(f"{total:,} events of {args.users:,} users are in Kafka; the engine reads them", flush=True)
         line.start()
         results = []
@@ -132,7 +140,7 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def _produce(bootstrap: str, users: int, events: int) -> int:
+def produce(bootstrap: str, users: int, events: int) -> int:
     """First one event of every user, then the workload's stream; keyed by user."""
     producer = Producer({
         "bootstrap.servers": bootstrap, "linger.ms": 20, "partitioner": "murmur2_random", "acks": 1,
@@ -142,7 +150,7 @@ def _produce(bootstrap: str, users: int, events: int) -> int:
     start = workload.START_US - users
     first = (
         f'{{"event_id":"first-{n}","user_id":"user-{n:08}","event_type":"login",'
-        f'"event_time":"{_time(start + n)}","region":"Texas"}}'.encode()
+        f'"event_time":"{time_text(start + n)}","region":"Texas"}}'.encode()
         for n in range(users)
     )
     for sent in (first, stream.messages):
@@ -158,7 +166,8 @@ def _produce(bootstrap: str, users: int, events: int) -> int:
     return events
 
 
-def _time(micros: int) -> str:
+def time_text(micros: int) -> str:
+    """RFC 3339."""
     at = datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=micros)
     return f"{at.isoformat(timespec='microseconds')}Z"
 
