@@ -101,6 +101,7 @@ class CatchUp:
         if not polls:
             polls.append(Poll(partition, end, part.clock))
         polls[-1].watermark = part.watermark
+        polls[-1].front = None if part.front_at is None else (part.front_at, part.front_rank)
         return polls
 
 

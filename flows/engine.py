@@ -20,6 +20,7 @@ from flows.partitions import bounds, create_topics, events_of, profiles_of, ther
 from flows.placement import Placement
 from flows.progress import Progress, progress_of
 from flows.shard_runner import Rules, ShardLike, ShardRunner
+from flows.slices import FLIPS
 from segmentation.compile import compile_files
 from segmentation.compile.plan import Plan
 from segmentation.errors import TidegateError
@@ -223,6 +224,9 @@ class Engine:
             self.profile_partitions,
             self.settings.guard_outage_us if self.guards else 0,
             self.settings.lateness_us,
+            # With the clock of the events nothing comes, where no event does, that would take what is left.
+            max(1, FLIPS // settings.shards) if self.live else None,
+            self.pace.step,
         )
         runner = ShardRunner(found, state, rules, clock.now_us())
         with self._lock:

@@ -59,8 +59,8 @@ class ShardLogic(StatefulBatchLogic[list[ShardPoll], Work, None]):
         finished = []
         # The input also ends where another process of the cluster was lost: then time must not end.
         read = not self._engine.ending and (runner.catching_up or runner.has_read(self._engine.ends))
-        if goal.until_end and goal.finish_at is not None and read:
-            finished = runner.finish(goal.finish_at, now)
+        if goal.until_end and read:
+            finished = runner.rest(now) if goal.finish_at is None else runner.finish(goal.finish_at, now)
         return [*finished, *runner.end(now)]
 
     def _guarded(self, call: Callable[[], list[Work]]) -> Result:

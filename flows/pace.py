@@ -65,6 +65,11 @@ class Pace:
             mine, handed = self._positions[shard], self._handed[shard]
             _raise(mine, {p: position for p, position in positions.items() if mine.get(p, 0) >= handed.get(p, 0)})
 
+    def step(self, shard: int) -> int:
+        """The last one that the shard has committed."""
+        with self._lock:
+            return self._steps[shard]
+
     def done(self, partition: int) -> int:
         """The first offset that some shard has not committed yet."""
         with self._lock:

@@ -18,6 +18,7 @@ from flows.catch_up import CatchUp, trimmed
 from flows.errors import StartAgain
 from flows.items import ShardPoll, Work
 from flows.silence import Silence
+from flows.slices import Slices
 from segmentation.errors import TidegateError
 from segmentation.evaluate.step import Part, Step, Transitions
 from segmentation.events.rows import Bool, Int32, Int64, Poll, partition_name
@@ -39,12 +40,16 @@ class ShardLike(Protocol):
     watermark: int
 
     @property
+    def front(self) -> tuple[int, int] | None: ...
+    @property
+    def expired_to(self) -> int: ...
+    @property
     def partitions(self) -> Collection[int]: ...
     @property
     def erasing(self) -> bool: ...
     @property
     def scattered(self) -> tuple[int, list[str]]: ...
-    def run(self, polls: Sequence[Poll]) -> Step: ...
+    def run(self, polls: Sequence[Poll], most: int | None = None) -> Step: ...
     def nudges(self, polls: Sequence[Poll]) -> list[Poll]: ...
     def finish(self, at: int) -> Step: ...
     def add_partitions(self, count: int, profiles: int = 0) -> None: ...
@@ -58,7 +63,8 @@ class Rules:
     """partitions, profiles: how many the topics of events and of profiles have now. quiet_messages: at the
     latest when reads that changed nothing hold this many, they are committed, for the other processes wait
     for it. quiet: told up to which offsets a shard has nothing more to commit; handed: which ones await
-    their commit. silence_us: of a partition that is one (flows.silence), 0: none; lateness_us: of the watermarks."""
+    their commit. silence_us: of a partition that is one (flows.silence), 0: none; lateness_us: of the watermarks.
+    slice: see flows.slices, None: all is taken at once; committed: a shard's last committed step."""
 
     checkpoint_every_us: int
     partitions: int
@@ -68,6 +74,8 @@ class Rules:
     profiles: int = 0
     silence_us: int = 0
     lateness_us: int = 0
+    slice: int | None = None
+    committed: Callable[[int], int] = lambda shard: 1 << 62
 
 
 @dataclass(slots=True)
@@ -87,6 +95,7 @@ class ShardRunner:
     _arrived: dict[int, int] = field(default_factory=dict)
     _catch_up: CatchUp | None = None
     _silence: Silence = field(init=False)
+    _slices: Slices = field(init=False)
     _quiet: dict[int, Part] = field(default_factory=dict)
     _quiet_messages: int = 0
     _quiet_clock: int = NEVER
@@ -108,6 +117,7 @@ class ShardRunner:
         self.number = found.last_step
         self._known = frozenset(self.shard.partitions)
         self._silence = Silence(self.rules.silence_us, self.rules.lateness_us, found.heard, found.silent)
+        self._slices = Slices(self.rules.slice, lambda: self.rules.committed(found.shard))
         if found.checkpoint is not None:
             self._positions = dict(found.checkpoint.offsets)
             self._saved, self._saved_step = set(self._positions), found.checkpoint.step
@@ -179,6 +189,14 @@ class ShardRunner:
             )
         return [self._work(self.shard.finish(at), [], [], now_us)]
 
+    def rest(self, now_us: int) -> list[Work]:
+        """What time has done by now and slices have left, at the end of an input."""
+        if self.catching_up or self.shard.front is None:
+            return []
+        # Reads of nothing, so that there is something to be recorded.
+        step = self.shard.run([Poll(partition, at, NEVER) for partition, at in self._positions.items()])
+        return [self._work(step, [], [], now_us)]
+
     def has_read(self, ends: Mapping[int, int]) -> bool:
         """Has every partition been taken up to its end there?"""
         return all(self._positions.get(p, 0) >= end for p, end in ends.items())
@@ -229,7 +247,9 @@ class ShardRunner:
         rows = sum(len(poll.rows) for poll in polls if poll.rows is not None)
         began = time.perf_counter()
         nudges = self.shard.nudges(polls)
-        step = self.shard.run([*nudges, *polls])
+        # What time does to users of partitions that say nothing is the guard's to see as a whole.
+        most = None if self._silence.any else self._slices.most(rows)
+        step = self.shard.run([*nudges, *polls], most)
         silent = self._silence.step(zip(items, step.parts[len(nudges) :]))
         rejects = [letter for item in items for letter in item.rejects]
         if rows:
@@ -268,6 +288,10 @@ class ShardRunner:
         """The next step: what changed nothing before, then `step`."""
         self.number += 1
         parts = [*self._quiet.values(), *(step.parts if step is not None else ())]
+        if (front := self.shard.front) is not None:
+            parts = [replace(part, front_at=front[0], front_rank=front[1]) for part in parts]
+        if step is not None:
+            self._slices.taken(self.number, step)
         self._quiet, self._quiet_messages = {}, 0
         self.rules.handed(self.number_of_shard, {part.partition: part.next_offset for part in parts})
         self._committed_us = now_us
@@ -279,7 +303,7 @@ class ShardRunner:
             self.number_of_shard,
             self.number,
             parts,
-            self.shard.watermark,
+            self.shard.expired_to,
             step.transitions if step is not None else Transitions.none(),
             step.new_users if step is not None else (),
             rejects,

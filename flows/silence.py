@@ -25,6 +25,11 @@ class Silence:
         self._silent = set(silent) if after_us else set()
         self._committed = dict(heard), sorted(silent)
 
+    @property
+    def any(self) -> bool:
+        """Was a partition silent at the last step?"""
+        return bool(self._silent)
+
     def step(self, reads: Iterable[tuple[ShardPoll, Part]]) -> set[int]:
         """One step's reads with the parts that it recorded; partitions that were silent at any of them."""
         if not self._after:

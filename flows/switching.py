@@ -173,12 +173,12 @@ class Switch:
                 begins = building.begin_at(self._shards.values(), clock.now_us())
                 rebuild.begins(begins, {name: min(since, begins) for name, since in self._missing.items()})
                 for number, shard in self._shards.items():
-                    differences = rebuild.apply_differences(number, shard.members(), max(shard.watermark, 0))
+                    differences = rebuild.apply_differences(number, shard.members(), max(shard.expired_to, 0))
                     shard.restore_seq(rebuild.sequence_numbers(number))
                     step = rebuild.next_step(number)
                     assert step == followed.steps[number] + 1, "every step was run"
                     written.append(self.checkpoints.save(number, step, followed.positions[number], shard.dump()))
-                    rebuild.finish(number, written[-1], shard.watermark)
+                    rebuild.finish(number, written[-1], shard.expired_to)
                     log.info("shard %d: %d entered and %d left", number, differences.entered, differences.left)
                 self._guard(rebuild)
         except TidegateError as error:
@@ -199,9 +199,9 @@ class Switch:
             for number, there in following.reached(connection).items():
                 shard = self._shards[number]
                 found = {partition: shard.next_offset.get(partition) for partition in there.offsets}
-                if (found, shard.watermark) != (there.offsets, there.watermark):
+                if (found, shard.expired_to) != (there.offsets, there.watermark):
                     raise AssertionError(
-                        f"shard {number} was brought to {found}, watermark {shard.watermark}, and the engine's stands "
+                        f"shard {number} was brought to {found}, watermark {shard.expired_to}, and the engine's stands "
                         f"at {there.offsets}, {there.watermark}"
                     )
 

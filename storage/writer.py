@@ -350,10 +350,12 @@ def _recorded(commits: Sequence[Commit]) -> list[list[Any]]:
     return [[commit.shard for commit in commits], [commit.number for commit in commits], parts]
 
 
-def _stored(part: Part) -> tuple[int, ...]:
+def _stored(part: Part) -> tuple[int | None, ...]:
     """As `Part(*stored)` has it again."""
-    counted = () if part.records is None else (part.records,)
-    return part.partition, part.next_offset, part.clock, part.watermark, *counted
+    told = part.partition, part.next_offset, part.clock, part.watermark
+    if part.front_at is not None:
+        return *told, part.records, part.front_at, part.front_rank
+    return told if part.records is None else (*told, part.records)
 
 
 def _disagreement(reason: str) -> Disagreement:

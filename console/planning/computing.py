@@ -170,7 +170,7 @@ def _add_shard(
     found.work = Work(rows_before + total, found.work.seconds + time.perf_counter() - began)
     users, here = differences(old, new, list(found.differences))
     found.users += users
-    found.places.append(Place(record.shard, record.step, old.watermark, dict(old.next_offset)))
+    found.places.append(Place(record.shard, record.step, old.expired_to, dict(old.next_offset)))
     _look_up_profiles(settings.storage_url, task, record, state, here, found)
     for segment, difference in here.items():
         _add(found.differences[segment], difference)

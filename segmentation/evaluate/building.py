@@ -106,7 +106,7 @@ def held_by(shard: Shard, columns: Mapping[str, int], partial: Collection[str] =
         return Held(NEVER)
     since = shard._index.since
     return Held(
-        shard.watermark - 1, shard._log.dropped_before, columns, partial if since is None else (),
+        shard.expired_to - 1, shard._log.dropped_before, columns, partial if since is None else (),
         {} if since is None else counted_from(shard.plan, since),
     )  # fmt: skip
 
@@ -116,6 +116,7 @@ def _stand(new: Shard, old: Shard) -> None:
     users = len(old._users)
     new.next_offset, new._high, new._partition = dict(old.next_offset), dict(old._high), dict(old._partition)
     new.watermark, new._clock, new._applied_to = old.watermark, old._clock, old._applied_to
+    new._slicing.front = old.front
     new._users.restore(old._users.dump())
     new._make_room()
     for name in ("_newest", "_applied", "_seq", "_had_event"):

@@ -32,7 +32,7 @@ def count(shards: Iterable[Shard], condition: Condition) -> Counts:
     """Over all users that the shards know; of the shards one at a time is in use."""
     counts = Counts()
     for shard in shards:
-        counts.as_of.append(shard.watermark)
+        counts.as_of.append(shard.expired_to)
         _add(counts, shard, condition)
     return counts
 

@@ -4,7 +4,7 @@ For every user that is below the watermark; and an event brings along its own us
 instant at which it becomes known, however far the watermark lags.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,24 +23,40 @@ from segmentation.types import FOREVER, NEVER
 @dataclass(slots=True)
 class Progress:
     """How far a shard is, µs. watermark: everything strictly below it is due; applied_to: what was strictly
-    below that has been applied. applied, reached int64[users]: known_at of the user's last event that took
-    effect, and of the last that takes effect now. anew: somebody's events are taken again."""
+    below that has been applied. applied, reached int64[users]: up to where the user's own time has been applied, by his
+    last event, say; and up to where it is to be applied now. anew: somebody's events are taken again.
+    read_to: where more is due of users who are `reached` without an event: rows of all users are looked through to it.
+    """
 
     watermark: int
     applied_to: int
     applied: Int64
     reached: Int64
     anew: bool
+    read_to: int = NEVER
 
 
-def due_changes(
-    log: Log, edges: Sequence[Edge], progress: Progress, events: Columns
-) -> tuple[list[Columns], Int64, Int64]:
-    """Logged rows that pass an edge: for every user below the watermark, for the users of these events up to the
-    last of them. Returns the rows in pieces, with the columns of `events`, and of all their phase and the instants."""
-    watermark = progress.watermark
-    last = max(watermark, int(events["known"].max()) + 1) if len(events["known"]) else watermark
-    parts, phases, times = [], [], []
+@dataclass(slots=True)
+class Due:
+    """Logged rows, of which those at `places` pass the edge of this number now; at int64[rows]: when each does, µs."""
+
+    number: int
+    rows: Columns
+    at: Int64
+    places: Int64
+
+    @property
+    def changes(self) -> tuple[Int64, Int64]:
+        """(users, instants)"""
+        return self.rows["user"][self.places].astype(np.int64), self.at[self.places]
+
+
+def due_changes(log: Log, edges: Sequence[Edge], progress: Progress, events: Columns) -> list[Due]:
+    """Logged rows that pass an edge: for every user below the watermark, for users who are reached up to there, those
+    of these events up to the last of them."""
+    last = max(progress.watermark, progress.read_to)
+    last = max(last, int(events["known"].max()) + 1) if len(events["known"]) else last
+    out = []
     for number, edge in enumerate(edges):
         passed = taken_again(events, edge, progress.applied_to) if progress.anew else ()
         found = [(rows, progress.applied_to) for rows in _rows_due(log, edge, progress, last, events["user"])]
@@ -49,10 +65,19 @@ def due_changes(
             # Rows of a calendar's boundary are found roughly.
             places = due_rows(rows, at, progress, NEVER if isinstance(edge, int) else since)
             if len(places):
-                whole = len(places) == len(at)
-                parts.append({name: rows[name] if whole else rows[name][places] for name in events})
-                times.append(at if whole else at[places])
-                phases.append(np.full(len(places), FIRST_OFFSET + number))
+                out.append(Due(number, rows, at, places))
+    return out
+
+
+def gathered(found: Sequence[Due], names: Iterable[str]) -> tuple[list[Columns], Int64, Int64]:
+    """The rows that pass, in pieces, with these columns, and of all their phase and the instants."""
+    names, parts, phases, times = list(names), [], [], []
+    for due in found:
+        rows, at, places = due.rows, due.at, due.places
+        whole = len(places) == len(at)
+        parts.append({name: rows[name] if whole else rows[name][places] for name in names})
+        times.append(at if whole else at[places])
+        phases.append(np.full(len(places), FIRST_OFFSET + due.number))
     none = np.zeros(0, np.int64)
     return parts, np.concatenate([none, *phases]), np.concatenate([none, *times])
 
@@ -77,7 +102,7 @@ def due_by_numpy(rows: Columns, at: Int64, progress: Progress, since: int) -> In
 def _rows_due(log: Log, edge: Edge, progress: Progress, last: int, users: Int32) -> Iterator[Columns]:
     """Logged rows that pass the edge between what was applied and `last`: all of them up to
     the watermark; beyond it those of `users` are enough, which tells where a partition lags far behind."""
-    reached = max(progress.applied_to, progress.watermark)
+    reached = max(progress.applied_to, progress.watermark, progress.read_to)
     first, end = passing(edge, progress.applied_to, last)
     middle = max(first, passing(edge, progress.applied_to, reached)[1])
     if middle >= end or not log.is_long(middle, end):
@@ -97,7 +122,7 @@ def clock_turns(clocks: Clocks, progress: Progress, events: Columns, users: int)
     since = progress.applied_to - 1
     if progress.applied_to == NEVER:
         since = int(progress.applied[:users].min(where=progress.applied[:users] > NEVER, initial=FOREVER))
-    until = max(progress.watermark - 1, int(known_at.max(initial=NEVER)))
+    until = max(progress.watermark - 1, progress.read_to - 1, int(known_at.max(initial=NEVER)))
     if not clocks.turn(min(since, first_known), until):
         return None
     before = np.where(progress.applied[:users] > NEVER, np.maximum(progress.applied[:users], since), FOREVER)

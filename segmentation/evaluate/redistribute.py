@@ -40,7 +40,7 @@ def level(shards: Sequence[Shard]) -> list[Poll]:
     offsets, partitions = found[0].next_offset, found[0].watermarks.keys()
     assert all(each.next_offset == offsets for each in found), "they have taken different messages"
     assert all(each.watermarks.keys() == partitions for each in found), "they wait for different partitions"
-    if all(each == found[0] for each in found):
+    if all(each == found[0] and each.front is None for each in found):
         return []
     clock = max(each.clock for each in found)
     # Where a topic has grown, a shard's watermark may be ahead of that of a new partition: nothing that
@@ -157,6 +157,7 @@ def _adopt(new: Shard, others: Sequence[tuple[Shard, Int64, Int64]]) -> None:
 def _stand_with(new: Shard, other: Shard) -> None:
     new.next_offset, new._partition = dict(other.next_offset), dict(other._partition)
     new.watermark, new._clock, new._applied_to = other.watermark, other._clock, other._applied_to
+    new._slicing.front = other.front
     # Not compared: a record that was run again may have ended within a read, whose last rows are elsewhere.
     for partition, high in other._high.items():
         new._high[partition] = max(new._high.get(partition, NEVER), high)

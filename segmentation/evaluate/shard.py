@@ -18,16 +18,19 @@ from segmentation.evaluate.arrivals import known_at, repeats
 from segmentation.evaluate.clocks import Clocks
 from segmentation.evaluate.columns import Columnar
 from segmentation.evaluate.deltas import Deltas
-from segmentation.evaluate.due import Progress, clock_turns, due_changes
+from segmentation.evaluate.due import Progress, gathered
 from segmentation.evaluate.erasure import Erasures, begin_anew, drop_texts, numbered
 from segmentation.evaluate.gathering import Gathered
 from segmentation.evaluate.homes import Homes
 from segmentation.evaluate.index import Index
 from segmentation.evaluate.network import Firsts, Network, memberships
 from segmentation.evaluate.nudging import nudges
+from segmentation.evaluate.restoring import restore
+from segmentation.evaluate.slices import Front, Slicing
 from segmentation.evaluate.step import Part, Standing, Step, Transitions, transitions_of
 from segmentation.evaluate.steps import Steps, steps_of
 from segmentation.evaluate.touching import Touching
+from segmentation.evaluate.watermarks import at_arrivals
 from segmentation.events.rows import PROFILES, Bool, Int32, Int64, Poll, Profiles, Rows
 from segmentation.state.archive import Archive
 from segmentation.state.arena import larger
@@ -72,9 +75,10 @@ class Shard:
         self._deltas = Deltas(self._index, self._texts)
         self._touching = Touching(self._index, self._columnar, self._deltas)
         self._network = Network(plan, self._index, self._columnar, self._deltas)
-        self._clocks = Clocks(plan)
         chunks = None if archive is None else Chunks(archive, self._columnar.format())
         self._log = Log(self._columnar.dtypes(), self._columnar.wide_dtypes(), chunks)
+        self._clocks = Clocks(plan)
+        self._slicing = Slicing(self._log, self._index.edges, self._clocks, self._users)
         self._retention = retention_us
         self._waiting: list[Columns] = []  # arrived ahead of the clock
         self._homes = Homes()
@@ -96,16 +100,28 @@ class Shard:
                 if partition < PROFILES:
                     self._homes.begin_anew()
 
-    def run(self, polls: Sequence[Poll]) -> Step:
-        """Takes the polls in the given order; rows below the partition's next_offset are skipped."""
+    @property
+    def front(self) -> Front | None:
+        """How far users who stay silent have been moved, where that is not up to the watermark."""
+        return self._slicing.front
+
+    @property
+    def expired_to(self) -> int:
+        """All that time does to anybody strictly before has been applied, µs: the watermark where nothing is left."""
+        return self.watermark if self.front is None else self.front.at
+
+    def run(self, polls: Sequence[Poll], most: int | None = None) -> Step:
+        """Takes the polls in the given order; rows below the partition's next_offset are skipped. most: about so many
+        of the changes that wait for nothing but time are applied; None: all, or as far as the last poll says."""
         step = Step([], NEVER, Transitions.none())
         arrived, self._waiting = self._waiting, []
         gathered = Gathered()
         for poll in polls:
             self._arrive(poll, gathered, arrived, step)
         self._take(gathered, arrived, step)
-        step.watermark = self.watermark
-        self._settle(self._due(arrived, self._clock), self.watermark, step)
+        given = polls[-1].front if polls else None
+        self._settle(self._due(arrived, self._clock), self.watermark, step, most, given)
+        step.watermark = self.expired_to
         self._anew = False
         self._forget()
         return step
@@ -167,18 +183,10 @@ class Shard:
         taken = None if partition < PROFILES else 0 if profiles is None else len(profiles)
         step.parts.append(Part(partition, self.next_offset[partition], poll.clock, self._partition[partition], taken))
 
-    def _behind(self, high: Int64) -> Int64:
-        """A partition's watermark for its largest event time so far."""
-        reached = np.minimum(high, self._clock) if self._live else high
-        return np.where(high > NEVER, reached - self._lateness, NEVER)
-
     def _watermarks(self, high: Int64, partition: int) -> Int64:
-        """The shard's watermark at each arrival; high: the poll's largest time up to it."""
-        own = np.maximum(self._behind(np.maximum(high, self._high[partition])), self._partition[partition])
-        others = min((w for p, w in self._partition.items() if p != partition), default=None)
-        if others is not None:
-            own = np.minimum(own, others)
-        return np.maximum(own, self.watermark)
+        clock = self._clock if self._live else None
+        high = np.maximum(high, self._high[partition])
+        return at_arrivals(high, clock, self._lateness, partition, self._partition, self.watermark)
 
     def _erase(self, profiles: Profiles, watermark: Int64, arrived: list[Columns], step: Step) -> None:
         found = self.erasures.new(profiles, watermark, self._horizon, self._clock if self._live else None)
@@ -251,12 +259,15 @@ class Shard:
 
     def _kept_from(self, age: int) -> int:
         """From when on events are kept, µs: those of this age, and those that may have an edge before them."""
-        return min([self.watermark - age, *(since(edge, self.watermark) for edge in self._index.edges)]) - 1
+        return min([self.watermark - age, *(since(edge, self.expired_to) for edge in self._index.edges)]) - 1
 
     # settling
 
-    def _settle(self, due: list[Columns], watermark: int, step: Step) -> None:
-        """Applies the events that are due and all that time does up to them and up to the watermark."""
+    def _settle(
+        self, due: list[Columns], watermark: int, step: Step, most: int | None = None,
+        given: tuple[int, int] | None = None,
+    ) -> None:  # fmt: skip
+        """Applies the events that are due and all that time does up to them, and up to the watermark or a front."""
         names = self._columnar.settled
         events = joined(due, names)
         n = len(events["time"])
@@ -264,12 +275,13 @@ class Shard:
         fresh = self._applied[user] == NEVER
         np.maximum.at(self._reached, user, events["known"])
         progress = Progress(watermark, self._applied_to, self._applied, self._reached, self._anew)
-        changes, phase, change_at = due_changes(self._log, self._index.edges, progress, events)
-        turns = clock_turns(self._clocks, progress, events, len(self._users))
-        self._applied[user] = self._reached[user]
-        self._reached[user] = NEVER
-        self._applied_to = max(self._applied_to, watermark)
-        m = len(phase)
+        found, turns, moved = self._slicing.find(progress, events, most, given)
+        for some in (user, moved):
+            self._applied[some] = np.maximum(self._applied[some], self._reached[some])
+        self._reached[user] = self._reached[moved] = NEVER
+        self._applied_to = max(self._applied_to, progress.watermark)
+        changes, phase, change_at = gathered(found, events)
+        step.changes = m = len(phase)
         if not n + m and turns is None:
             return
         rows = joined([*changes, events], names)
@@ -305,7 +317,7 @@ class Shard:
         return pack({
             "structure": structure(self.plan), "next_offset": list(self.next_offset.items()),
             "high": list(self._high.items()), "partition": list(self._partition.items()),
-            "watermark": self.watermark, "clock": self._clock, "applied_to": self._applied_to,
+            "watermark": self.watermark, "clock": self._clock, "applied_to": self._applied_to, "front": self.front,
             "users": self._users.dump(), "texts": self._texts.dump(),
             "newest": self._newest[:users], "applied": self._applied[:users], "seq": self._seq[:users],
             "had_event": self._had_event[:users],
@@ -342,33 +354,13 @@ class Shard:
         if state["structure"] != structure(plan):
             raise TidegateError("The saved state belongs to other definitions; start with --rebuild.")
         shard = Shard(plan, partitions, lateness_us, dedupe_horizon_us, live, archive, retention_us)
-        shard.next_offset = dict(state["next_offset"])
-        shard._high |= dict(state["high"])
-        shard._partition |= dict(state["partition"])
-        shard.watermark, shard._clock, shard._applied_to = state["watermark"], state["clock"], state["applied_to"]
-        shard._users.restore(state["users"])
-        shard._texts.restore(state["texts"])
-        room = len(state["users"]) + 1024
-        shard._newest, shard._applied = grown(state["newest"], room, NEVER), grown(state["applied"], room, NEVER)
-        shard._reached, shard._seq = np.full(room, NEVER, np.int64), grown(state["seq"], room, 0)
-        shard._had_event = np.zeros(room, np.bool_)
-        # Those of versions before this one do not have it: then whoever was seen had an event.
-        shard._had_event[: len(state["users"])] = state.get("had_event", state["applied"] > NEVER)
-        shard._network.load(state["network"])
-        shard._log.load(state["log"])
-        if "dropped" not in state["log"] and shard._horizon is not None:  # before there was this, so much was kept
-            shard._log.dropped_before = shard._kept_from(shard._horizon)
-        shard._waiting = state["waiting"]
-        if "erasures" in state:  # not in those of the version before
-            shard.erasures.load(state["erasures"])
-        if "homes" in state:
-            shard._homes.load(state["homes"])
-        shard._index.since = state.get("since")
+        restore(shard, state)
         return shard
 
     def standing(self) -> Standing:
         """What must be the same for shards to exchange users (segmentation.evaluate.redistribute)."""
-        return Standing(dict(self.next_offset), dict(self._partition), self.watermark, self._clock, self._applied_to)
+        offsets, partitions = dict(self.next_offset), dict(self._partition)
+        return Standing(offsets, partitions, self.watermark, self._clock, self._applied_to, self.front)
 
     # answers
 

@@ -18,6 +18,7 @@ class Part:
     Messages of `partition` before `next_offset` have been taken; `clock` is that poll's;
     `watermark` is the partition's (not the shard's) after it. µs. records: of a partition of profiles,
     how many of them the shard took, since a compacted topic may have fewer when it is read again; else None.
+    front_at, front_rank: of the shard after the step (segmentation.evaluate.slices); None: up to its watermark.
     """
 
     partition: int
@@ -25,13 +26,16 @@ class Part:
     clock: int
     watermark: int
     records: int | None = None
+    front_at: int | None = None
+    front_rank: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How far a shard is; only shards with the same one can exchange users.
 
-    next_offset, watermarks: per partition. applied_to: expiries strictly below have been applied. µs.
+    next_offset, watermarks: per partition. applied_to: expiries strictly below have been applied. µs. front: (µs,
+    rank), see segmentation.evaluate.slices; None: nothing is left below the watermark.
     """
 
     next_offset: dict[int, int]
@@ -39,6 +43,7 @@ class Standing:
     watermark: int
     clock: int
     applied_to: int
+    front: tuple[int, int] | None = None
 
 
 @dataclass(slots=True)
@@ -73,11 +78,11 @@ class Transitions:
 class Step:
     """The outcome of `Shard.run`.
 
-    watermark: the shard's, after it, µs. new_users: ids seen for the first time.
+    watermark: the shard's `expired_to` after it, µs. new_users: ids seen for the first time.
     too_late: (partition, offset, user id) of events older than the dedupe horizon: to the dead letter.
     erased: (user id, T µs) of users of whom everything up to T is gone; transitions and new_users are of
     those who came after, perhaps under the same id. repeated, late, accepted: numbers of events; dropped:
-    of events that are not after their user's erasure.
+    of events that are not after their user's erasure. changes: how many logged events passed an edge.
     """
 
     parts: list[Part]
@@ -90,6 +95,7 @@ class Step:
     repeated: int = 0
     late: int = 0
     dropped: int = 0
+    changes: int = 0
 
 
 def transitions_of(flips: Any, steps: Steps, users: Sequence[str], seq: Int64) -> Transitions:

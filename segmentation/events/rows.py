@@ -124,7 +124,8 @@ class Poll:
     next_offset: the first offset not read yet; clock: µs wall time of the read (ignored with
     clock "event"); high: largest event time over all rows of all shards, NEVER if there is none;
     watermark: set when the partition has been idle at its end (clock - lateness), or when a
-    recorded step is run again: the partition's watermark after this poll, as it was then.
+    recorded step is run again: the partition's watermark after this poll, as it was then. front: (µs, rank) where a
+    recorded step is run again that did not move everybody up to the watermark (segmentation.evaluate.slices).
     """
 
     partition: int
@@ -134,6 +135,7 @@ class Poll:
     watermark: int | None = None
     rows: Rows | None = field(default=None)
     profiles: Profiles | None = field(default=None)
+    front: tuple[int, int] | None = None
 
     def between(self, start: int, end: int) -> "Poll":
         """The poll's messages with start <= offset < end, as if it had ended there. Where that cuts some off at

@@ -52,7 +52,7 @@ def forecast(shards: Iterable[Shard], segment: int, until: int, most: int) -> Fo
     found = Forecast(until)
     for shard in shards:
         if shard.watermark > NEVER:
-            begin = shard.watermark - 1
+            begin = shard.expired_to - 1
             found.since = begin if found.since == NEVER else min(found.since, begin)
         _count(found, shard, segment)
         for step in _steps(shard, until):

@@ -12,7 +12,7 @@ from flows.progress import Progress
 from flows.shard_runner import Rules, ShardRunner
 from segmentation.compile.plan import Plan
 from segmentation.evaluate.shard import Shard
-from segmentation.evaluate.step import Part, Step
+from segmentation.evaluate.step import Part, Step, Transitions
 from segmentation.events.rows import PROFILES, Poll
 from segmentation.reference import Event, Version
 from segmentation.shards import shard_of
@@ -102,7 +102,10 @@ class World:
         progress = {each.shard: Progress(each.offsets, each.checkpoint.offsets if each.checkpoint else None)
                     for each in found}  # fmt: skip
         starts = starts_of(progress, dict.fromkeys(self.numbers, 0))
-        rules = Rules(draw.choice([1, 3, 10, 10**9]), self.partitions, profiles=self.scenario.profiles)
+        rules = Rules(
+            draw.choice([1, 3, 10, 10**9]), self.partitions, profiles=self.scenario.profiles,
+            slice=draw.choice([None, 1, 3]), committed=lambda shard: len(self.stored[shard].commits),
+        )  # fmt: skip
         now = draw.randint(0, 5)
         runners = [ShardRunner(each, self._state(each), rules, now) for each in found]
         # As a shard is opened: what was recorded may need no message.
@@ -122,7 +125,7 @@ class World:
             return until
         for shard, runner in enumerate(runners):
             assert not runner.catching_up, "the record was not run to its end"
-            self._store(shard, waiting[shard] + runner.end(now))
+            self._store(shard, waiting[shard] + runner.rest(now) + runner.end(now))
         return until
 
     def _state(self, found: Takeover) -> Shard:
@@ -210,9 +213,13 @@ class World:
         for commit in self.stored[shard].commits:
             if commit.number == grown + 1:
                 state.add_partitions(PARTITIONS, self.scenario.profiles)
-            steps.append(state.run([self._recorded(shard, part, position) for part in commit.parts]))
+            polls = [self._recorded(shard, part, position) for part in commit.parts]
+            # A step without parts is not run again: only something else than events was stored.
+            steps.append(state.run(polls) if polls else Step([], state.expired_to, Transitions.none()))
         return steps
 
     def _recorded(self, shard: int, part: Part, position: dict[int, int]) -> Poll:
         start, position[part.partition] = position[part.partition], part.next_offset
-        return self.poll(shard, part.partition, start, part.next_offset, part.clock, part.watermark)
+        poll = self.poll(shard, part.partition, start, part.next_offset, part.clock, part.watermark)
+        poll.front = None if part.front_at is None else (part.front_at, part.front_rank)
+        return poll

@@ -159,8 +159,9 @@ def engine(
     scenario: Scenario, plan: Plan, shards: int, cuts: Bits, parts: Sequence[Part] = (),
     archive: Callable[[int], Archive] | None = None,
 ) -> Outcome:  # fmt: skip
-    """The scenario through `shards` shards; `cuts` says where polls and runs are cut, and where a
-    shard goes through dump and load. `parts`: the record of a run without cut polls, to be repeated.
+    """The scenario through `shards` shards; `cuts` says where polls and runs are cut, how much of what time does a run
+    may take, and where a shard goes through dump and load. `parts`: the record of a run without cut polls or slices, to
+    be repeated.
     archive: makes a shard's, anew after each load.
     """
     settings = (PARTITIONS, scenario.lateness_us, scenario.dedupe_horizon_us, scenario.live)
@@ -176,7 +177,7 @@ def engine(
         closing_from = len(polls) - len(last)
         steps = []
         for some in cut(polls[:closing_from], cuts):
-            steps.append(shard.run(some))
+            steps.append(shard.run(some, slice_of(cuts)))
             if cuts.next():
                 shard = Shard.load(shard.dump(), plan, *settings, archive and archive(number))
         outcome.watermarks.add(shard.watermark)
@@ -191,6 +192,11 @@ def engine(
         names = [definition.name for definition in plan.segments]
         outcome.members |= {(user_id, names[n]) for user_id, numbers in shard.members() for n in numbers}
     return outcome
+
+
+def slice_of(cuts: Bits) -> int | None:
+    """How much of what time does a step may take."""
+    return 2 * cuts.next() + cuts.next() if cuts.next() else None
 
 
 def flips_of(step: Step, plan: Plan) -> Iterator[Flip]:

@@ -20,7 +20,7 @@ from tests.oracle.running import SCHEMA
 HANDLED: dict[str, Any] = {
     "structure": None, "next_offset": None, "high": None, "partition": None, "watermark": None, "clock": None,
     "applied_to": None, "users": None, "texts": None, "newest": None, "applied": None, "seq": None, "had_event": None,
-    "homes": None, "since": None,
+    "homes": None, "since": None, "front": None,
     "network": {
         "cells": {"blocks": None, "data": None, "big": None},
         "registers": {"blocks": None, "data": None, "big": None},

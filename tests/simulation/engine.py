@@ -139,7 +139,10 @@ class Simulation:
         self.tokens[actor.name] = [each.token for each in found]
         disk, pool = Disk(self.folder, actor), Pool(actor, draw)
         connection = Connection(self.database, actor, draw, {each.shard: each.token for each in found})
-        rules = Rules(draw.choice([1, 3, 10, 10**9]), PARTITIONS)
+        rules = Rules(
+            draw.choice([1, 3, 10, 10**9]), PARTITIONS, slice=draw.choice([None, 1, 2, 5]),
+            committed=lambda shard: len(self.database.shards[shard].commits),
+        )  # fmt: skip
         runners = [ShardRunner(each, self._state(each, disk, pool), rules, self.now) for each in found]
         waiting: list[Work] = []
 
