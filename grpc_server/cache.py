@@ -8,6 +8,7 @@ number of shards, a rebuild, or an entry that does not fit what is here, make it
 does that, and follows the log.
 """
 
+import heapq
 import logging
 import threading
 from collections import deque
@@ -79,8 +80,11 @@ class Copy:
     #: Users who are in the database, and cannot be told from here.
     unfit: set[bytes] = field(default_factory=set)
     _complete_to: Mapping[int, int] = field(default_factory=dict)
-    #: Of those ahead: µs, and their shard.
+    #: Of those ahead: their shard, and µs. By these two: who was put there, in order of time as well; many leave at
+    #: one instant.
     _until: dict[bytes, tuple[int, int]] = field(default_factory=dict)
+    _ahead_at: dict[tuple[int, int], list[bytes]] = field(default_factory=dict)
+    _instants: dict[int, list[int]] = field(default_factory=dict)
     _digests: "Digests" = field(default_factory=lambda: Digests())
     #: The last transitions that were applied; none: nothing happened since it was loaded.
     last: deque[Transition] = field(default_factory=lambda: deque(maxlen=LAST_ENTRIES))
@@ -161,7 +165,12 @@ class Copy:
     def _moved(self, user: bytes, micros: int, shard: int) -> None:
         at = stamp(micros)
         if at is not None and micros > self._complete_to.get(shard, micros):
-            self.ahead[user], self._until[user] = at, (micros, shard)
+            until = shard, micros
+            if (there := self._ahead_at.get(until)) is None:
+                there = self._ahead_at[until] = []
+                heapq.heappush(self._instants.setdefault(shard, []), micros)
+            there.append(user)
+            self.ahead[user], self._until[user] = at, until
 
     def _advance(self, complete_to: Mapping[int, int]) -> None:
         self._complete_to = complete_to
@@ -170,9 +179,13 @@ class Copy:
             at = b"" if instant(micros) is None else stamp(micros)
             if at is not None:
                 self.as_of[shard_key(shard)] = at
-        for user, (micros, shard) in list(self._until.items()):
-            if micros <= complete_to.get(shard, micros):
-                self._caught_up(user)
+        for shard, instants in self._instants.items():
+            # A shard that there is no more has nothing to wait for.
+            while instants and instants[0] <= complete_to.get(shard, instants[0]):
+                until = shard, heapq.heappop(instants)
+                for user in self._ahead_at.pop(until):
+                    if self._until.get(user) == until:  # else he has been moved again, or erased
+                        self._caught_up(user)
 
     def _caught_up(self, user: bytes) -> None:
         _forget(self.ahead, user)

@@ -184,7 +184,8 @@ def test_no_item_of_a_read_is_left_out_or_told_twice(
 class Counting:
     """As much of a shard as a runner asks for."""
 
-    watermark = 0
+    watermark = expired_to = 0
+    front = None
     partitions = (0,)
 
     def __init__(self) -> None:
@@ -193,7 +194,7 @@ class Counting:
     def nudges(self, polls: Sequence[Poll]) -> list[Poll]:
         return []
 
-    def run(self, polls: Sequence[Poll]) -> Step:
+    def run(self, polls: Sequence[Poll], most: int | None = None) -> Step:
         parts = [Part(poll.partition, poll.next_offset, poll.clock, 0) for poll in polls]
         return Step(parts, 0, Transitions.none(), new_users=["somebody"])
 
