@@ -75,7 +75,8 @@ class ShardPoll:
 class Work:
     """What the sink does with one step: save the state, look up late messages, commit.
 
-    state: Shard.dump() after this step, to be saved before the commit; offsets: what it holds.
+    state: Shard.dump() after this step, to be saved before the commit; offsets: what it holds. beside: it may be saved
+    beside the commits, and no commit names it yet (flows.storing).
     files: what that state needs of the reservoir (Shard.files). stamps: Kafka timestamps of the accepted
     events, µs. size: bytes of the reads.
     """
@@ -88,6 +89,7 @@ class Work:
     stamps: Int64
     files: tuple[int, frozenset[str]] = (0, frozenset())
     size: int = 0
+    beside: bool = False
 
     @property
     def transitions(self) -> Transitions:

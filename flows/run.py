@@ -1,5 +1,6 @@
 """Start the engine: what `tidegate run` and `python -m bytewax.run` have in common."""
 
+import gc
 import logging
 import os
 import sys
@@ -40,6 +41,8 @@ EPOCH = timedelta(hours=1)
 #: Set when a cluster's flow has broken off: threads of Bytewax's may still run, and one that comes back to Python
 #: while the interpreter ends aborts the process. So it is to end without that, by os._exit.
 broken_off = threading.Event()
+#: How long one thread keeps the interpreter while others want it, s; its default is what a whole evaluation takes.
+SWITCH_SECONDS = 0.0005
 #: Between looks at the number of partitions, s.
 PARTITIONS_SECONDS = 5.0
 #: How long after the flow began to end what runs beside it may go on, s: in order, after an error, and in any case.
@@ -141,6 +144,21 @@ def _connect(engine: Engine, ending: Ending) -> threading.Event:
     return over
 
 
+@contextmanager
+def _unhindered() -> Iterator[None]:
+    """The interpreter meanwhile: what is there already is not searched for garbage again and again, and a thread that
+    has waited for the database need not wait long for the one that evaluates."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        sys.setswitchinterval(before)
+
+
 def _run(engine: Engine, addresses: Sequence[str] | None) -> None:
     try:
         cli_main(  # type: ignore[no-untyped-call]
@@ -212,7 +230,8 @@ def _around(engine: Engine) -> Iterator[None]:
         thread.daemon = True
         thread.start()
     try:
-        yield
+        with _unhindered():
+            yield
     finally:
         engine.close()
         begin_switch(engine)

@@ -206,7 +206,8 @@ class ShardRunner:
         if self._ended or self.catching_up or (self.number == 0 and not self._quiet):
             return []
         self._ended = True
-        if not self._quiet and self.number == self._saved_step and not self._changed:
+        unnamed = self._last_save is not None and self._last_save.beside
+        if not self._quiet and self.number == self._saved_step and not self._changed and not unnamed:
             return []
         return [self._work(None, [], [], now_us, save=True)]
 
@@ -297,6 +298,7 @@ class ShardRunner:
         self._committed_us = now_us
         self._changed = self._changed or step is not None
         self._erasing = self._erasing or (step is not None and bool(step.erased))
+        at_once = save or self._save_next or self._erasing or any(part.partition not in self._saved for part in parts)
         save = save or self._is_save_due(parts, now_us)
         heard, silent = self._silence.news()
         commit = Commit(
@@ -321,6 +323,7 @@ class ShardRunner:
             np.concatenate(stamps) if stamps else np.zeros(0, np.int64),
             self.shard.files() if save else (0, frozenset()),
             size,
+            beside=save and not at_once,
         )
         if save:
             self._last_save = work
@@ -333,7 +336,7 @@ class ShardRunner:
 
     def _is_save_due(self, parts: Sequence[Part], now_us: int) -> bool:
         # A state is as large as the shard. While the database is away, one of them waits, not one a minute.
-        if self._last_save is not None and self._last_save.state is not None:
+        if self._last_save is not None and (self._last_save.state is not None or self._last_save.beside):
             return False
         self._last_save = None
         # A partition's first messages are saved at once: without an offset in a saved state nobody could

@@ -1,13 +1,15 @@
 """The sink: one writer thread per worker, so that the database is waited for while shards go on.
 
 What has gathered while one transaction was under way goes into the next, of all shards of the
-worker together. When too much has gathered, `write_batch` waits, and with it the worker.
+worker together. When too much has gathered, `write_batch` waits, and with it the worker. States are
+saved by a thread of their own, so that commits go on meanwhile (flows.storing).
 """
 
 import logging
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -19,7 +21,7 @@ from flows.engine import Engine
 from flows.items import Work
 from flows.late_messages import late_letters
 from flows.steps import count_rejects
-from flows.storing import store
+from flows.storing import Saving, store
 from storage import reservoir
 from storage.commits import Commit
 from storage.guarding import limits_of
@@ -76,6 +78,8 @@ class Writer:
             engine.url, tokens, engine.segments, stop=self._give_up, user_field=engine.user_path[-1],
             limits=limits_of(engine.plan.segments, engine.settings.guard),
         )  # fmt: skip
+        self._saver = ThreadPoolExecutor(1, f"saver-{worker}")
+        self._saving = Saving(engine.checkpoints, self._saver)
         self._thread = threading.Thread(target=self._run, name=f"writer-{worker}", daemon=True)
         self._thread.start()
 
@@ -121,6 +125,7 @@ class Writer:
                 self._waiting.clear()
                 self._changed.notify_all()
         finally:
+            self._saver.shutdown(wait=False, cancel_futures=True)
             self._database.close()
 
     def _next(self) -> list[Work]:
@@ -149,7 +154,7 @@ class Writer:
     def _write(self, works: Sequence[Work]) -> None:
         engine = self._engine
         store(
-            works, engine.checkpoints, self,
+            works, self._saving, self,
             partial(reservoir.clean, engine.settings.storage_url), partial(late_letters, engine),
         )  # fmt: skip
         now = clock.now_us()

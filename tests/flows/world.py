@@ -39,7 +39,7 @@ class StoredShard:
         self.commits.append(work.commit)
         if work.state is not None:
             self.saved = CheckpointRecord(work.commit.shard, work.commit.number, "", "", dict(work.offsets))
-            self.state, work.state = work.state, None
+            self.state, work.state, work.beside = work.state, None, False
 
     def takeover(self, shard: int) -> Takeover:
         after = self.saved.step if self.saved else 0

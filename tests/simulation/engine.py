@@ -9,7 +9,7 @@ from flows.engine import starts_of
 from flows.items import ShardPoll, Work
 from flows.progress import Progress
 from flows.shard_runner import Rules, ShardRunner
-from flows.storing import store
+from flows.storing import Saving, store
 from segmentation.compile.bind import bind
 from segmentation.compile.lower import lower
 from segmentation.compile.plan import Plan
@@ -24,7 +24,7 @@ from tests.oracle.grammar import START_US, UNITS
 from tests.oracle.running import SCHEMA
 from tests.oracle.strategies import PARTITIONS, Read, Scenario
 from tests.simulation.actors import Actor, Schedule
-from tests.simulation.parts import Connection, Database, Disk, Pool, StoredShard
+from tests.simulation.parts import Connection, Database, Disk, Later, Pool, StoredShard
 
 W = "INTERVAL '3 seconds'"
 DEFINITIONS = {
@@ -145,10 +145,12 @@ class Simulation:
         )  # fmt: skip
         runners = [ShardRunner(each, self._state(each, disk, pool), rules, self.now) for each in found]
         waiting: list[Work] = []
+        later = Later(draw)
+        saving = Saving(disk, later)
 
         def stored(works: list[Work]) -> None:
             if works:
-                store(works, disk, connection, disk.clean_files, lambda _: [])
+                store(works, saving, connection, disk.clean_files, lambda _: [])
             works.clear()
 
         for runner in runners:
@@ -160,6 +162,7 @@ class Simulation:
                 if draw.random() < 0.2:
                     waiting += runner.tick(self.now)
             pool.some()
+            later.some()
             actor.pause("between reads")
             if draw.random() < 0.5:
                 stored(waiting)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flows.items import Work
 from segmentation.evaluate.step import Part
 from segmentation.types import NEVER
 from storage import reservoir
@@ -50,6 +51,24 @@ class Pool(ThreadPoolExecutor):
     def some(self) -> None:
         while self.jobs and self._draw.random() < 0.5:
             self.work()
+
+
+class Later:
+    """Saves states when the schedule says so, some never."""
+
+    def __init__(self, draw: random.Random) -> None:
+        self._draw = draw
+        self._jobs: list[tuple[Future[CheckpointRecord], Callable[[Work], CheckpointRecord], Work]] = []
+
+    def submit(self, call: Callable[[Work], CheckpointRecord], work: Work, /) -> Future[CheckpointRecord]:
+        future: Future[CheckpointRecord] = Future()
+        self._jobs.append((future, call, work))
+        return future
+
+    def some(self) -> None:
+        while self._jobs and self._draw.random() < 0.5:
+            future, call, work = self._jobs.pop(0)
+            future.set_result(call(work))
 
 
 class Waiting(Future[Any]):
