@@ -37,9 +37,10 @@ log = logging.getLogger("tidegate.relay")
 
 #: Between looks into an empty outbox, s.
 PAUSE_SECONDS = 0.01
-#: After a batch of fewer messages than this, so long, s: the cost of a batch, in the engine, the database and the
-#: broker, is that of its transactions, and while events come there would always be one under way.
-SMALL_ROWS, GATHER_SECONDS = 1_000, 0.03
+#: After a batch of fewer messages than this, so many times as long as it took, at least and at most so long, s: the
+#: cost of a batch, in the engine, the database and the broker, is that of its transactions, and while events come there
+#: would always be one under way.
+SMALL_ROWS, GATHER_TIMES, GATHER_SECONDS, GATHER_MOST_SECONDS = 1_000, 5, 0.03, 0.2
 TURN_SECONDS = 1.0
 #: After a stop: how long what is there is still sent, s.
 DRAIN_SECONDS = 3.0
@@ -142,11 +143,13 @@ class Relay:
                 self._again(mine, publisher)
             for dead_letters, size in self._too_large.items():
                 mine.hold_large(dead_letters, size, "too large, as one before it")
+            began = time.monotonic()
             sent = mine.next(sent)
             if sent is not None:
                 self._publish(mine, publisher, sent, certain=False)
                 if len(sent.messages) < SMALL_ROWS:
-                    self._stop.wait(GATHER_SECONDS)
+                    took = time.monotonic() - began
+                    self._stop.wait(min(max(GATHER_SECONDS, GATHER_TIMES * took), GATHER_MOST_SECONDS))
             elif self._stop.is_set():
                 return
             else:

@@ -22,7 +22,7 @@ from loadtest.drive_producer import DISORDERED, probe_user
 SEGMENT = "loadtest_probe"
 #: Seconds for which a probe is a member.
 PROBE_S = 10
-#: When it is asked first, the least pause between two questions, and when it is given up. Each question costs the server
+#: When it is asked first, the least pause between two questions, and when it is given up. A question costs the server
 #: and us a millisecond of the processor that the deployment shares, so those that cannot find anything are not asked.
 _FIRST_S, _EVERY_S, _PATIENCE_S = 0.006, 0.002, 60.0
 _FLIPS_OF = 4

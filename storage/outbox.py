@@ -160,7 +160,7 @@ class Outbox:
                 if self._connection.execute("SELECT FROM tidegate.outbox LIMIT 1").rowcount == 0:
                     return None
                 return self._fetched(self._connection.execute(_FIX.format(_CHOSEN).encode(), limits).fetchone())
-            with self._connection.pipeline(), self._connection.transaction():
+            with postgres.pipelined(self._connection):
                 self._connection.execute(_DELETE, [sent.token])
                 ended = self._connection.execute(_END, [sent.token])
                 fixed = self._connection.execute(_FIX.format(_CHOSEN).encode(), limits)

@@ -113,6 +113,24 @@ def connect(
             pause = min(pause * 2, LONGEST_WAIT)
 
 
+@contextmanager
+def pipelined(connection: Connection) -> Iterator[psycopg.Pipeline]:
+    """One transaction of an autocommit connection in psycopg's pipeline mode: the server is waited for where the block
+    asks for rows or calls `sync`, and once for the commit; `connection.transaction()` waits three times more, for
+    nothing. With an error the connection is closed, and so the transaction is undone."""
+    try:
+        with connection.pipeline() as pipeline:
+            connection.execute("BEGIN", prepare=False)
+            yield pipeline
+            end = connection.execute("COMMIT", prepare=False)
+    except BaseException:
+        connection.close()
+        raise
+    if end.statusmessage != "COMMIT":
+        connection.close()
+        raise psycopg.OperationalError(f"the transaction was not committed ({end.statusmessage})")
+
+
 def address(url: str) -> str:
     """`database NAME at HOST:PORT`: what messages call the database; never user nor password."""
     return arguments_of(url)[1]

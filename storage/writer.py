@@ -199,7 +199,7 @@ class ShardWriter:
         return self._connection
 
     def _transaction(self, connection: Connection, commits: Sequence[Commit]) -> Written:
-        with connection.pipeline() as pipeline, connection.transaction():
+        with postgres.pipelined(connection) as pipeline:
             erasing.take_turns(connection, commits)
             shards = sorted({commit.shard for commit in commits})
             rows_locked, standing = connection.execute(LOCK, [shards]), connection.execute(guarding.STANDING.encode())

@@ -16,7 +16,7 @@ def test_large_commands_in_a_pipeline(database_url: str) -> None:
         handle = socket.socket(fileno=os.dup(connection.fileno()))
         handle.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8_192)
         handle.close()
-        with connection.pipeline() as pipeline, connection.transaction():
+        with postgres.pipelined(connection) as pipeline:
             for _ in range(3):
                 connection.execute("INSERT INTO large VALUES (%s)", [["x" * 1_000] * 300])
             pipeline.sync()
