@@ -19,6 +19,7 @@ from segmentation.distinct import used_codes
 from segmentation.events.rows import Int32, Int64, TextColumn, ValueColumn
 from segmentation.native import ENABLED, code
 from segmentation.state.archive import FoundRows, StoredRows
+from segmentation.state.users import Users
 from segmentation.types import Kind, Type
 from storage.disk import write_whole
 
@@ -75,7 +76,7 @@ def rows_of(rows: StoredRows, columns: Mapping[str, Type]) -> Rows:
     ids = rows.user_ids
     used, place = used_codes(rows.user, len(ids))
     table = {
-        "user_id": _dictionary(place, [ids[user] for user in used.tolist()]),
+        "user_id": pa.DictionaryArray.from_arrays(pa.array(place.astype(np.int32)), _names(ids, used)),
         "event_id": texts_of(rows.event_id),
         "event_time": _int64(rows.time, _TIME),
     }
@@ -177,6 +178,13 @@ def texts_of(texts: NDArray[np.object_]) -> pa.Array:
         first, content = packed
         return pa.StringArray.from_buffers(len(texts), pa.py_buffer(first), pa.py_buffer(content))
     return pa.array(texts, pa.string())
+
+
+def _names(users: Users, numbers: Int64) -> pa.Array:
+    if (packed := users.packed(numbers)) is None:
+        return pa.array(users.names(numbers), pa.string())
+    first, content = packed
+    return pa.StringArray.from_buffers(len(numbers), pa.py_buffer(first), pa.py_buffer(content))
 
 
 def nulls(type_: Type, n: int) -> TextColumn | ValueColumn:

@@ -117,7 +117,7 @@ def _stand(new: Shard, old: Shard) -> None:
     new.next_offset, new._high, new._partition = dict(old.next_offset), dict(old._high), dict(old._partition)
     new.watermark, new._clock, new._applied_to = old.watermark, old._clock, old._applied_to
     new._slicing.front = old.front
-    new._users.restore(old._users.dump())
+    new._users.restore(old._users.ids())
     new._make_room()
     for name in ("_newest", "_applied", "_seq", "_had_event"):
         getattr(new, name)[:users] = getattr(old, name)[:users]

@@ -17,6 +17,7 @@ from segmentation.events.rows import PROFILES, Int32, Int64, Rows, TextColumn, V
 from segmentation.state.archive import FoundRows, StoredRows
 from segmentation.state.chunks import Columns, Format
 from segmentation.state.dictionary import Dictionary, Translation
+from segmentation.state.users import new_users
 from segmentation.types import FOREVER, Kind, Type
 
 Array = NDArray[Any]
@@ -48,7 +49,7 @@ class Columnar:
     """
 
     def __init__(self, plan: Plan, index: Index, declared: Mapping[str, Type] | None = None) -> None:
-        self.users = Dictionary()
+        self.users = new_users()
         self.texts = Dictionary()
         self._index = index
         self._code_columns = plan.code_columns
@@ -90,7 +91,7 @@ class Columnar:
         """The shard's number of each row's user; new users get the next ones."""
         ids = rows.user_ids
         used, place = used_codes(rows.user, len(ids))
-        numbers: Int64 = self.users.codes([ids[i] for i in used.tolist()])[place]
+        numbers: Int64 = self.users.numbers([ids[i] for i in used.tolist()])[place]
         return numbers
 
     def columns(self, rows: Rows, user: Int64, known: Int64, partition: Int32) -> Columns:
@@ -128,7 +129,7 @@ class Columnar:
             else:
                 out[name] = TextColumn(data, self.texts.values) if name in self._types else data
         return StoredRows(
-            columns["time"], columns["known"], columns["user"], self.users.values, columns["event_id"],
+            columns["time"], columns["known"], columns["user"], self.users, columns["event_id"],
             columns["partition"], columns["offset"], out,
         )
 
@@ -190,7 +191,7 @@ class Columnar:
             if name == "event_id":
                 return text_vector(rows["event_id"].tolist())
             if name == "user_id":
-                return text_vector([self.users.values[user] for user in rows["user"].tolist()])
+                return text_vector(self.users.names(rows["user"]))
             type_, data = self._types[name], rows[f"={name}"]
             if type_.kind is Kind.TEXT:
                 return Vector(Kind.TEXT, data, data >= 0, texts=self.texts)

@@ -25,6 +25,7 @@ from segmentation.evaluate.network import Network
 from segmentation.events.rows import Bool, Int64, Profiles, Rows
 from segmentation.state.dictionary import Dictionary
 from segmentation.state.log import Columns, Log
+from segmentation.state.users import Users
 from segmentation.types import NEVER
 
 Array = NDArray[Any]
@@ -98,7 +99,7 @@ class Erasures:
             self.add(digests[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES], until)
 
 
-def numbered(found: Mapping[str, int], users: Dictionary) -> tuple[Int64, Int64]:
+def numbered(found: Mapping[str, int], users: Users) -> tuple[Int64, Int64]:
     """(numbers, ascending, and T) of those users of user id -> T that the shard knows."""
     known = sorted((users.find(user_id), until) for user_id, until in found.items() if users.find(user_id) >= 0)
     return np.array([number for number, _ in known], np.int64), np.array([until for _, until in known], np.int64)

@@ -31,8 +31,7 @@ def with_past(
     """shard: not used any more afterwards. users: those that it does not know, who get the next numbers; newest
     int64[users]: each one's latest event in the chunks, µs, NEVER for none; chunks: in `archive`, of events that the
     shard has not had, none later than its watermark."""
-    for user_id in users:
-        shard._users.code(user_id)
+    shard._users.numbers(list(users))
     shard._make_room()
     n = len(newest)
     assert n == len(shard._users), "the chunks have other numbers"

@@ -137,7 +137,7 @@ def _adopt(new: Shard, others: Sequence[tuple[Shard, Int64, Int64]]) -> None:
         _stand_with(new, other)
         new._index.since = other._index.since  # the same in all shards
         texts = Translation(other._texts, new._texts)
-        ours = new._users.codes([other._users.values[user] for user in theirs.tolist()])
+        ours = new._users.numbers(other._users.names(theirs))
         assert np.array_equal(ours, numbers[theirs]), "chunks have been written with other numbers"
         new._make_room()
         for digest, until in other.erasures.items():  # which of them are his, nobody can tell

@@ -203,7 +203,7 @@ class Shard:
         self._seq[users] = 0
         self._homes.erase(users)
         np.maximum.at(self._newest, stay["user"], stay["time"])
-        self._users.forget(np.setdiff1d(users, stay["user"]).tolist())
+        self._users.forget(np.setdiff1d(users, stay["user"]))
         self._anew = self._erased = True
 
     def _take(self, gathered: Gathered, arrived: list[Columns], step: Step) -> None:
@@ -296,12 +296,12 @@ class Shard:
         if turns is not None:
             clock.append(turns.flips(steps.of_change[m:]))
         flips = self._network.apply(cells, new, steps, clock)
-        step.transitions = transitions_of(flips, steps, self._users.values, self._seq)
+        step.transitions = transitions_of(flips, steps, self._users, self._seq)
 
     def _first_steps(self, user: Int64, fresh: Bool, code: Int64, steps: Steps, step: Step) -> Firsts:
         """The steps at which users are seen for the first time."""
         first = versions.first_rows(user, fresh)
-        step.new_users = [self._users.values[u] for u in user[first].tolist()]
+        step.new_users = self._users.names(user[first])
         events = versions.first_rows(user, ~self._had_event[user] & (code != self._index.profile))
         self._had_event[user[events]] = True
         return Firsts(steps.of_event[events], steps.of_event[first])
@@ -318,7 +318,7 @@ class Shard:
             "structure": structure(self.plan), "next_offset": list(self.next_offset.items()),
             "high": list(self._high.items()), "partition": list(self._partition.items()),
             "watermark": self.watermark, "clock": self._clock, "applied_to": self._applied_to, "front": self.front,
-            "users": self._users.dump(), "texts": self._texts.dump(),
+            "users": self._users.saved(), "texts": self._texts.dump(),
             "newest": self._newest[:users], "applied": self._applied[:users], "seq": self._seq[:users],
             "had_event": self._had_event[:users],
             "network": self._network.dump(), "log": self._log.dump(), "waiting": self._waiting,
@@ -329,7 +329,7 @@ class Shard:
     @property
     def scattered(self) -> tuple[int, list[str]]:
         """How many users have had events in several partitions, and the ids of some."""
-        return self._homes.scattered, [self._users.values[user] for user in self._homes.some()]
+        return self._homes.scattered, self._users.names(np.array(self._homes.some(), np.int64))
 
     def homes_of(self, users: Sequence[str]) -> Int32:
         """The partition in which each user's events come; below 0 where it is not one of its own."""
@@ -376,17 +376,17 @@ class Shard:
         """(user id, numbers of the segments that the user is in) for every known user."""
         for users, truth in self.truths([root[0] for root in self.plan.roots if root is not None]):
             inside = memberships(self.plan, truth, len(users))
-            for place, user in enumerate(users.tolist()):
-                yield self._users.values[user], np.flatnonzero(inside[:, place]).tolist()
+            for place, user in enumerate(self._users.names(users)):
+                yield user, np.flatnonzero(inside[:, place]).tolist()
 
     @property
     def user_ids(self) -> Sequence[str | None]:
         """By the shard's numbers: all that were ever seen, also those whose events do not count now."""
-        return self._users.dump()
+        return self._users.ids()
 
     def restore_seq(self, seq: Mapping[str, int]) -> None:
         """The users' last numbers, whatever was counted, also of those whose events do not count now; others have 0."""
-        numbers = {self._users.code(user_id): value for user_id, value in seq.items() if value}
+        numbers = self._users.numbers(list(counted := {user_id: value for user_id, value in seq.items() if value}))
         self._make_room()
         self._seq[:] = 0
-        self._seq[list(numbers)] = list(numbers.values())
+        self._seq[numbers] = list(counted.values())

@@ -1,6 +1,5 @@
 """What a shard gives back for a list of polls: transitions and the record that can repeat them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 
 from segmentation.evaluate.steps import Steps
 from segmentation.events.rows import Int32, Int64
+from segmentation.state.users import Users
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +98,8 @@ class Step:
     changes: int = 0
 
 
-def transitions_of(flips: Any, steps: Steps, users: Sequence[str], seq: Int64) -> Transitions:
-    """The flips as messages. users: ids by number; seq int64[users]: each one's last number, which goes on here."""
+def transitions_of(flips: Any, steps: Steps, users: Users, seq: Int64) -> Transitions:
+    """The flips as messages. seq int64[users]: each one's last number, which goes on here."""
     if not len(flips):
         return Transitions.none()
     signal, at, holds = flips.signal, flips.step, flips.holds
@@ -116,6 +116,6 @@ def transitions_of(flips: Any, steps: Steps, users: Sequence[str], seq: Int64) -
     numbers = np.arange(len(user)) - np.repeat(head, size) + 1 + np.repeat(seq[user[head]], size)
     seq[user[head]] = numbers[head + size - 1]
     return Transitions(
-        [users[u] for u in user.tolist()], numbers, steps.instant[message], steps.by_event[message],
+        users.names(user), numbers, steps.instant[message], steps.by_event[message],
         np.concatenate((first, [len(at)])), signal.astype(np.int32), holds,
     )  # fmt: skip

@@ -31,6 +31,36 @@ class Records:
     def __setitem__(self, key: bytes, record: bytes, /) -> None: ...
     def __delitem__(self, key: bytes, /) -> None: ...
 
+class Ids:
+    """Texts (valid UTF-8) and their numbers, 0, 1, 2 ... in order of first sight: see segmentation.state.users.
+
+    bits: how much of a hash is used, for tests that want them to meet."""
+
+    def __init__(self, bits: int = 32, /) -> None: ...
+    def __len__(self) -> int: ...
+    def find(self, text: str, /) -> int:
+        """-1 where it is not known."""
+
+    def numbers(self, texts: list[str], /) -> Int64:
+        """New ones get the next numbers. OverflowError beyond int32; of what came before an error all is kept."""
+
+    def names(self, numbers: Int64, /) -> list[str]:
+        """"" where it was forgotten; IndexError for a number that was not given, here and below."""
+
+    def packed(self, numbers: Int64, /) -> tuple[Int32, bytes] | None:
+        """The same as `packed_texts` of the names, which may be other than ASCII. None: too long for int32."""
+
+    def forget(self, numbers: Int64, /) -> None: ...
+    def all(self) -> list[str | None]: ...
+    def saved(self) -> bytes:
+        """`all` in msgpack."""
+
+    def restore(self, texts: list[str | None], /) -> None:
+        """Only these, in this order; ValueError for one that is there twice."""
+
+    def farthest(self) -> int:
+        """How many places a look-up passes, at most: small, whatever the texts are."""
+
 def batch_answer(
     request: bytes, pairs_max: int, users: Records, ahead: Records, as_of: dict[bytes, bytes],
     spelled: dict[bytes, int], places: NDArray[Any], definitions: tuple[bytes, ...], bitmap_bytes: int,

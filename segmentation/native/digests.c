@@ -3,6 +3,7 @@
 #include "digests.h"
 
 #include "arrays.h"
+#include "mixing.h"
 
 #define LENGTH_MAX 128
 
@@ -40,12 +41,6 @@ static inline uint32_t word4(Bytes p) {
     word = __builtin_bswap32(word);
 #endif
     return word;
-}
-
-static inline uint64_t fold(uint64_t a, uint64_t b) {
-    __extension__ typedef unsigned __int128 Wide;
-    Wide product = (Wide)a * b;
-    return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
 static inline uint64_t rotated(uint64_t h, int by) { return h << by | h >> (64 - by); }

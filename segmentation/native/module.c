@@ -7,12 +7,13 @@
 #include "digests.h"
 #include "expansion.h"
 #include "gates.h"
+#include "ids.h"
 #include "records.h"
 #include "sorting.h"
 #include "stepping.h"
 
 /* Goes up with VERSION in __init__.py. */
-#define VERSION 8
+#define VERSION 9
 
 /* Whether the user wants this code: not with TIDEGATE_NATIVE=0. */
 static PyObject *wanted(PyObject *self, PyObject *none) {
@@ -38,7 +39,8 @@ PyMODINIT_FUNC PyInit__native(void) {
     if (!arrays_ready())
         return NULL;
     PyObject *module = PyModule_Create(&definition);
-    if (module == NULL || PyModule_AddIntConstant(module, "VERSION", VERSION) < 0 || !records_ready(module))
+    if (module == NULL || PyModule_AddIntConstant(module, "VERSION", VERSION) < 0 || !records_ready(module) ||
+        !ids_ready(module))
         goto failed;
     for (size_t i = 0; i < sizeof subjects / sizeof subjects[0]; i++)
         if (PyModule_AddFunctions(module, subjects[i]) < 0)

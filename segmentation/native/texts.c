@@ -1,45 +1,17 @@
 /* See texts.h. */
 #include "texts.h"
 
+#include "mixing.h"
+
 struct TextBlock {
     TextBlock *next;
     unsigned char bytes[];
 };
 
-/* 64 x 64 bits to 128, folded: every bit of both has a say in every bit of the result. */
-static inline uint64_t fold(uint64_t a, uint64_t b) {
-    __extension__ typedef unsigned __int128 Wide;
-    Wide product = (Wide)a * b;
-    return (uint64_t)product ^ (uint64_t)(product >> 64);
-}
-
-/* The first and the last bytes of a text, which up to SHORT bytes are, with the length, the whole text: so most
-   comparisons need not go to where it stands. Nothing outside the text is read. */
-#define SHORT 16
-
-static inline void ends_of(Text p, size_t length, uint64_t *head, uint64_t *tail) {
-    *head = *tail = 0;
-    if (length >= 8) {
-        memcpy(head, p, 8);
-        memcpy(tail, p + length - 8, 8);
-    } else if (length >= 4) {
-        memcpy(head, p, 4);
-        memcpy(tail, p + length - 4, 4);
-    } else if (length > 0) {
-        *head = (uint64_t)p[0] << 16 | (uint64_t)p[length / 2] << 8 | p[length - 1];
-    }
-}
-
 /* Not to be foreseen from outside, since the address of the table is not: nobody can send texts that collide. */
 static inline uint64_t hash_of(const Texts *texts, Text p, size_t length, uint64_t head, uint64_t tail) {
-    uint64_t seed = (uint64_t)(uintptr_t)texts->slots * 0x9E3779B97F4A7C15u, hash = seed ^ length;
-    if (length > SHORT)
-        for (Text end = p + length - 8; p + 8 < end; p += 8) { /* the head, and what is between it and the tail */
-            uint64_t word;
-            memcpy(&word, p, 8);
-            hash = fold(hash ^ word, 0xA0761D6478BD642Fu ^ seed);
-        }
-    return fold(fold(hash ^ head, 0xE7037ED1A0B428DBu ^ seed) ^ tail, 0x8EBC6AF09C88C6E3u ^ seed);
+    uint64_t seed = (uint64_t)(uintptr_t)texts->slots * 0x9E3779B97F4A7C15u;
+    return mixed_text(seed, p, length, head, tail);
 }
 
 bool texts_init(Texts *texts, size_t expected) {

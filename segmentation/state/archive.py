@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmentation.events.rows import Bool, Int32, Int64, TextColumn, ValueColumn
+from segmentation.state.users import Users
 
 #: How a chunk's index holds (user, row) in one number, in order: user << ROW_BITS | row.
 ROW_BITS = 32
@@ -42,7 +43,7 @@ class StoredRows:
     time: Int64
     known: Int64
     user: Int32
-    user_ids: Sequence[str]
+    user_ids: Users
     event_id: NDArray[np.object_]
     partition: Int32
     offset: Int64

@@ -19,6 +19,7 @@ from segmentation.state import log as log_module
 from segmentation.state.archive import FoundRows, StoredRows
 from segmentation.state.chunks import Chunks, Columns, Format
 from segmentation.state.log import Log
+from segmentation.state.users import new_users
 from segmentation.types import BIGINT
 from storage.reservoir import Reservoir, clean
 from tests.flows.erased import content_of
@@ -33,8 +34,8 @@ USERS = [f"user {number}" for number in range(5)]
 
 def stored(rows: Columns) -> StoredRows:
     return StoredRows(
-        rows["time"], rows["known"], rows["user"], USERS, rows["event_id"], rows["partition"], rows["offset"],
-        {"n": ValueColumn(rows["=n"])},
+        rows["time"], rows["known"], rows["user"], new_users(USERS),
+        rows["event_id"], rows["partition"], rows["offset"], {"n": ValueColumn(rows["=n"])},
     )  # fmt: skip
 
 

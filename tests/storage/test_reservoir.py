@@ -12,6 +12,7 @@ import pytest
 
 from segmentation.events.rows import TextColumn, ValueColumn
 from segmentation.state.archive import ROW_BITS, ChunkRef, StoredRows
+from segmentation.state.users import new_users
 from segmentation.types import BIGINT, BOOLEAN, DOUBLE, TEXT, TIMESTAMPTZ, Type, numeric
 from storage.reservoir import Reservoir, ReservoirError, clean
 from tests.flows.erased import content_of
@@ -37,7 +38,7 @@ def rows(first: int = 1_700_000_000_000_000) -> StoredRows:
         np.array([first, first, first + 1, first + 5, first + 9]),
         np.array([first, first + 2, first + 2, first + 5, first + 9]),
         np.array([0, 1, 2, 0, 3], np.int32),
-        USERS,
+        new_users(USERS),
         np.array(["e1", "e2", "é3", "", "e5"], object),
         np.array([0, 1, 0, 0, 1], np.int32),
         np.array([7, 0, 8, 9, 1]),
