@@ -30,6 +30,9 @@ _FIRST, _LAST = ("user_id", "event_id", "event_time"), ("known_at", "_user", "_p
 #: Columns of integers that are near to each other: their differences, in as few bits as these take, are smaller than
 #: what zstd makes of them, and sooner written and read.
 _DELTAS = ("event_time", "known_at", "_user", "_offset")
+#: A row group has the whole dictionary of a column again. So texts are written as codes where there are at most so many
+#: times fewer of them than a group has rows; else, as with the ids of a million users, each row has its text.
+CODED = 2
 _SIMPLE = {
     Kind.BIGINT: pa.int64(), Kind.DOUBLE: pa.float64(), Kind.BOOLEAN: pa.bool_(), Kind.TIMESTAMPTZ: _TIME,
 }  # fmt: skip
@@ -95,15 +98,23 @@ def write(path: Path, rows: Rows, group_rows: int) -> str:
     place = table.schema.get_field_index("_user")
     table = table.set_column(place, "_user", pa.array(rows.user.astype(np.int32)))
     texts = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
+    coded = [name for name in texts if _values(table.column(name)) <= group_rows // CODED]
+    for name in set(texts) - set(coded):
+        table = table.set_column(table.schema.get_field_index(name), name, table.column(name).cast(pa.string()))
     others = [name for name in table.column_names if name not in (*_DELTAS, *texts)]
     compression = dict.fromkeys(others, "zstd") | dict.fromkeys(texts, "lz4") | dict.fromkeys(_DELTAS, "none")
     sink = pa.BufferOutputStream()
     pq.write_table(
-        table, sink, row_group_size=group_rows, use_dictionary=texts, write_statistics=["event_time"],
+        table, sink, row_group_size=group_rows, use_dictionary=coded, write_statistics=["event_time"],
         store_schema=False, column_encoding=dict.fromkeys(_DELTAS, "DELTA_BINARY_PACKED"), compression=compression,
         compression_level=dict.fromkeys(others, 1),
     )  # fmt: skip
     return write_bytes(path, [sink.getvalue()])
+
+
+def _values(column: pa.ChunkedArray) -> int:
+    """Of how many texts the dictionaries of this column are, at most."""
+    return max((len(chunk.dictionary) for chunk in column.chunks), default=0)
 
 
 def write_bytes(path: Path, pieces: Sequence[Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from segmentation.events.rows import TextColumn, ValueColumn
@@ -216,3 +217,32 @@ def test_a_full_disk_is_said_and_leaves_no_half_file(reservoir: Reservoir, full_
 def test_times_beyond_the_calendar(reservoir: Reservoir) -> None:
     given = replace(rows(), time=np.array([-(2**61), -1, 0, 1, 2**61]))
     assert reservoir.open(written(reservoir, given)).time.tolist() == given.time.tolist()
+
+
+@pytest.mark.parametrize("different", [True, False])
+def test_ids_of_many_users_are_no_dictionary_that_each_row_group_has_again(tmp_path: Path, different: bool) -> None:
+    n = 64
+    few = rows()
+    ids, places = [f"user-{number:030}" for number in range(n)], np.arange(n)
+    many = replace(
+        few, time=few.time[0] + places, known=few.time[0] + places, user_ids=new_users(ids),
+        user=(places if different else places % 2).astype(np.int32), partition=np.zeros(n, np.int32), offset=places,
+        event_id=np.array([f"e{place}" for place in places], object),
+        columns={name: column[places % N] if isinstance(column, np.ndarray) else column.take(places % N)
+                 for name, column in few.columns.items()},
+    )  # fmt: skip
+    reservoir = Reservoir(tmp_path, 0, 1, COLUMNS, group_rows=8)
+    ref = reservoir.write(many, False).result()
+    assert ref is not None
+    again = reservoir.merge([ref, reservoir.write(many, False).result() or ref], {}).result()  # as read back
+    assert again is not None
+    for file in (ref, again):
+        path = reservoir.folder / f"{file.file}.parquet"
+        found = pq.ParquetFile(path)
+        encodings = {found.metadata.row_group(g).column(0).encodings for g in range(found.num_row_groups)}
+        assert found.schema_arrow.names[0] == "user_id"
+        assert all(("RLE_DICTIONARY" in each) is not different for each in encodings)
+        said = duckdb.sql(f"SELECT user_id FROM read_parquet('{path}') ORDER BY event_time, _user").fetchall()
+        assert [user for (user,) in said] == [
+            ids[user] for user in np.repeat(many.user, file.rows // n).tolist()
+        ]
