@@ -18,8 +18,8 @@ from segmentation.evaluate.clocks import Clocks, Turns
 from segmentation.evaluate.due import Due, Progress, clock_turns, due_changes
 from segmentation.events.rows import Int64
 from segmentation.shards import shards_of
-from segmentation.state.dictionary import Dictionary
 from segmentation.state.log import Columns, Log
+from segmentation.state.users import Users
 
 #: A prime: ranks have nothing to do with the shard that the user is in.
 RANKS = (1 << 31) - 1
@@ -40,7 +40,7 @@ class Front(NamedTuple):
 class Ranks:
     """By number, from the user's id; worked out when it is asked for, and kept while there is a front."""
 
-    def __init__(self, users: Dictionary) -> None:
+    def __init__(self, users: Users) -> None:
         self._users = users
         self._known = np.zeros(0, np.int64)
 
@@ -53,8 +53,7 @@ class Ranks:
         asked[users] = True
         new = np.flatnonzero(asked & (self._known < 0))
         if new.size:
-            values = self._users.values
-            self._known[new] = shards_of([values[user] for user in new.tolist()], RANKS)
+            self._known[new] = shards_of(self._users.names(new), RANKS)
         return self._known[users]
 
     def forget(self) -> None:
@@ -64,7 +63,7 @@ class Ranks:
 class Slicing:
     """What is due in one shard, and how much of it is taken. front: None where nothing is left below the watermark."""
 
-    def __init__(self, log: Log, edges: Sequence[Edge], clocks: Clocks, users: Dictionary) -> None:
+    def __init__(self, log: Log, edges: Sequence[Edge], clocks: Clocks, users: Users) -> None:
         self.front: Front | None = None
         self._log, self._edges, self._clocks, self._users = log, edges, clocks, users
         self._ranks = Ranks(users)
