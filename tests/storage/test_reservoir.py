@@ -242,7 +242,7 @@ def test_ids_of_many_users_are_no_dictionary_that_each_row_group_has_again(tmp_p
         encodings = {found.metadata.row_group(g).column(0).encodings for g in range(found.num_row_groups)}
         assert found.schema_arrow.names[0] == "user_id"
         assert all(("RLE_DICTIONARY" in each) is not different for each in encodings)
-        said = duckdb.sql(f"SELECT user_id FROM read_parquet('{path}') ORDER BY event_time, _user").fetchall()
+        said = duckdb.execute(f"SELECT user_id FROM read_parquet('{path}') ORDER BY event_time, _user").fetchall()
         assert [user for (user,) in said] == [
             ids[user] for user in np.repeat(many.user, file.rows // n).tolist()
         ]
