@@ -168,12 +168,12 @@ def _resharded(
             while reached and place != whole and cuts.next():
                 reached -= 1
             for some in cut(mine[:reached], cuts):
-                outcome.add(shard.run(some), plan)
+                outcome.add(shard.run(some, slice_of(cuts)), plan)
             # What says only how late it is, is left to `level`.
             missed = mine[reached:]
             while missed and missed[-1].high == NEVER:
                 missed.pop()
-            outcome.add(shard.run(missed), plan)
+            outcome.add(shard.run(missed, slice_of(cuts)), plan)
         start = end
     shards = _redistributed(shards, len(shards), make, outcome, plan)
     count = len(shards)
