@@ -249,7 +249,7 @@ class ShardRunner:
         began = time.perf_counter()
         nudges = self.shard.nudges(polls)
         # What time does to users of partitions that say nothing is the guard's to see as a whole.
-        most = None if self._silence.any else self._slices.most(rows)
+        most = None if self._silence.any else self._slices.most(rows, now_us)
         step = self.shard.run([*nudges, *polls], most)
         silent = self._silence.step(zip(items, step.parts[len(nudges) :]))
         rejects = [letter for item in items for letter in item.rejects]
@@ -292,7 +292,7 @@ class ShardRunner:
         if (front := self.shard.front) is not None:
             parts = [replace(part, front_at=front[0], front_rank=front[1]) for part in parts]
         if step is not None:
-            self._slices.taken(self.number, step)
+            self._slices.taken(self.number, step, now_us)
         self._quiet, self._quiet_messages = {}, 0
         self.rules.handed(self.number_of_shard, {part.partition: part.next_offset for part in parts})
         self._committed_us = now_us

@@ -24,7 +24,19 @@ from storage.reservoir import Reservoir
 from tests.oracle import cases
 from tests.oracle.erasures import with_erasures
 from tests.oracle.grammar import ALL_COLUMNS, COLUMNS, START_US
-from tests.oracle.running import EXAMPLES, Bits, Outcome, Tally, bound, closing, cut, finish, planned, reference_of
+from tests.oracle.running import (
+    EXAMPLES,
+    Bits,
+    Outcome,
+    Tally,
+    bound,
+    closing,
+    cut,
+    finish,
+    planned,
+    reference_of,
+    slice_of,
+)
 from tests.oracle.strategies import EXTREMES, PARTITIONS, Read, Scenario, scenarios
 from tests.oracle.streams import polls_of
 from tests.oracle.test_engine import same
