@@ -16,11 +16,11 @@ from segmentation.evaluate.step import Step
 FLIPS = 8_192
 #: From a slice's step to its commit, as it ought to be at most, µs; and a shard's slice is not made smaller than this.
 TARGET_US, LEAST_FLIPS = 250_000, 256
-#: Steps with so many events are a shard's that catches up: nobody waits for just these. Changes for each of them: more
-#: than there are windows that an event enters and leaves.
-BULK_ROWS, CHANGES_EACH = 1_000, 64
-#: Changes of which it is told how many of them lead to a message; a share that is not gone below.
-_TELLING, _LEAST_SHARE = 256, 1 / 8
+#: A step with so many events may lead to as many messages of time besides: it costs no more than some times as much.
+BULK_ROWS = 1_000
+#: Changes of which it is told how many of them lead to a message; a share that is not gone below, and one where there
+#: are very many events: about as many changes for each of them as windows that it enters and leaves.
+_TELLING, LEAST_SHARE, BULK_SHARE = 256, 1 / 8, 1 / 32
 
 
 class Slices:
@@ -44,14 +44,14 @@ class Slices:
             self._sum -= flips
             if 2 * flips >= self._size:
                 self._adapt(self._most, now_us - handed_us)
-        most = int(max(0, self._size - self._sum) / self._share)
-        return most if rows < BULK_ROWS else max(most, CHANGES_EACH * rows)
+        most = int(max(0, self._size - self._sum) / max(LEAST_SHARE, self._share))
+        return most if rows < BULK_ROWS else max(most, int(rows / max(BULK_SHARE, self._share)))
 
     def taken(self, number: int, step: Step, now_us: int) -> None:
         """The shard's step of this number awaits its commit."""
         flips = int((~step.transitions.by_event).sum())
         if step.changes >= _TELLING:
-            self._share = min(1.0, max(_LEAST_SHARE, flips / step.changes))
+            self._share = min(1.0, flips / step.changes)
         if flips:
             self._flying.append((number, flips, now_us))
             self._sum += flips

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.slices import BULK_ROWS, CHANGES_EACH, LEAST_FLIPS, TARGET_US, Slices
+from flows.slices import BULK_ROWS, BULK_SHARE, LEAST_FLIPS, TARGET_US, Slices
 from segmentation.evaluate.step import Step, Transitions
 
 
@@ -53,7 +53,9 @@ def test_a_shard_that_catches_up_lets_windows_keep_pace() -> None:
     slices = Slices(4_000, lambda: 0)
     slices.taken(1, step(1_000), 0)
     assert slices.most(BULK_ROWS - 1, 0) == 0
-    assert slices.most(BULK_ROWS, 0) == CHANGES_EACH * BULK_ROWS
+    assert slices.most(BULK_ROWS, 0) == BULK_ROWS
+    slices.taken(2, step(0, 1_000), 0)
+    assert slices.most(BULK_ROWS, 0) == BULK_ROWS / BULK_SHARE
 
 
 def test_changes_that_flip_nobody_are_cheap() -> None:
