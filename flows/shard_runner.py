@@ -161,13 +161,16 @@ class ShardRunner:
         return work or self.tick(now_us)
 
     def tick(self, now_us: int) -> list[Work]:
-        """Commits what changed nothing if it has waited long enough; saves in time what was erased."""
+        """Commits what changed nothing if it has waited long enough, and a state that no commit has named; saves in time
+        what was erased."""
         if self._catch_up is not None:
             return []
         if self._erasing and self._is_save_due((), now_us):
             return [self._work(None, [], [], now_us)]
         self._looked_us = now_us
-        if not self._quiet:
+        last = self._last_save
+        to_name = last is not None and last.beside and last.state is None
+        if not self._quiet and not to_name:
             return []
         if now_us - self._committed_us < QUIET_US and self._quiet_messages < self.rules.quiet_messages:
             return []
@@ -178,6 +181,8 @@ class ShardRunner:
         due = [self._committed_us + QUIET_US] if self._quiet else []
         if self._erasing:
             due.append(max(self._checkpoint_us, self._looked_us + QUIET_US))
+        if self._is_unnamed():
+            due.append(max(self._committed_us, self._looked_us) + QUIET_US)
         return min(due) if due and self._catch_up is None else None
 
     def finish(self, at: int, now_us: int) -> list[Work]:
@@ -206,8 +211,7 @@ class ShardRunner:
         if self._ended or self.catching_up or (self.number == 0 and not self._quiet):
             return []
         self._ended = True
-        unnamed = self._last_save is not None and self._last_save.beside
-        if not self._quiet and self.number == self._saved_step and not self._changed and not unnamed:
+        if not self._quiet and self.number == self._saved_step and not self._changed and not self._is_unnamed():
             return []
         return [self._work(None, [], [], now_us, save=True)]
 
@@ -334,9 +338,13 @@ class ShardRunner:
             self._checkpoint_us = now_us + self.rules.checkpoint_every_us
         return work
 
+    def _is_unnamed(self) -> bool:
+        """Is the last state saved beside the commits, and needs one that names it?"""
+        return self._last_save is not None and self._last_save.beside
+
     def _is_save_due(self, parts: Sequence[Part], now_us: int) -> bool:
         # A state is as large as the shard. While the database is away, one of them waits, not one a minute.
-        if self._last_save is not None and (self._last_save.state is not None or self._last_save.beside):
+        if self._is_unnamed() or (self._last_save is not None and self._last_save.state is not None):
             return False
         self._last_save = None
         # A partition's first messages are saved at once: without an offset in a saved state nobody could

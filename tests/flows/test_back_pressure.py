@@ -242,6 +242,21 @@ def test_one_state_of_a_shard_waits_for_the_database() -> None:
     assert shard.end(11_000_000) == [], "it is saved"
 
 
+def test_a_state_saved_beside_the_commits_is_named_though_nothing_comes() -> None:
+    shard = runner()
+    (first,) = shard.take([read(0)], 0)
+    first.state = None
+    (second,) = shard.take([read(1)], 1_000_000)
+    assert second.beside and shard.due_us() == 2_000_000
+    assert shard.tick(2_000_000) == [], "it is not on the disk yet"
+    second.state = None
+    assert shard.due_us() == 3_000_000
+    (naming,) = shard.tick(3_000_000)
+    assert naming.commit.parts == [] and naming.state is None
+    second.beside = False
+    assert shard.tick(9_000_000) == [] and shard.due_us() is None
+
+
 def test_steps_are_cut_by_bytes_too() -> None:
     shard = runner()
     reads = [read(offset, size=12 << 20) for offset in range(7)]
