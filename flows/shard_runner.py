@@ -161,7 +161,7 @@ class ShardRunner:
         return work or self.tick(now_us)
 
     def tick(self, now_us: int) -> list[Work]:
-        """Commits what changed nothing if it has waited long enough, and a state that no commit has named; saves in time
+        """Commits what changed nothing if it has waited long enough, and what names a saved state; saves in time
         what was erased."""
         if self._catch_up is not None:
             return []
