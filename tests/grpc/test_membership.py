@@ -52,7 +52,8 @@ def test_an_answer_says_since_when_it_is_complete(shop: Shop, server: Serving) -
 
 
 def test_an_answer_says_since_when_it_is_held(shop: Shop, server: Serving) -> None:
-    """And is not of later than that; the state says so even where history is missing, too."""
+    """And is not of later than that, or than the user's own last flip in it; the state says so even where history is
+    missing, too."""
     shop.fill()
     before = server.membership.CheckMembership(check("ann", "big_spenders"))
     with closing(postgres.connect(shop.url)) as connection, connection.transaction():
@@ -68,7 +69,8 @@ def test_an_answer_says_since_when_it_is_held(shop: Shop, server: Serving) -> No
     )).results  # fmt: skip
     members = server.membership.ListMembers(pb.ListMembersRequest(segment="big_spenders"))
     assert (one.member, one.since) == (before.member, before.since)
-    assert [micros(each.as_of) for each in (one, result, members)] == [held] * 3
+    assert micros(one.since) > held
+    assert [micros(each.as_of) for each in (one, result, members)] == [micros(one.since)] * 2 + [held]
     listed = server.membership.ListUserSegments(pb.ListUserSegmentsRequest(user_id="ann")).segments[0].definition
     whole = server.segments.GetSegment(segments_pb2.GetSegmentRequest(segment="big_spenders")).segment.definition
     for said in (one.definition, batch.definitions[0], members.definition, listed, whole):
