@@ -32,6 +32,7 @@ OUT = Path(__file__).parent / "out" / "bench.json"
 PARTS = {
     "ratios": "loadtest.ratios", "naive": "loadtest.naive_part", "users": "loadtest.users",
     "windows": "loadtest.windows", "where": "loadtest.where", "latency": "loadtest.latency",
+    "wave": "loadtest.wave",
 }  # fmt: skip
 
 

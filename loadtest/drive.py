@@ -72,7 +72,7 @@ def drive(
     }  # fmt: skip
     return {
         "rate": rate, "seconds": seconds, "users": users, "probes": count, "checks": seen.calls, "sent": sent,
-        "missing": len(seen.missing), "errors": seen.errors,
+        "missing": len(seen.missing), "overdue": len(seen.overdue), "errors": seen.errors,
         **{name: histogram.summary([took for _, took in samples]) for name, samples in streams.items()},
         "by_second": {name: histogram.by_second(samples, start_us) for name, samples in streams.items()},
     }  # fmt: skip
@@ -128,7 +128,7 @@ def main(words: list[str] | None = None) -> int:
         name: {k: v for k, v in value.items() if k not in hidden} if isinstance(value, dict) else value
         for name, value in result.items() if name != "by_second"
     }, indent=1))  # fmt: skip
-    return 1 if result["missing"] or result["sent"].get("failed", 1) else 0
+    return 1 if result["missing"] or result["overdue"] or result["sent"].get("failed", 1) else 0
 
 
 if __name__ == "__main__":

@@ -38,7 +38,8 @@ def definition(probe_s: int = PROBE_S) -> str:
 
 @dataclass
 class Seen:
-    """(instant at which it became true, µs; latency, µs) of each; missing: what did not become visible."""
+    """(instant at which it became true, µs; latency, µs) of each; missing: what did not become visible; overdue:
+    who was still a member a minute after time was to make him leave."""
 
     entries: list[tuple[int, int]] = field(default_factory=list)
     flips: list[tuple[int, int]] = field(default_factory=list)
@@ -46,6 +47,7 @@ class Seen:
     watched_flips: list[tuple[int, int]] = field(default_factory=list)
     calls: int = 0
     missing: list[str] = field(default_factory=list)
+    overdue: list[str] = field(default_factory=list)
     errors: dict[str, int] = field(default_factory=dict)
 
 
@@ -79,7 +81,7 @@ async def observe(
                     into.append((true_at, now_us() - true_at))
                     return True
             await asyncio.sleep(max(_EVERY_S, (now_us() - true_at) / 8e6))
-        seen.missing.append(user)
+        (seen.missing if member else seen.overdue).append(user)
         return False
 
     async def probe(number: int) -> None:

@@ -30,7 +30,8 @@ def page(result: dict[str, Any]) -> str:
         f"<p>{sent.get('events', 0):,} events of {result['users']:,} users, {result['probes']:,} probes, "
         f"{result['checks']:,} checks. The producer was late by {sent.get('late_ms', {}).get('p99', 0)} ms (p99), "
         "which counts in the latencies. "
-        f"Never visible: {result['missing']}. Not delivered: {sent.get('failed', 0)}. "
+        f"Never visible: {result['missing']}; not left within a minute: {result['overdue']}. "
+        f"Not delivered: {sent.get('failed', 0)}. "
         f"Failed calls: {html.escape(str(result['errors'] or 'none'))}.</p>",
         _table(result, there),
         "<h2>Latency by percentile</h2><p>milliseconds from the instant at which it became true</p>",

@@ -35,7 +35,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     ),
     "repeats and lateness": ("segmentation.evaluate.shard:repeats", "segmentation.evaluate.shard:known_at"),
     "reservoir": tuple(f"segmentation.state.log:Log.{name}" for name in ("append", "_place", "drop_before")),
-    "expiries": ("segmentation.evaluate.shard:due_changes",),
+    "expiries": ("segmentation.evaluate.slices:due_changes",),
     "steps": ("segmentation.evaluate.shard:steps_of",),
     "index": ("segmentation.evaluate.touching:Touching.cell_rows",),
     "rows": ("segmentation.evaluate.deltas:Deltas.of",),
