@@ -1,7 +1,7 @@
 """Tidegate against Flink SQL: end to end over one broker and one database, and each alone on a file.
 
     make bench-peers                                          some 20 minutes; the first time it fetches Flink (300 MB)
-    python -m loadtest.peers [--events N] [--over-events N] [--users N] [--rounds N]
+    python -m loadtest.peers [--events N] [--over-events N] [--rounds N] [--only over]
 
 Two forms of the same 100 definitions: aggregates over a user's whole life, which suits Flink best, and over the last 30
 days, which in Flink SQL is an OVER window. End to end, both read the same topic of an Apache Kafka and write to the
@@ -39,7 +39,8 @@ def say(text: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=2_000_000, help="of lifetime aggregates (default %(default)s)")
-    parser.add_argument("--over-events", type=int, default=500_000, help="with the OVER window (default %(default)s)")
+    parser.add_argument("--over-events", type=int, default=1_000_000, help="with the OVER window (default %(default)s)")
+    parser.add_argument("--only", choices=("lifetime", "over"), help="one of the two forms")
     parser.add_argument("--events-per-user", type=float, default=20, help="on average (default %(default)s)")
     parser.add_argument("--definitions", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
@@ -56,6 +57,8 @@ def main() -> None:
     }  # fmt: skip
     forms: tuple[tuple[Form, int], ...] = (("lifetime", args.events), ("over", args.over_events))
     for form, events in forms:
+        if args.only not in (None, form):
+            continue
         made = world.make(form, events, max(1, round(events / args.events_per_user)), args.definitions)
         with tempfile.TemporaryDirectory() as name:
             file = Path(name) / "events.ndjson"
