@@ -29,6 +29,7 @@ from tests.flows.test_deploying import CHANGED, changed, check, complete, texts
 
 Make = Callable[..., World]
 Start = Callable[..., Running]
+Messages = list[tuple[str | bytes | None, bytes | None]]
 HOUR, SECOND = 3_600_000_000, 1_000_000
 BUILD, FOLLOW = "segmentation.evaluate.building:build", "flows.switching:Switch.follow"
 ERASED = "erase-me"
@@ -59,7 +60,7 @@ def builders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Builders:
     return Builders(tmp_path / "builders")
 
 
-def some(first: int, last: int, at: int) -> list[tuple[str | bytes | None, bytes | None]]:
+def some(first: int, last: int, at: int) -> Messages:
     """One in seven comes half an hour late."""
     return [
         event(ERASED if i % 11 == 3 else f"u{i % 31}", i, at + (i - (1_800 if i % 7 == 5 else 0)) * SECOND,
@@ -197,28 +198,37 @@ def _lives(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
 
+def being_built(world: World, start: Start, builders: Builders, events: Messages) -> Running:
+    """An engine that has taken these 200 events, and whose builder of version 2 is held."""
+    engine = start(world.settings())
+    produce(world.bootstrap, world.topic, events)
+    until(lambda: world.taken() == 200, "taken", alive=[engine])
+    assert apply(world.url, texts(CHANGED), "ann") == 2
+    builders.pid(1, [engine])
+    return engine
+
+
+def goes_on(engine: Running, world: World, events: Messages) -> None:
+    """The next engine takes 100 more, and version 2 up."""
+    produce(world.bootstrap, world.topic, events)
+    until(lambda: complete(world, 2), "the version is answered by", alive=[engine])
+    until(lambda: world.taken() == 300, "all taken", alive=[engine])
+    engine.end()
+    changed(world, CHANGED)
+
+
 def test_shards_become_others_meanwhile(
     make_world: Make, embedded_broker: str, start: Start, builders: Builders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The engine and its builder are shut out; the next engine builds from the new shards."""
     monkeypatch.setattr(beside, "command", lambda: builders.command(FOLLOW))
-    world = make_world(embedded_broker, shards=2)
-    at = now_us() - 5 * HOUR
-    engine = start(world.settings())
-    produce(world.bootstrap, world.topic, some(0, 200, at))
-    until(lambda: world.taken() == 200, "taken", alive=[engine])
-    assert apply(world.url, texts(CHANGED), "ann") == 2
-    builders.pid(1, [engine])
+    world, at = make_world(embedded_broker, shards=2), now_us() - 5 * HOUR
+    engine = being_built(world, start, builders, some(0, 200, at))
     reshard(world.settings(), 3, threading.Event())
     builders.release()
     until(lambda: not engine.alive, "the engine is shut out")
     assert isinstance(engine.error, TidegateError)
-    engine = start(world.settings(shards=3))
-    produce(world.bootstrap, world.topic, some(200, 300, at))
-    until(lambda: complete(world, 2), "the version is answered by", alive=[engine])
-    until(lambda: world.taken() == 300, "all taken", alive=[engine])
-    engine.end()
-    changed(world, CHANGED)
+    goes_on(start(world.settings(shards=3)), world, some(200, 300, at))
     check(world, world.watermark())
 
 
@@ -227,13 +237,8 @@ def test_history_comes_from_a_file_meanwhile(
 ) -> None:
     """As above; the next engine builds from all of it."""
     monkeypatch.setattr(beside, "command", lambda: builders.command(FOLLOW))
-    world = make_world(embedded_broker, shards=2)
-    at = now_us() - 5 * HOUR
-    engine = start(world.settings())
-    produce(world.bootstrap, world.topic, some(200, 400, at))
-    until(lambda: world.taken() == 200, "taken", alive=[engine])
-    assert apply(world.url, texts(CHANGED), "ann") == 2
-    builders.pid(1, [engine])
+    world, at = make_world(embedded_broker, shards=2), now_us() - 5 * HOUR
+    engine = being_built(world, start, builders, some(200, 400, at))
     history = some(0, 200, at)
     file = world.folder / "history.ndjson"
     file.write_bytes(b"".join((value or b"") + b"\n" for _, value in history))
@@ -242,12 +247,7 @@ def test_history_comes_from_a_file_meanwhile(
     assert deployments.version(world.url, 2).state == deployments.BUILDING
     builders.release()
     until(lambda: not engine.alive, "the engine is shut out")
-    engine = start(world.settings())
-    produce(world.bootstrap, world.topic, some(400, 500, at))
-    until(lambda: complete(world, 2), "the version is answered by", alive=[engine])
-    until(lambda: world.taken() == 300, "all taken", alive=[engine])
-    engine.end()
-    changed(world, CHANGED)
+    goes_on(start(world.settings()), world, some(400, 500, at))
     produce(world.bootstrap, world.topic, history)  # for the oracle, which reads the topic
     check(world, world.watermark())
 
