@@ -15,9 +15,12 @@ from storage.settings import Settings
 log = logging.getLogger("tidegate.relay")
 
 LOOK_SECONDS = 5.0
-#: More are not counted one by one.
+#: More rows are not counted one by one.
 COUNTED = 1_000_000
-_COUNT = "SELECT count(*) FROM (SELECT FROM tidegate.outbox LIMIT %s) AS waiting"
+_COUNT = """
+    SELECT coalesce(sum(greatest(messages, 1)), 0)::bigint
+    FROM (SELECT messages FROM tidegate.outbox LIMIT %s) AS waiting
+"""
 
 
 def watch_outbox(settings: Settings, end: threading.Event) -> None:

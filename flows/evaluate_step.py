@@ -30,7 +30,10 @@ class ShardLogic(StatefulBatchLogic[list[ShardPoll], Work, None]):
         if items[0].shard < 0:  # the key of a worker, not of a shard
             self._engine.end(f"another process of the cluster ends: {items[0].why}")
             return [], StatefulBatchLogic.RETAIN
-        return self._guarded(lambda: self._opened(items[0].shard).take(items, clock.now_us()))
+        began = clock.now_us()
+        result = self._guarded(lambda: self._opened(items[0].shard).take(items, began))
+        self._engine.pace.took(clock.now_us() - began)
+        return result
 
     def on_notify(self) -> Result:
         runner = self._runner

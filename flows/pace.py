@@ -28,8 +28,20 @@ class Pace:
         self._flying: dict[int, deque[tuple[int, int]]] = {}
         self._flying_bytes: dict[int, int] = {}
         self._ticks = 0
+        self._spent = 0
         self._steps = dict.fromkeys(self._positions, -1)
         self._ticks_then = dict.fromkeys(self._positions, 0)  # at the shard's last commit
+
+    def took(self, micros: int) -> None:
+        """An evaluation of this process has taken so long, µs."""
+        with self._lock:
+            self._spent += micros
+
+    def spent(self) -> int:
+        """What evaluations took since this was asked last, µs."""
+        with self._lock:
+            spent, self._spent = self._spent, 0
+            return spent
 
     def emitted(self, partition: int, next_offset: int, size: int) -> None:
         with self._lock:

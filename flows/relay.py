@@ -19,6 +19,7 @@ it is tried again every minute. All others go on.
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 
@@ -197,8 +198,8 @@ class Relay:
                 raise Refused from error
             raise
         self.sent += len(batch.messages)
-        for message in batch.messages:
-            metrics.published.labels(message.kind).inc()
+        for kind, count in Counter(message.kind for message in batch.messages).items():
+            metrics.published.labels(kind).inc(count)
 
     def _hold(self, mine: Outbox, messages: list[Message], errors: Mapping[int, KafkaError]) -> None:
         for message in messages:

@@ -27,7 +27,7 @@ class Repeats:
 
     def publish(self, batch: Batch) -> None:
         """Raises NotSent; what it does not name as sent may have been sent all the same."""
-        answers = Answers(batch)
+        answers = Answers(batch, each=True)
         answers.produce(self._producer, self._settings)
         left = self._producer.flush(LAST_SECONDS if self._last.stop.is_set() else FLUSH_SECONDS)
         if left or answers.errors:

@@ -80,12 +80,21 @@ def topic_of(settings: Settings, message: Message) -> str:
     return settings.dead_letter_topic if message.kind == DEAD_LETTER else settings.transitions_topic
 
 
-class Answers:
-    """What Kafka answered to the messages of one batch."""
+def _bytes(told: str | bytes | None) -> bytes:
+    return told.encode() if isinstance(told, str) else told or b""
 
-    def __init__(self, batch: Batch) -> None:
-        self._batch = batch
+
+class Answers:
+    """What Kafka answered to the messages of one batch.
+
+    each: whether it is told of each message. If not, `acknowledged` is not to be asked, and of one that failed its
+    content tells which it was: a callback of its own makes a message four times as dear (2.2 us instead of 0.5).
+    """
+
+    def __init__(self, batch: Batch, each: bool) -> None:
+        self._batch, self._each = batch, each
         self._done: set[int] = set()
+        self._by_content: dict[tuple[bytes, bytes], list[int]] | None = None
         self.errors: dict[int, KafkaError] = {}
 
     def produce(self, producer: Producer, settings: Settings) -> None:
@@ -95,13 +104,11 @@ class Answers:
                 return
 
     def send(self, producer: Producer, topic: str, message: Message, partition: int = -1) -> bool:
-        answered = partial(self._answered, message.id)
-        headers: list[tuple[str, str | bytes | None]] = [*message.headers]
+        answered = partial(self._answered, message.id) if self._each else self._failed
+        headers: list[tuple[str, str | bytes | None]] | None = [*message.headers] if message.headers else None
         while True:
             try:
-                producer.produce(
-                    topic, message.value, message.key, partition, answered, headers=headers or None
-                )
+                producer.produce(topic, message.value, message.key, partition, answered, headers=headers)
                 return True
             except BufferError:
                 producer.poll(0.05)
@@ -114,6 +121,17 @@ class Answers:
             self._done.add(id)
         else:
             self.errors[id] = error
+
+    def _failed(self, error: KafkaError | None, message: KafkaMessage) -> None:
+        """What is none of the batch is the record. Equal messages take turns: the same becomes of each."""
+        if error is None:
+            return
+        if self._by_content is None:
+            self._by_content = {}
+            for one in reversed(self._batch.messages):
+                self._by_content.setdefault((one.key or b"", one.value or b""), []).append(one.id)
+        ids = self._by_content.get((_bytes(message.key()), _bytes(message.value())))
+        self.errors[ids.pop() if ids else RECORD] = error
 
     def acknowledged(self) -> list[int]:
         """Ids, up to the first of each key that was not acknowledged: a user's later ones wait for it."""

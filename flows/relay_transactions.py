@@ -113,7 +113,7 @@ class Transactions:
         aborted, kept = str(uuid.uuid4()), str(uuid.uuid4())
         _, before = self._bounds()
         for token, end in ((aborted, self._abort), (kept, self._commit)):
-            answers = Answers(Batch(0, token, []))
+            answers = Answers(Batch(0, token, []), each=False)
             self._call(self._producer.begin_transaction)
             self._record(token, answers)
             self._flush(answers)
@@ -127,7 +127,7 @@ class Transactions:
 
     def publish(self, batch: Batch) -> None:
         """Raises NotSent (and nothing of the batch can be read), Fenced, or TidegateError: all or nothing was sent."""
-        answers = Answers(batch)
+        answers = Answers(batch, each=False)
         self._call(self._producer.begin_transaction)
         self._call(lambda: answers.produce(self._producer, self._settings))
         self._record(batch.token, answers)

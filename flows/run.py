@@ -1,6 +1,5 @@
 """Start the engine: what `tidegate run` and `python -m bytewax.run` have in common."""
 
-import gc
 import logging
 import os
 import sys
@@ -31,6 +30,7 @@ from segmentation import native
 from segmentation.errors import TidegateError
 from storage import disk
 from storage.commits import Fenced
+from storage.interpreter import undisturbed
 from storage.settings import Settings, load
 
 log = logging.getLogger("tidegate.engine")
@@ -146,16 +146,14 @@ def _connect(engine: Engine, ending: Ending) -> threading.Event:
 
 @contextmanager
 def _unhindered() -> Iterator[None]:
-    """The interpreter meanwhile: what is there already is not searched for garbage again and again, and a thread that
-    has waited for the database need not wait long for the one that evaluates."""
+    """The interpreter meanwhile: it is not searched for garbage more than needed, and a thread that has waited for the
+    database need not wait long for the one that evaluates."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_SECONDS)
-    gc.collect()
-    gc.freeze()
     try:
-        yield
+        with undisturbed():
+            yield
     finally:
-        gc.unfreeze()
         sys.setswitchinterval(before)
 
 

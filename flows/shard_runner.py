@@ -128,8 +128,7 @@ class ShardRunner:
         self._committed_us = self.started_us
         if self._catch_up is None:
             self._caught_up()
-        # Shards save in turn, not all at once.
-        self._checkpoint_us = self.started_us + self.rules.checkpoint_every_us * (1 + found.shard % 4) // 4
+        self._checkpoint_us = self._next_checkpoint(self.started_us)
 
     @property
     def catching_up(self) -> bool:
@@ -335,8 +334,15 @@ class ShardRunner:
             self._save_next = False
             # Of files that are still being written again, the old ones go with the next saved state.
             self._changed = self._erasing = self.shard.erasing
-            self._checkpoint_us = now_us + self.rules.checkpoint_every_us
+            self._checkpoint_us = self._next_checkpoint(now_us)
         return work
+
+    def _next_checkpoint(self, now_us: int) -> int:
+        """Shards save in turn, not all at once: each takes the interpreter for tens of ms. Also after they have all
+        saved together, as they do with the first messages of a partition."""
+        every = self.rules.checkpoint_every_us
+        turn = self.started_us + every * (1 + self.number_of_shard % 4) // 4
+        return now_us + every - (now_us - turn) % every if every else now_us
 
     def _is_unnamed(self) -> bool:
         """Is the last state saved beside the commits, and needs one that names it?"""

@@ -15,7 +15,7 @@ from segmentation.evaluate.step import Step
 #: Messages of what time does that may await their commit, of all shards together: at most.
 FLIPS = 8_192
 #: From a slice's step to its commit, as it ought to be at most, µs; and a shard's slice is not made smaller than this.
-TARGET_US, LEAST_FLIPS = 250_000, 512
+TARGET_US, LEAST_FLIPS = 120_000, 256
 #: A step with so many events may lead to as many messages of time besides: it costs no more than some times as much.
 BULK_ROWS = 1_000
 #: Changes of which it is told how many of them lead to a message; a share that is not gone below, and one where there

@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from flows import clock, kafka, metrics
 from flows.engine import Engine, share_of_bytes
 from flows.items import Control, RawPoll
+from flows.pace import Pace
 from flows.partitions import in_topic
 from segmentation.errors import TidegateError
 from segmentation.events.rows import PROFILES, partition_name
@@ -29,6 +30,8 @@ Item = RawPoll | Control
 #: Between reads, so that a read that follows a small one finds more than a few messages, µs: what an evaluation of a
 #: few takes, several times over, so that at a moderate load most of the processor is left to the others.
 PAUSE_US = 8_000
+#: From one read to the next it is at least so many times as long as the last evaluation took; so long at most, µs.
+REST_TIMES, REST_US = 4, 40_000
 #: And per partition that a worker reads, for a look into an empty one is not free, µs.
 PAUSE_EACH_US = 250
 #: Between reads of a partition that has been idle, µs: a read without messages costs every shard a call.
@@ -54,7 +57,7 @@ class KafkaSource(FixedPartitionedSource[Item, None]):
     """Every Kafka partition, shared out among the workers by Bytewax, and a `control` for this process."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine, self._ticks = engine, Ticks()
+        self._engine, self._ticks = engine, Ticks(engine.pace, engine.placement.workers)
 
     def list_parts(self) -> list[str]:
         parts = [f"{partition:07d}" for partition in sorted(self._engine.starts)]
@@ -70,16 +73,21 @@ class KafkaSource(FixedPartitionedSource[Item, None]):
 
 class Ticks:
     """When partitions read again: those that were due at one instant will be at one instant, however long the look
-    into each takes, so that what they find is evaluated together. An evaluation has its cost, however few events."""
+    into each takes, so that what they find is evaluated together. An evaluation has its cost, however few events: the
+    longer the last one took, on a busy machine say, the longer the pause, so that others, the database too, get their
+    turn and the next one finds more."""
 
-    def __init__(self) -> None:
+    def __init__(self, pace: Pace | None = None, workers: int = 1) -> None:
+        """pace: knows how long evaluations took, of so many workers together; None: that does not matter."""
+        self._pace, self._workers = pace, workers
         self._last = (0, 0)
 
     def after(self, due: int, now: int, pause: int) -> int:
-        """For a partition that was due then and has been read now, µs."""
+        """For a partition that was due then and has been read now, µs. pause: the least one."""
         last, then = self._last
         if due != last or then <= now:
-            then = (now // pause + 1) * pause
+            rest = 0 if self._pace is None else min(REST_TIMES * self._pace.spent() // self._workers, REST_US)
+            then = ((now + max(0, rest - pause)) // pause + 1) * pause
             self._last = due, then
         return then
 
@@ -155,7 +163,7 @@ class KafkaPartition(StatefulSourcePartition[Item, None]):
         consumer = self._consumer or self._assigned()
         self._watch_lag(consumer)
         if not self._engine.pace.may_read(self._partition, self._position):
-            self._awake_us = self._next_tick(clock.now_us())
+            self._awake_us = (clock.now_us() // self._pause_us + 1) * self._pause_us
             return []
         first = self._position
         messages = consumer.consume(self._settings.poll_rows, 0)

@@ -9,6 +9,7 @@ memory is bounded by the ring, whatever watchers do. Nobody follows, nothing is 
 import asyncio
 import contextlib
 import logging
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two questions while there is nothing new, and while the database does not answer.
 POLL_S, _AWAY_S = 0.05, 0.5
+#: After one that told something: so many times as long as it took, and at least so long. The next news come soon.
+_NEWS_TIMES, _NEWS_S = 2.0, 0.01
 
 #: Flips of one page, about; the ring holds pages of so many entries.
 PAGE_FLIPS, RING_ENTRIES = 4_000, 40_000
@@ -92,11 +95,13 @@ class Feed:
                 self._forget()
                 self._wanted.clear()
                 await self._wanted.wait()
-            pause = POLL_S
+            began, pause = time.monotonic(), POLL_S
             try:
                 more = await self._poll()
                 if more:
                     continue
+                if self._last is not None and self._last.entries:
+                    pause = min(POLL_S, max(_NEWS_S, _NEWS_TIMES * (time.monotonic() - began)))
             except PositionGone as error:
                 log.warning("the log of transitions cannot be read on (%s); watchers are told so", error.cause)
                 self._forget()

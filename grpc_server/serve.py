@@ -32,6 +32,7 @@ from grpc_server.metrics import Metrics
 from grpc_server.rates import Rates
 from grpc_server.segments import SegmentService
 from segmentation.errors import TidegateError
+from storage.interpreter import undisturbed
 from storage.postgres import address
 from storage.reader import MembershipReader, Pool
 from storage.settings import Settings
@@ -203,7 +204,8 @@ async def _serve(settings: Settings, supervised: bool) -> None:
     if supervised:
         end_with(0, ended)
     running = await start(settings)
-    await ended.wait()
+    with undisturbed():
+        await ended.wait()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.remove_signal_handler(number)  # a second one ends the process at once
     drain = settings.grpc_drain

@@ -22,6 +22,7 @@ import grpc
 
 from loadtest import calibration, drive_checks, histogram, workload
 from loadtest.drive_report import page
+from storage.interpreter import undisturbed
 
 OUT = Path(__file__).parent / "out"
 
@@ -63,7 +64,8 @@ def drive(
             producer.stdin.flush()
             gap = every * 1e6 / rate
             count = -(-round(rate * seconds) // every)
-            seen = asyncio.run(_observe(address, run, start_us, gap, count, token, tls, watch, probe_s, flips))
+            with undisturbed():
+                seen = asyncio.run(_observe(address, run, start_us, gap, count, token, tls, watch, probe_s, flips))
             sent = json.loads(producer.stdout.read() or "{}")
         finally:
             producer.kill()

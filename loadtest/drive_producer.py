@@ -69,9 +69,10 @@ def main() -> None:
     producer.list_topics(given["topic"], 30)
     print("ready", flush=True)
     start_us = json.loads(sys.stdin.readline())["start_us"]
-    gap = 1e6 / given["rate"]
+    gap, topic = 1e6 / given["rate"], given["topic"]
     late = np.zeros(len(events), np.int64)
     sent = 0
+    texts = (0, b"")  # of the last second
     while sent < len(events):
         now = time.time_ns() // 1_000
         due = min(len(events), int((now - start_us) / gap) + 1) if now >= start_us else 0
@@ -79,8 +80,9 @@ def main() -> None:
             key, before, after, back = events[number]
             stamp = start_us + int(number * gap)
             seconds, micros = divmod(stamp - back, 1_000_000)
-            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-            producer.produce(given["topic"], before + f"{text}.{micros:06}Z".encode() + after, key)
+            if seconds != texts[0]:
+                texts = seconds, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)).encode()
+            producer.produce(topic, b"%s%s.%06dZ%s" % (before, texts[1], micros, after), key)
             late[number] = time.time_ns() // 1_000 - stamp
         sent = max(sent, due)
         producer.poll(0)

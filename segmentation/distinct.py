@@ -17,7 +17,15 @@ def distinct(values: NDArray[T]) -> NDArray[T]:
     ordered = np.sort(values)
     if not len(ordered):
         return ordered
-    return ordered[np.concatenate(([True], ordered[1:] != ordered[:-1]))]
+    return ordered[heads(ordered)]
+
+
+def heads(values: NDArray[Any]) -> NDArray[np.int64]:
+    """The places in a sorted array, not empty, where another value begins."""
+    begins = np.empty(len(values), np.bool_)
+    begins[0] = True
+    np.not_equal(values[1:], values[:-1], out=begins[1:])
+    return begins.nonzero()[0]
 
 
 def used_codes(codes: NDArray[Any], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -29,7 +37,7 @@ def used_codes(codes: NDArray[Any], size: int) -> tuple[NDArray[np.int64], NDArr
         return used.astype(np.int64), place
     here = np.zeros(size + 1, np.bool_)
     here[codes] = True  # -1 is the last one
-    used = np.flatnonzero(here[:-1])
+    used = here[:-1].nonzero()[0]
     if here[-1]:
         used = np.concatenate(([-1], used))
     number = np.empty(size + 1, np.int64)

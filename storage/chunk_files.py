@@ -28,8 +28,8 @@ GROUP_ROWS = 8_192
 _TIME = pa.timestamp("us", "UTC")
 _FIRST, _LAST = ("user_id", "event_id", "event_time"), ("known_at", "_user", "_partition", "_offset")
 #: Columns of integers that are near to each other: their differences, in as few bits as these take, are smaller than
-#: what zstd makes of them, and sooner written and read.
-_DELTAS = ("event_time", "known_at", "_user", "_offset")
+#: what zstd makes of them, and sooner written and read. So are numerics, which a file has as integers, too.
+_DELTAS = ("event_time", "known_at", "_user", "_partition", "_offset")
 #: A row group has the whole dictionary of a column again. So texts are written as codes where there are at most so many
 #: times fewer of them than a group has rows; else, as with the ids of a million users, each row has its text.
 CODED = 2
@@ -101,13 +101,14 @@ def write(path: Path, rows: Rows, group_rows: int) -> str:
     coded = [name for name in texts if _values(table.column(name)) <= group_rows // CODED]
     for name in set(texts) - set(coded):
         table = table.set_column(table.schema.get_field_index(name), name, table.column(name).cast(pa.string()))
-    others = [name for name in table.column_names if name not in (*_DELTAS, *texts)]
-    compression = dict.fromkeys(others, "zstd") | dict.fromkeys(texts, "lz4") | dict.fromkeys(_DELTAS, "none")
+    deltas = [*_DELTAS, *(field.name for field in table.schema if pa.types.is_decimal(field.type))]
+    others = [name for name in table.column_names if name not in (*deltas, *texts)]
+    compression = dict.fromkeys(others, "zstd") | dict.fromkeys(texts, "lz4") | dict.fromkeys(deltas, "none")
     sink = pa.BufferOutputStream()
     pq.write_table(
         table, sink, row_group_size=group_rows, use_dictionary=coded, write_statistics=["event_time"],
-        store_schema=False, column_encoding=dict.fromkeys(_DELTAS, "DELTA_BINARY_PACKED"), compression=compression,
-        compression_level=dict.fromkeys(others, 1),
+        store_schema=False, column_encoding=dict.fromkeys(deltas, "DELTA_BINARY_PACKED"), compression=compression,
+        compression_level=dict.fromkeys(others, 1), store_decimal_as_integer=True,
     )  # fmt: skip
     return write_bytes(path, [sink.getvalue()])
 

@@ -26,7 +26,7 @@ _SENT = """
     INSERT INTO sent (user_id, seq, at, position)
     SELECT user_id, u.seq + 1, greatest(u.last_effective_at, (%(at)s::timestamptz[])[1]),
            s.position + row_number() OVER (ORDER BY user_id)
-    FROM (SELECT DISTINCT user_id FROM flips) f JOIN tidegate.users u USING (user_id),
+    FROM (SELECT DISTINCT user_id FROM flips) f JOIN tidegate.users_now u USING (user_id),
          tidegate.shards s WHERE s.shard = %(shard)s
 """
 _APPLY = (
@@ -43,9 +43,6 @@ _APPLY = (
     """
     INSERT INTO tidegate.members (segment_id, user_id, since, seq)
     SELECT f.segment_id, user_id, s.at, s.seq FROM flips f JOIN sent s USING (user_id) WHERE f.entered
-    """,
-    """
-    UPDATE tidegate.users u SET seq = s.seq, last_effective_at = s.at FROM sent s WHERE u.user_id = s.user_id
     """,
     """
     INSERT INTO tidegate.member_counts AS c (segment_id, shard, members, changed_at)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 
 from segmentation.evaluate.erasure import digest_of
-from storage import arrays, postgres
+from storage import arrays, packing, postgres
 from storage.commits import Commit
 from storage.postgres import Connection
 
@@ -46,6 +46,8 @@ _LETTERS = (
 #: The outbox has no index by user: it is short, and all of it is read where it is not.
 _SCANNING = "SET LOCAL enable_hashjoin = on"
 _AS_BEFORE = "SET LOCAL enable_hashjoin = off"
+#: Rows of many messages, one of which may be theirs.
+_PACKED = "EXISTS (SELECT FROM unnest(%s::bytea[]) AS k WHERE position(k IN o.value) > 0)"
 _OUTBOX = (
     f"DELETE FROM tidegate.outbox r USING (SELECT * {_THEIRS}) f "
     f"WHERE r.kind <> 'erased' AND r.key = f.key AND {_BEFORE}",
@@ -111,6 +113,7 @@ def erase(connection: Connection, commit: Commit, position: int, field: str = "u
     connection.execute(_MEMBERS, [texts, shards])
     for statement in _BY_ID:
         connection.execute(statement.encode(), [texts])
+    packing.unpack(connection, _PACKED, [keys])
     for statement in (*_LETTERS, _SCANNING, *_OUTBOX, _AS_BEFORE):
         parameters = [texts, arrays.bigints(times), keys] if "%s" in statement else None
         connection.execute(statement.encode(), parameters)

@@ -11,13 +11,15 @@ whose messages all come from one shard, whose next transaction begins after its 
 committed: a user's ids become visible in their order. (So it is when the number of shards changes: the
 new one's first transaction begins after the last of the old one.)
 
-A message that Kafka refuses is held. It stays in the outbox, and a user's later ones behind it.
+A message that Kafka refuses is held. It stays in the outbox, and a user's later ones behind it. Rows with many messages
+(storage.packing) are unpacked where that is needed, which is only then.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from storage import arrays, postgres
+from storage import arrays, packing, postgres
 from storage.messages import DEAD_LETTER, ERASED, TRANSITION, unpack_headers
 from storage.postgres import Connection, DatabaseLost
 from storage.silent import end_silent_relay
@@ -36,29 +38,37 @@ _SESSION = """
 """
 
 _SIZE = "coalesce(octet_length(o.value), 0) + coalesce(pg_column_size(o.headers), 0)"
+_HOLDS = "SELECT FROM tidegate.outbox WHERE held_at IS NOT NULL AND kind <> 'dead_letter'"
 _BEHIND_HELD = """
     SELECT FROM tidegate.outbox h
     WHERE h.held_at IS NOT NULL AND h.kind <> 'dead_letter' AND h.key = o.key AND h.id < o.id
 """
 #: What can be sent: neither held nor behind what is. Mostly nothing is, which is looked up once, not for every row.
+#: Otherwise, who is behind it is seen in unpacked rows only; so nothing goes from the first packed one on.
 _FREE = f"""
     o.held_at IS NULL AND (
-        o.kind = 'dead_letter'
-        OR NOT EXISTS (SELECT FROM tidegate.outbox WHERE held_at IS NOT NULL AND kind <> 'dead_letter')
-        OR NOT EXISTS ({_BEHIND_HELD})
+        NOT EXISTS ({_HOLDS})
+        OR o.id < coalesce((SELECT min(id) FROM tidegate.outbox WHERE kind = 'packed'), {2**63 - 1})
+        AND (o.kind = 'dead_letter' OR NOT EXISTS ({_BEHIND_HELD}))
     )
 """
-#: Ids in a row have one `run`.
+#: Rows that follow each other, slot by slot, have one `run`; others, unpacked or from before there were slots, have
+#: one each. A packed row has its whole slot, wherever its messages are then.
 _CHOSEN = f"""
-    SELECT id, id - row_number() OVER w AS run, sum(size) OVER w - size AS before
+    SELECT id, CASE WHEN kind = 'packed' THEN id + {packing.SLOT - 1} ELSE id END AS upto,
+           CASE WHEN slot THEN id / {packing.SLOT} - row_number() OVER (PARTITION BY slot ORDER BY id) ELSE -id END
+               AS run,
+           sum(size) OVER w - size AS before, sum(messages) OVER w - messages AS before_messages
     FROM (
-        SELECT o.id, {_SIZE} AS size FROM tidegate.outbox o WHERE {_FREE} ORDER BY o.id LIMIT %(rows)s
+        SELECT o.id, o.kind, greatest(o.messages, 1) AS messages, {_SIZE} AS size,
+               o.messages > 0 AND mod(o.id, {packing.SLOT}) = 0 AS slot
+        FROM tidegate.outbox o WHERE {_FREE} ORDER BY o.id LIMIT %(rows)s
     ) AS first
     WINDOW w AS (ORDER BY id ROWS UNBOUNDED PRECEDING)
 """
 #: The held message that was tried longest ago and that nothing of its user's must precede.
 _OLDEST_HELD = """
-    SELECT o.id, 0 AS run, 0 AS before FROM tidegate.outbox o
+    SELECT o.id, o.id AS upto, 0 AS run, 0 AS before, 0 AS before_messages FROM tidegate.outbox o
     WHERE o.held_at < now() - make_interval(secs => %(after)s) AND (o.kind = 'dead_letter' OR NOT EXISTS (
         SELECT FROM tidegate.outbox e WHERE e.key = o.key AND e.id < o.id AND e.kind <> 'dead_letter'
     ))
@@ -69,8 +79,8 @@ _FIX = """
     FROM (
         SELECT range_agg(part) AS ids
         FROM (
-            SELECT int8range(min(id), max(id), '[]') AS part FROM ({}) AS chosen
-            WHERE before < %(bytes)s GROUP BY run
+            SELECT int8range(min(id), max(upto), '[]') AS part FROM ({}) AS chosen
+            WHERE before < %(bytes)s AND before_messages < %(rows)s GROUP BY run
         ) AS parts
     ) AS fixed
     WHERE token IS NULL AND fixed.ids IS NOT NULL
@@ -83,18 +93,30 @@ _ROWS = """
         WHERE o.id >= lower(part.ids) AND o.id < upper(part.ids) OFFSET 0
     ) AS o
 """
+#: Of packed rows `o`.
+_FIRST_PACKED = """
+    o.id IN (
+        SELECT id FROM (
+            SELECT p.id, sum(p.messages) OVER (ORDER BY p.id) - p.messages AS before
+            FROM (SELECT id, messages FROM tidegate.outbox WHERE kind = 'packed' ORDER BY id LIMIT %(rows)s) AS p
+        ) AS each WHERE before < %(rows)s
+    )
+"""
+_OF_BATCH = "(SELECT r.ids FROM tidegate.relay r WHERE r.token = %s) @> o.id"
 _MESSAGES = f"SELECT o.* {_ROWS} ORDER BY o.id"
 _DELETE = f"DELETE FROM tidegate.outbox WHERE id = ANY(ARRAY(SELECT o.id {_ROWS} WHERE r.token = %s))"
 _END = "UPDATE tidegate.relay SET token = NULL, ids = NULL WHERE token = %s"
+_AS_LARGE = "octet_length(o.value) >= %(size)s"
 _HOLD_LARGE = """
     UPDATE tidegate.outbox o SET held_at = now(), held_reason = %(reason)s
-    WHERE o.held_at IS NULL AND (o.kind = 'dead_letter') = %(dead_letters)s AND octet_length(o.value) >= %(size)s
+    WHERE o.held_at IS NULL AND o.kind <> 'packed' AND (o.kind = 'dead_letter') = %(dead_letters)s
+    AND octet_length(o.value) >= %(size)s
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """kind: TRANSITION, ERASED (no value) or DEAD_LETTER, which tells the topic."""
+class Message(NamedTuple):
+    """kind: TRANSITION, ERASED (no value) or DEAD_LETTER, which tells the topic. (A tuple, since there are very many:
+    a frozen dataclass takes three times as long to make.)"""
 
     id: int
     kind: str
@@ -121,6 +143,7 @@ class Outbox:
     def __init__(self, connection: Connection) -> None:
         self._connection, self._where = connection, postgres.address_of(connection)
         self._mine = False
+        self._holds: bool | None = None
 
     def acquire(self) -> bool:
         """True if this is the relay now: until `release` or the end of the connection. Ends the session of a relay
@@ -155,13 +178,16 @@ class Outbox:
         assert self._mine, "acquire() first"
         limits = {"rows": rows, "bytes": size}
         with postgres.foreign_errors(self._where):
+            if self._holding():
+                with self._connection.transaction():
+                    packing.unpack(self._connection, _FIRST_PACKED, limits)
             if sent is None:
                 # Asked a hundred times a second while nothing happens, so the cheap question comes first.
                 if self._connection.execute("SELECT FROM tidegate.outbox LIMIT 1").rowcount == 0:
                     return None
                 return self._fetched(self._connection.execute(_FIX.format(_CHOSEN).encode(), limits).fetchone())
             with postgres.pipelined(self._connection):
-                self._connection.execute(_DELETE, [sent.token])
+                self._delete(sent.token)
                 ended = self._connection.execute(_END, [sent.token])
                 fixed = self._connection.execute(_FIX.format(_CHOSEN).encode(), limits)
             self._check(ended.rowcount)
@@ -170,15 +196,17 @@ class Outbox:
     def next_held(self, after_s: float) -> Batch | None:
         """One held message alone, fixed as a batch: of those not tried for after_s seconds the oldest."""
         assert self._mine, "acquire() first"
+        self._holds = None
         with postgres.foreign_errors(self._where):
-            row = self._connection.execute(_FIX.format(_OLDEST_HELD).encode(), {"after": after_s, "bytes": 1})
+            limits = {"after": after_s, "bytes": 1, "rows": 1}
+            row = self._connection.execute(_FIX.format(_OLDEST_HELD).encode(), limits)
             return self._fetched(row.fetchone())
 
     def settle(self, token: str) -> None:
         """The batch was sent: its rows go."""
         assert self._mine, "acquire() first"
         with postgres.foreign_errors(self._where), self._connection.transaction():
-            self._connection.execute(_DELETE, [token])
+            self._delete(token)
             self._check(self._connection.execute(_END, [token]).rowcount)
 
     def drop(self, token: str, sent: Sequence[int] = (), refused: Mapping[int, str] | None = None) -> None:
@@ -189,6 +217,8 @@ class Outbox:
         assert self._mine, "acquire() first"
         refused = refused or {}
         with postgres.foreign_errors(self._where), self._connection.transaction():
+            if sent or refused:
+                packing.unpack(self._connection, _OF_BATCH, [token])
             self._check(self._connection.execute(_END, [token]).rowcount)
             self._connection.execute(
                 "DELETE FROM tidegate.outbox WHERE id = ANY(%s::bigint[])", [arrays.bigints(list(sent))]
@@ -200,14 +230,21 @@ class Outbox:
                 """,
                 [list(refused), list(refused.values())],
             )
+        self._holds = None
 
     def hold_large(self, dead_letters: bool, size: int, reason: str) -> int:
         """Hold what waits for that topic and a value of `size` bytes or more; how many there were."""
         with postgres.foreign_errors(self._where):
             values = {"dead_letters": dead_letters, "size": size, "reason": reason}
-            return self._connection.execute(_HOLD_LARGE.encode(), values).rowcount
+            with self._connection.transaction():
+                if not dead_letters:
+                    packing.unpack(self._connection, _AS_LARGE, values)
+                found = self._connection.execute(_HOLD_LARGE.encode(), values).rowcount
+            self._holds = None
+            return found
 
     def release_held(self) -> None:
+        self._holds = None
         with postgres.foreign_errors(self._where):
             self._connection.execute(
                 "UPDATE tidegate.outbox SET held_at = NULL, held_reason = NULL WHERE held_at IS NOT NULL"
@@ -218,6 +255,16 @@ class Outbox:
             row = self._connection.execute("SELECT count(*) FROM tidegate.outbox WHERE held_at IS NOT NULL").fetchone()
         return 0 if row is None else int(row[0])
 
+    def _holding(self) -> bool:
+        """Is a user's message held? Asked again when that may have changed; an erasure may end it unseen."""
+        if self._holds is None:
+            self._holds = self._connection.execute(f"SELECT EXISTS ({_HOLDS})".encode()).fetchall()[0][0]
+        return self._holds
+
+    def _delete(self, token: str) -> None:
+        for _ in range(2):  # again, for an erasure that the first waited for may have unpacked
+            self._connection.execute(_DELETE, [token])
+
     def _check(self, ended: int) -> None:
         if ended != 1:
             raise DatabaseLost(f"{self._where}: another relay has taken over.")
@@ -226,7 +273,12 @@ class Outbox:
         if fixed is None:
             return None
         rows = self._connection.execute(_MESSAGES, binary=True).fetchall()
-        messages = [Message(id, kind, key, value, unpack_headers(headers)) for id, kind, key, value, headers in rows]
+        messages: list[Message] = []
+        for id, kind, key, value, headers in rows:
+            if kind == packing.PACKED:
+                messages += [Message(one, TRANSITION, *pair, []) for one, pair in packing.unpacked(id, value)]
+            else:
+                messages.append(Message(id, kind, key, value, unpack_headers(headers) if headers else []))
         return Batch(fixed[0], fixed[1], messages)
 
     def _relay(self) -> tuple[str, str | None]:

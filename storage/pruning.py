@@ -1,8 +1,8 @@
 """The log of transitions is kept for so long: what was recorded before goes, in small transactions beside the engine.
 
 What goes is a beginning of each shard's log, up to a number that `tidegate.pruned` tells in the same transaction: a
-watcher who stands before it is refused (storage.transitions). Members, the users' sequence numbers, and the times from
-when they are members are elsewhere.
+watcher who stands before it is refused (storage.transitions). Members and the times from when they are members are
+elsewhere, and the number and time of a user's last entry are kept in his row when it goes.
 
 Whoever compares a saved state with what is stored (the audit, explanations) undoes the transitions since then. So none
 goes before a saved state holds it: a mark says where a shard was at some step, and once a state of that step or a
@@ -45,7 +45,21 @@ _FIRST = """
 #: An erasure may be deleting some of them, in another order: neither waits for the other.
 _DELETE = """
     DELETE FROM tidegate.transitions WHERE ctid = ANY(ARRAY(
-        SELECT ctid FROM tidegate.transitions WHERE shard = %s AND position <= %s FOR UPDATE SKIP LOCKED))
+        SELECT ctid FROM tidegate.transitions t WHERE shard = %s AND position <= %s
+        AND NOT EXISTS (SELECT FROM tidegate.users u WHERE u.user_id = t.user_id AND u.seq < t.seq)
+        FOR UPDATE SKIP LOCKED))
+"""
+#: What the view users_now has from a user's last entry, his row has when that goes. Who is being erased is left out.
+_KEEP = """
+    WITH last AS MATERIALIZED (
+        SELECT user_id, max(seq) AS seq, max(effective_at) AS at FROM tidegate.transitions
+        WHERE shard = %s AND position <= %s GROUP BY user_id
+    ), free AS MATERIALIZED (
+        SELECT user_id, l.seq, l.at FROM last l JOIN tidegate.users u USING (user_id)
+        WHERE l.seq > u.seq FOR UPDATE OF u SKIP LOCKED
+    )
+    UPDATE tidegate.users u SET seq = f.seq, last_effective_at = greatest(u.last_effective_at, f.at)
+    FROM free f WHERE u.user_id = f.user_id
 """
 _TELL = """
     INSERT INTO tidegate.pruned AS p (shard, position, until, covered) VALUES (%s, %s, %s, %s)
@@ -86,6 +100,7 @@ def _some(connection: Connection, shard: int, bound: int, step: int, seconds: fl
             last, at = position, recorded_at
         if last is None:
             return 0
+        connection.execute(_KEEP, [shard, last])
         connection.execute(_TELL, [shard, last, at, step])
         return connection.execute(_DELETE, [shard, last]).rowcount
 

@@ -174,7 +174,7 @@ def check(pairs: Sequence[tuple[str, str]]) -> Query[list[Answer]]:
             SELECT since FROM tidegate.members WHERE segment_id = d.id AND user_id = p.user_id LIMIT 1
         ) m ON true
         LEFT JOIN LATERAL (
-            SELECT user_id, shard, known, last_effective_at FROM tidegate.users WHERE user_id = p.user_id LIMIT 1
+            SELECT user_id, shard, known, last_effective_at FROM tidegate.users_now WHERE user_id = p.user_id LIMIT 1
         ) u ON true
         ORDER BY p.place
     """
@@ -197,7 +197,7 @@ def user_segments(user_id: str) -> Query[UserSegments]:
     sql = f"""
         SELECT coalesce(u.known, false), {_USER_AS_OF}, d.name, {micros_sql("m.since")}, d.version, {_STATE}
         FROM (SELECT %s::text AS user_id) p
-        LEFT JOIN tidegate.users u ON u.user_id = p.user_id
+        LEFT JOIN tidegate.users_now u ON u.user_id = p.user_id
         LEFT JOIN tidegate.members m ON m.user_id = p.user_id
         LEFT JOIN tidegate.definitions d ON d.id = m.segment_id
         ORDER BY d.name

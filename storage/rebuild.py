@@ -244,6 +244,6 @@ class Rebuild:
 def sequence_numbers(connection: Connection, shard: int) -> dict[str, int]:
     """Every user's last sequence number as the engine has it, 0 included, for `Shard.restore_seq`."""
     return dict(connection.execute(
-        "SELECT user_id, u.seq - coalesce(s.shift, 0) FROM tidegate.users u "
+        "SELECT user_id, u.seq - coalesce(s.shift, 0) FROM tidegate.users_now u "
         "LEFT JOIN tidegate.seq_shifts s USING (user_id) WHERE u.shard = %s", [shard],
     ).fetchall())  # fmt: skip

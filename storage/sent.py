@@ -23,7 +23,7 @@ class Flip:
 
 def last_seq(connection: Connection, user_id: str) -> int:
     """Number of the user's last transition; 0 where there is none."""
-    row = connection.execute("SELECT seq FROM tidegate.users WHERE user_id = %s", [user_id]).fetchone()
+    row = connection.execute("SELECT seq FROM tidegate.users_now WHERE user_id = %s", [user_id]).fetchone()
     return 0 if row is None else int(row[0])
 
 

@@ -22,7 +22,7 @@ _USERS = f"""
     SELECT u.user_id, u.shard, {micros_sql("u.last_effective_at")},
            (SELECT string_agg(int4send(m.segment_id) || int8send({micros_sql("m.since")}), '' ORDER BY m.segment_id)
             FROM tidegate.members m WHERE m.user_id = u.user_id)
-    FROM tidegate.users u WHERE u.known
+    FROM tidegate.users_now u WHERE u.known
 """
 _MEMBERSHIP = np.dtype([("segment", ">i4"), ("since", ">i8")])
 

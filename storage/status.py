@@ -127,7 +127,8 @@ def read_status(url: str) -> Status:
                    ARRAY(SELECT unnest(scattered_names) AS name FROM tidegate.shards ORDER BY name LIMIT 5),
                    ARRAY(SELECT DISTINCT unnest(silent) AS partition FROM tidegate.shards ORDER BY partition),
                    o.waiting, o.held, o.reason
-            FROM (SELECT count(*) AS waiting, count(held_at) AS held, max(held_reason) AS reason
+            FROM (SELECT coalesce(sum(greatest(messages, 1)), 0)::bigint AS waiting, count(held_at) AS held,
+                         max(held_reason) AS reason
                   FROM tidegate.outbox) AS o
             """
         ).fetchall()[0]

@@ -16,6 +16,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+import msgspec
+
 from segmentation.errors import TidegateError
 from storage.arrays import micros_sql
 from storage.queries import Query, Row, instant
@@ -48,8 +50,7 @@ class Position:
         return Position({s: max(self.of(s), other.of(s)) for s in self.numbers.keys() | other.numbers.keys()})
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True, gc=False):
     """version: of the segment's definition."""
 
     segment: str
@@ -57,9 +58,10 @@ class Change:
     entered: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """All flips of one user in one step. effective_at: µs. cause: event, time, definition, release."""
+class Transition(msgspec.Struct, frozen=True, gc=False):
+    """All flips of one user in one step. effective_at: µs. cause: event, time, definition, release.
+
+    Servers keep tens of thousands of them, which the search for garbage must not look through: it took 0.3 s."""
 
     shard: int
     number: int
@@ -70,8 +72,7 @@ class Transition:
     changes: tuple[Change, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Erasure:
+class Erasure(msgspec.Struct, frozen=True, gc=False):
     """digest: BLAKE2b-128 of the erased user's id, which is kept nowhere."""
 
     shard: int
@@ -257,13 +258,15 @@ def _complete(found: Sequence[Row], limit: int) -> tuple[int, bool]:
 
 def _entries(rows: Sequence[Row]) -> list[Entry]:
     entries: list[Entry] = []
+    known: dict[tuple[str, int, bool], Change] = {}  # far fewer than flips
     for (number, shard), group in groupby(rows, key=lambda row: (row[1], row[0])):
         flips = list(group)
         _, _, user, seq, _, _, _, at, cause, digest = flips[0]
         if digest is not None:
             entries.append(Erasure(shard, number, bytes(digest)))
         else:
-            changes = tuple(Change(name, version, entered) for _, _, _, _, name, version, entered, *_ in flips)
+            named = [row[4:7] for row in flips]
+            changes = tuple([known.get(flip) or known.setdefault(flip, Change(*flip)) for flip in named])
             entries.append(Transition(shard, number, user, seq, at, cause, changes))
     return entries
 

@@ -91,7 +91,7 @@ class Columnar:
         """The shard's number of each row's user; new users get the next ones."""
         ids = rows.user_ids
         used, place = used_codes(rows.user, len(ids))
-        numbers: Int64 = self.users.numbers([ids[i] for i in used.tolist()])[place]
+        numbers: Int64 = self.users.numbers(ids, used)[place]
         return numbers
 
     def columns(self, rows: Rows, user: Int64, known: Int64, partition: Int32) -> Columns:

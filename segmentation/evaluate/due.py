@@ -14,7 +14,7 @@ from segmentation.edges import Edge, instants, passing
 from segmentation.evaluate.clocks import Clocks, Turns
 from segmentation.evaluate.erasure import taken_again
 from segmentation.evaluate.index import FIRST_OFFSET
-from segmentation.events.rows import Int32, Int64
+from segmentation.events.rows import Bool, Int32, Int64
 from segmentation.native import ENABLED, code
 from segmentation.state.log import Columns, Log
 from segmentation.types import FOREVER, NEVER
@@ -51,19 +51,22 @@ class Due:
         return self.rows["user"][self.places].astype(np.int64), self.at[self.places]
 
 
-def due_changes(log: Log, edges: Sequence[Edge], progress: Progress, events: Columns) -> list[Due]:
+def due_changes(
+    log: Log, edges: Sequence[Edge], progress: Progress, events: Columns, since: int | None = None
+) -> list[Due]:
     """Logged rows that pass an edge: for every user below the watermark, for users who are reached up to there, those
-    of these events up to the last of them."""
+    of these events up to the last of them. since: not before this instant, µs; None: all that was not applied."""
+    since = progress.applied_to if since is None else since
     last = max(progress.watermark, progress.read_to)
     last = max(last, int(events["known"].max()) + 1) if len(events["known"]) else last
     out = []
     for number, edge in enumerate(edges):
         passed = taken_again(events, edge, progress.applied_to) if progress.anew else ()
-        found = [(rows, progress.applied_to) for rows in _rows_due(log, edge, progress, last, events["user"])]
-        for rows, since in (*found, *((rows, NEVER) for rows in passed)):
+        found = [(rows, since) for rows in _rows_due(log, edge, progress, since, last, events["user"])]
+        for rows, least in (*found, *((rows, NEVER) for rows in passed)):
             at = instants(edge, rows["time"])
             # Rows of a calendar's boundary are found roughly.
-            places = due_rows(rows, at, progress, NEVER if isinstance(edge, int) else since)
+            places = due_rows(rows, at, progress, NEVER if isinstance(edge, int) else least)
             if len(places):
                 out.append(Due(number, rows, at, places))
     return out
@@ -99,12 +102,43 @@ def due_by_numpy(rows: Columns, at: Int64, progress: Progress, since: int) -> In
     return np.flatnonzero(due)
 
 
-def _rows_due(log: Log, edge: Edge, progress: Progress, last: int, users: Int32) -> Iterator[Columns]:
-    """Logged rows that pass the edge between what was applied and `last`: all of them up to
+def reach(user: Int64, known: Int64, applied: Int64, reached: Int64) -> Bool:
+    """Raises `reached` to when the users' events become known; user, known int64[n]. bool[n]: of whom nothing has been
+    applied yet. applied, reached [users]: see Progress."""
+    if ENABLED:
+        user, known = np.ascontiguousarray(user), np.ascontiguousarray(known)
+        return code.reach(user, known, applied, reached)
+    return reach_by_numpy(user, known, applied, reached)
+
+
+def reach_by_numpy(user: Int64, known: Int64, applied: Int64, reached: Int64) -> Bool:
+    """The slow twin."""
+    np.maximum.at(reached, user, known)
+    return np.asarray(applied[user] == NEVER, np.bool_)
+
+
+def move_up(user: Int64, applied: Int64, reached: Int64) -> None:
+    """What was to be reached of these users has been applied: raises `applied`, and nothing is to be reached now."""
+    if ENABLED:
+        code.move_up(np.ascontiguousarray(user), applied, reached)
+    else:
+        move_up_by_numpy(user, applied, reached)
+
+
+def move_up_by_numpy(user: Int64, applied: Int64, reached: Int64) -> None:
+    """The slow twin."""
+    applied[user] = np.maximum(applied[user], reached[user])
+    reached[user] = NEVER
+
+
+def _rows_due(log: Log, edge: Edge, progress: Progress, since: int, last: int, users: Int32) -> Iterator[Columns]:
+    """Logged rows that pass the edge at since <= instant < last: all of them up to
     the watermark; beyond it those of `users` are enough, which tells where a partition lags far behind."""
-    reached = max(progress.applied_to, progress.watermark, progress.read_to)
-    first, end = passing(edge, progress.applied_to, last)
-    middle = max(first, passing(edge, progress.applied_to, reached)[1])
+    reached = max(since, progress.watermark, progress.read_to)
+    first, end = passing(edge, since, last)
+    if first >= end or end <= log.oldest:
+        return
+    middle = max(first, passing(edge, since, reached)[1])
     if middle >= end or not log.is_long(middle, end):
         yield from log.between(first, end)
         return

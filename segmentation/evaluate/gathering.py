@@ -56,9 +56,9 @@ def _joined(parts: Sequence[_Part]) -> tuple[Rows, Int64, Int32]:
 
 
 def _column(columns: Sequence[TextColumn | ValueColumn]) -> TextColumn | ValueColumn:
-    texts = [column for column in columns if isinstance(column, TextColumn)]
-    if texts:
-        return TextColumn(np.concatenate([column.codes for column in texts]), texts[0].values)
+    if isinstance(columns[0], TextColumn):  # then all are, with one dictionary
+        texts = [column for column in columns if isinstance(column, TextColumn)]
+        return TextColumn(np.concatenate([column.codes for column in texts]), columns[0].values)
     values = [column for column in columns if isinstance(column, ValueColumn)]
     data = np.concatenate([column.data for column in values])
     if all(column.valid is None for column in values):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segmentation.evaluate.slices import Front
+from segmentation.evaluate.ranks import Front
 from segmentation.state.kept import grown
 from segmentation.types import NEVER
 

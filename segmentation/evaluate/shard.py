@@ -18,15 +18,16 @@ from segmentation.evaluate.arrivals import known_at, repeats
 from segmentation.evaluate.clocks import Clocks
 from segmentation.evaluate.columns import Columnar
 from segmentation.evaluate.deltas import Deltas
-from segmentation.evaluate.due import Progress, gathered
+from segmentation.evaluate.due import Progress, gathered, move_up, reach
 from segmentation.evaluate.erasure import Erasures, begin_anew, drop_texts, numbered
 from segmentation.evaluate.gathering import Gathered
 from segmentation.evaluate.homes import Homes
 from segmentation.evaluate.index import Index
 from segmentation.evaluate.network import Firsts, Network, memberships
 from segmentation.evaluate.nudging import nudges
+from segmentation.evaluate.ranks import Front
 from segmentation.evaluate.restoring import restore
-from segmentation.evaluate.slices import Front, Slicing
+from segmentation.evaluate.slices import Slicing
 from segmentation.evaluate.step import Part, Standing, Step, Transitions, transitions_of
 from segmentation.evaluate.steps import Steps, steps_of
 from segmentation.evaluate.touching import Touching
@@ -185,8 +186,8 @@ class Shard:
 
     def _watermarks(self, high: Int64, partition: int) -> Int64:
         clock = self._clock if self._live else None
-        high = np.maximum(high, self._high[partition])
-        return at_arrivals(high, clock, self._lateness, partition, self._partition, self.watermark)
+        before = self._high[partition]
+        return at_arrivals(high, before, clock, self._lateness, partition, self._partition, self.watermark)
 
     def _erase(self, profiles: Profiles, watermark: Int64, arrived: list[Columns], step: Step) -> None:
         found = self.erasures.new(profiles, watermark, self._horizon, self._clock if self._live else None)
@@ -204,6 +205,7 @@ class Shard:
         self._homes.erase(users)
         np.maximum.at(self._newest, stay["user"], stay["time"])
         self._users.forget(np.setdiff1d(users, stay["user"]))
+        self._slicing.let_go()
         self._anew = self._erased = True
 
     def _take(self, gathered: Gathered, arrived: list[Columns], step: Step) -> None:
@@ -272,13 +274,11 @@ class Shard:
         events = joined(due, names)
         n = len(events["time"])
         user = events["user"].astype(np.int64)
-        fresh = self._applied[user] == NEVER
-        np.maximum.at(self._reached, user, events["known"])
+        fresh = reach(user, events["known"], self._applied, self._reached)
         progress = Progress(watermark, self._applied_to, self._applied, self._reached, self._anew)
         found, turns, moved = self._slicing.find(progress, events, most, given)
         for some in (user, moved):
-            self._applied[some] = np.maximum(self._applied[some], self._reached[some])
-        self._reached[user] = self._reached[moved] = NEVER
+            move_up(some, self._applied, self._reached)
         self._applied_to = max(self._applied_to, progress.watermark)
         changes, phase, change_at = gathered(found, events)
         step.changes = m = len(phase)
@@ -313,6 +313,7 @@ class Shard:
         users = len(self._users)
         if self._erased:
             drop_texts(self._texts, users, self._network, self._log, self._waiting, self._columnar.text_columns())
+            self._slicing.let_go()
             self._erased = False
         return pack({
             "structure": structure(self.plan), "next_offset": list(self.next_offset.items()),

@@ -9,55 +9,18 @@ numbers and batches are, who has been moved and who has not.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
+from segmentation.distinct import distinct
 from segmentation.edges import Edge
 from segmentation.evaluate.clocks import Clocks, Turns
 from segmentation.evaluate.due import Due, Progress, clock_turns, due_changes
+from segmentation.evaluate.queued import Queue
+from segmentation.evaluate.ranks import Front, Ranks
 from segmentation.events.rows import Int64
-from segmentation.shards import shards_of
 from segmentation.state.log import Columns, Log
 from segmentation.state.users import Users
-
-#: A prime: ranks have nothing to do with the shard that the user is in.
-RANKS = (1 << 31) - 1
-
-
-class Front(NamedTuple):
-    """Of users who stay silent everything strictly before `at` (µs) has been applied, and what is at that instant of
-    those whose rank is below this one."""
-
-    at: int
-    rank: int
-
-    @staticmethod
-    def of(stored: Sequence[int] | None) -> "Front | None":
-        return None if stored is None else Front(*stored)
-
-
-class Ranks:
-    """By number, from the user's id; worked out when it is asked for, and kept while there is a front."""
-
-    def __init__(self, users: Users) -> None:
-        self._users = users
-        self._known = np.zeros(0, np.int64)
-
-    def of(self, users: Int64) -> Int64:
-        """0 <= rank < RANKS of each of these numbers."""
-        if len(self._known) < len(self._users):
-            more = np.full(len(self._users) - len(self._known), -1, np.int64)
-            self._known = np.concatenate((self._known, more))
-        asked = np.zeros(len(self._known), np.bool_)
-        asked[users] = True
-        new = np.flatnonzero(asked & (self._known < 0))
-        if new.size:
-            self._known[new] = shards_of(self._users.names(new), RANKS)
-        return self._known[users]
-
-    def forget(self) -> None:
-        self._known = np.zeros(0, np.int64)
 
 
 class Slicing:
@@ -67,6 +30,7 @@ class Slicing:
         self.front: Front | None = None
         self._log, self._edges, self._clocks, self._users = log, edges, clocks, users
         self._ranks = Ranks(users)
+        self._queue: Queue | None = None  # of what waits, while there is a front
 
     def find(
         self, progress: Progress, events: Columns, most: int | None, given: tuple[int, int] | None
@@ -74,13 +38,13 @@ class Slicing:
         """What time does now: logged events that pass an edge, turns of the clock; and the users who are moved up to
         the front though no event of theirs comes. most: of the changes, about, None: no limit; given: the front, as it
         was when this was run before. The progress is cut to what is taken."""
-        nobody = np.zeros(0, np.int64)
         before, watermark = self.front, progress.watermark
-        if most == 0 and before is not None and not progress.anew:
-            progress.watermark = before.at
-            return *self._due(progress, events), nobody
+        if before is not None and most is not None and not progress.anew:
+            queued = self._queued(progress, events, most, before)
+            if queued is not None:
+                return queued
         found, turns = self._due(progress, events)
-        self.front, moved = None, nobody
+        self.front, moved = None, np.zeros(0, np.int64)
         if given is not None or (most is not None and _size(found, turns) > most):
             user, at = waiting(found, turns, progress)
             front = Front.of(given) if most is None else front_after(user, at, most, self._ranks)
@@ -93,7 +57,37 @@ class Slicing:
                 found, turns = self._due(progress, events)
         if self.front is None:
             self._ranks.forget()
+            self.let_go()
         return found, turns, moved
+
+    def let_go(self) -> None:
+        """Of what is only kept to be found sooner, when rows in the log change: somebody is erased, or texts have other
+        codes."""
+        self._queue = None
+
+    def _queued(
+        self, progress: Progress, events: Columns, most: int, before: Front
+    ) -> tuple[list[Due], Turns | None, Int64] | None:
+        """What `find` gives, without looking through all that waits; None where that is needed: the slice takes all
+        that is left, or the clock turns for everybody in it."""
+        new, watermark = self._queue is None, progress.watermark
+        queue = self._queue = self._queue or Queue(progress.applied_to)
+        if new or most:
+            nothing = {name: column[:0] for name, column in events.items()}
+            queue.add(due_changes(self._log, self._edges, progress, nothing, queue.until), events, watermark)
+        front = None
+        if most:
+            front = queue.next(most, progress, self._ranks)
+            if front is None or front.at >= watermark or self._clocks.turn(progress.applied_to - 1, front.at):
+                return None
+            # Never back, as below.
+            self.front = front = max(front, before)
+        else:
+            progress.watermark = before.at
+        users = distinct(events["user"]).astype(np.int64)
+        found, moved = queue.due(progress, users, front, self._ranks)
+        found += due_changes(self._log, self._edges, progress, events, queue.until)
+        return found, clock_turns(self._clocks, progress, events, len(self._users)), moved
 
     def _due(self, progress: Progress, events: Columns) -> tuple[list[Due], Turns | None]:
         found = due_changes(self._log, self._edges, progress, events)

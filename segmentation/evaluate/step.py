@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segmentation.distinct import heads
 from segmentation.evaluate.steps import Steps
 from segmentation.events.rows import Int32, Int64
 from segmentation.state.users import Users
@@ -107,14 +108,16 @@ def transitions_of(flips: Any, steps: Steps, users: Users, seq: Int64) -> Transi
     if not (later | (same & (signal[1:] >= signal[:-1]))).all():
         order = np.lexsort((signal, at))
         signal, at, holds = signal[order], at[order], holds[order]
-    first = np.flatnonzero(np.concatenate(([True], at[1:] != at[:-1])))
+    first = heads(at)
     message = at[first]
     user = steps.user[message]
     # Steps are ordered by user, so a user's messages are consecutive: number them from the last seq.
-    head = np.flatnonzero(np.concatenate(([True], user[1:] != user[:-1])))
-    size = np.diff(np.concatenate((head, [len(user)])))
-    numbers = np.arange(len(user)) - np.repeat(head, size) + 1 + np.repeat(seq[user[head]], size)
-    seq[user[head]] = numbers[head + size - 1]
+    head = heads(user)
+    size = np.diff(head, append=len(user))
+    who = user[head]
+    last = seq[who]
+    numbers = np.arange(1, len(user) + 1) + (last - head).repeat(size)
+    seq[who] = last + size
     return Transitions(
         users.names(user), numbers, steps.instant[message], steps.by_event[message],
         np.concatenate((first, [len(at)])), signal.astype(np.int32), holds,

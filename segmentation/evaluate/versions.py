@@ -41,5 +41,5 @@ def rows_of(versions: Profiles, partition: int) -> Rows:
 
 def first_rows(user: Int64, chosen: Bool) -> Int64:
     """Of the chosen rows the first of each user. user int64[n], chosen bool[n]."""
-    rows = np.flatnonzero(chosen)
+    rows = chosen.nonzero()[0]
     return rows[np.unique(user[rows], return_index=True)[1]] if rows.size else rows

@@ -41,8 +41,9 @@ class Ids:
     def find(self, text: str, /) -> int:
         """-1 where it is not known."""
 
-    def numbers(self, texts: list[str], /) -> Int64:
-        """New ones get the next numbers. OverflowError beyond int32; of what came before an error all is kept."""
+    def numbers(self, texts: list[str], places: Int64 | None = None, /) -> Int64:
+        """New ones get the next numbers. places: of those in the list that are asked for, in this order; IndexError for
+        one that is not there. OverflowError beyond int32; of what came before an error all is kept."""
 
     def names(self, numbers: Int64, /) -> list[str]:
         """"" where it was forgotten; IndexError for a number that was not given, here and below."""
@@ -148,6 +149,13 @@ def due_rows(
     at: Int64, known: Int64, user: Int32, applied: Int64, reached: Int64, watermark: int, since: int
 ) -> Int64:
     """See segmentation.evaluate.due.due_rows; applied, reached [users]. ValueError for a user beyond them."""
+
+def reach(user: Int64, known: Int64, applied: Int64, reached: Int64) -> Bool:
+    """See segmentation.evaluate.due.reach; applied, reached [users]. ValueError for a user beyond them, here and below,
+    and then nothing is written."""
+
+def move_up(user: Int64, applied: Int64, reached: Int64) -> None:
+    """See segmentation.evaluate.due.move_up."""
 
 def steps_of(
     change_user: Int64, change_at: Int64, event_user: Int64, event_at: Int64

@@ -9,8 +9,10 @@ the cell settles. Whatever does not fit into 62 bits is undone and left to exact
 
 #define SAFE (INT64_C(1) << 62)
 #define CAPSULE "tidegate.cells"
-/* Steps ahead of the present one whose memory is asked for: with many users each is a wait of its own. */
-#define AHEAD 8
+/* Steps ahead of the present one whose memory is asked for, with many users each a wait of its own: values, and the
+places in the table of blocks, which are gone through sooner. */
+#define AHEAD 16
+#define FAR_AHEAD 48
 
 /* What does not change: made once per plan, owns its arrays. */
 typedef struct {
@@ -162,11 +164,14 @@ static int64_t needed(const Cells *cells, const Input *in) {
     const int32_t *block = in->block.data;
     int64_t used = in->used;
     for (Py_ssize_t s = 0; s < in->steps; s++) {
-        if (s + AHEAD < in->steps)
-            __builtin_prefetch(block + user[s + AHEAD] * cells->families);
+        if (s + FAR_AHEAD < in->steps) {
+            const int32_t *later = block + user[s + FAR_AHEAD] * cells->families;
+            __builtin_prefetch(later);
+            __builtin_prefetch(later + cells->families - 1);
+        }
         if (s == 0 || user[s] != user[s - 1])
-            for (Py_ssize_t f = 0; f < cells->families; f++)
-                used += block[user[s] * cells->families + f] < 0 ? cells->width[f] : 0;
+            for (Py_ssize_t f = 0; f < cells->families; f++) /* which there are nobody foresees: no branch */
+                used += cells->width[f] & -(int64_t)(block[user[s] * cells->families + f] < 0);
     }
     return used;
 }
@@ -253,21 +258,35 @@ static inline void settle(const Cells *cells, Input *in, Work *work, Py_ssize_t 
     }
 }
 
-/* Has the values of a later step's user brought near. */
-static inline void bring(const Cells *cells, const Input *in, int64_t user) {
-    const int32_t *block = (const int32_t *)in->block.data + user * cells->families;
-    for (Py_ssize_t f = 0; f < cells->families; f++)
-        if (block[f] >= 0)
-            __builtin_prefetch((const int64_t *)in->data.data + block[f], 1);
+/* Has a user's values of the cell's family brought near. */
+static inline void bring(const Cells *cells, const Input *in, int64_t user, int64_t cell) {
+    int64_t family = cells->family[cell], block = ((const int32_t *)in->block.data)[user * cells->families + family];
+    const int64_t *values = (const int64_t *)in->data.data + (block < 0 ? 0 : block); /* without a branch */
+    __builtin_prefetch(values, 1);
+    __builtin_prefetch(values + cells->width[family] - 1, 1);
+}
+
+/* The same of what a later step is going to touch, as far as the first and the last cell of each row tell. */
+static inline void bring_step(const Cells *cells, const Input *in, const Work *work, Py_ssize_t step) {
+    int64_t user = ((const int64_t *)in->user.data)[step];
+    for (int32_t i = in->log == NULL ? 0 : work->log_start[step]; in->log != NULL && i < work->log_start[step + 1]; i++)
+        for (int nth = 0; nth < stretches(&work->items[i]); nth++) {
+            const TermEntry *end, *entry = stretch_of(in->log->expansion, &work->items[i], nth, &end);
+            if (entry < end && entry->cell >= 0)
+                bring(cells, in, user, entry->cell);
+            if (entry < end && end[-1].cell >= 0)
+                bring(cells, in, user, end[-1].cell);
+        }
+    for (int32_t i = work->start[step]; i < work->start[step + 1]; i++)
+        bring(cells, in, user, work->rows[i].cell);
 }
 
 /* Walks through the steps. If not everything fits, all is as it was before. */
 static void walk(const Cells *cells, Input *in, Work *work, bool keep) {
     int64_t *data = in->data.data;
-    const int64_t *user = in->user.data;
     for (Py_ssize_t s = 0; s < in->steps && work->fits && work->sound; s++) {
-        if (s + AHEAD < in->steps && user[s + AHEAD] != user[s + AHEAD - 1])
-            bring(cells, in, user[s + AHEAD]);
+        if (s + AHEAD < in->steps)
+            bring_step(cells, in, work, s + AHEAD);
         work->count = 0;
         if (in->log != NULL)
             for (int32_t i = work->log_start[s]; i < work->log_start[s + 1]; i++)

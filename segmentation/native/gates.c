@@ -5,6 +5,8 @@ level has a list of the gates that were touched, and levels are gone through upw
 #include "gates.h"
 
 #define CAPSULE "tidegate.gates"
+/* Steps ahead of the present one whose memory is asked for: with many users each is a wait of its own. */
+#define AHEAD 16
 
 /* What does not change: made once per plan, owns its arrays. */
 typedef struct {
@@ -140,6 +142,8 @@ static int64_t place(Work *work) {
     int64_t used = in->used;
     const int64_t *user = in->user.data;
     for (Py_ssize_t s = 0; s < in->steps; s++) {
+        if (s + AHEAD < in->steps && work->start[s + AHEAD] != work->start[s + AHEAD + 1])
+            __builtin_prefetch(&block[user[s + AHEAD]], 1);
         if (work->start[s] == work->start[s + 1])
             continue;
         int32_t *mine = &block[user[s]];
@@ -208,6 +212,15 @@ static inline void settle(Work *work, int64_t gate, int64_t address) {
         tell(work, gates->signal[gate], now >= gates->need[gate]);
 }
 
+/* Has the values of a later step's user brought near. */
+static inline void bring(const Work *work, Py_ssize_t step) {
+    int64_t block = ((const int32_t *)work->in->block.data)[((const int64_t *)work->in->user.data)[step]];
+    const char *values = (const char *)work->in->data.data + (block < 0 ? 0 : block) * work->in->wide;
+    const char *end = values + work->gates->gates * work->in->wide;
+    for (int line = 0; line < 4 && values < end; line++, values += 64)
+        __builtin_prefetch(values, 1);
+}
+
 static int ascending(const void *a, const void *b) {
     int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
     return (x > y) - (x < y);
@@ -218,6 +231,8 @@ static void walk(Work *work) {
     const int32_t *block = work->in->block.data;
     const int64_t *user = work->in->user.data;
     for (Py_ssize_t s = 0; s < work->in->steps; s++) {
+        if (s + AHEAD < work->in->steps && work->start[s + AHEAD] != work->start[s + AHEAD + 1])
+            bring(work, s + AHEAD);
         if (work->start[s] == work->start[s + 1])
             continue;
         work->found.n = 0;

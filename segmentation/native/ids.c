@@ -186,16 +186,40 @@ static bool numbers_of(Ids *ids, PyObject **text, Py_ssize_t n, Py_ssize_t beyon
     return true;
 }
 
-static PyObject *numbers(PyObject *self, PyObject *texts) {
+/* The texts at these places of the list. */
+static bool picked(PyObject *list, const int64_t *place, Py_ssize_t n, PyObject **out) {
+    for (Py_ssize_t i = 0; i < n; i++) {
+        if (place[i] < 0 || place[i] >= PyList_GET_SIZE(list)) {
+            PyErr_Format(PyExc_IndexError, "ids: a place beyond the list");
+            return false;
+        }
+        out[i] = PyList_GET_ITEM(list, (Py_ssize_t)place[i]);
+    }
+    return true;
+}
+
+static PyObject *numbers(PyObject *self, PyObject *args) {
+    PyObject *texts, *places = Py_None, *array = NULL, **text;
+    View view = {0};
+    if (!PyArg_ParseTuple(args, "O|O", &texts, &places))
+        return NULL;
     if (!PyList_CheckExact(texts))
         return PyErr_Format(PyExc_TypeError, "ids: not a list");
-    Py_ssize_t n = PyList_GET_SIZE(texts);
+    if (places != Py_None && !view_of(places, I64, false, "places", &view))
+        return NULL;
+    Py_ssize_t n = places == Py_None ? PyList_GET_SIZE(texts) : view.n;
+    PyObject **some = malloc(((size_t)view.n + 1) * sizeof *some);
     int64_t *out;
-    PyObject *array = new_array(I64, n, (void **)&out);
-    PyObject **text = ((PyListObject *)texts)->ob_item;
+    if (some == NULL)
+        PyErr_NoMemory();
+    else if (places == Py_None || picked(texts, view.data, n, some))
+        array = new_array(I64, n, (void **)&out);
+    text = places == Py_None ? ((PyListObject *)texts)->ob_item : some;
     for (Py_ssize_t i = 0; array != NULL && i < n; i += TOGETHER)
         if (!numbers_of((Ids *)self, text + i, n - i < TOGETHER ? n - i : TOGETHER, n - i, out + i))
             Py_CLEAR(array);
+    free(some);
+    view_release(&view);
     return array;
 }
 
@@ -334,7 +358,7 @@ static void drop(PyObject *object) {
 static Py_ssize_t length(PyObject *self) { return (Py_ssize_t)((Ids *)self)->count; }
 
 static PyMethodDef methods[] = {
-    {"find", find, METH_O, NULL},           {"numbers", numbers, METH_O, NULL},
+    {"find", find, METH_O, NULL},           {"numbers", numbers, METH_VARARGS, NULL},
     {"forget", forget, METH_O, NULL},       {"restore", restore, METH_O, NULL},
     {"farthest", farthest, METH_NOARGS, NULL}, {"names", ids_names, METH_O, NULL},
     {"packed", ids_packed, METH_O, NULL},   {"all", ids_all, METH_NOARGS, NULL},

@@ -3,6 +3,11 @@ due.py. */
 #include "stepping.h"
 #include "sorting.h"
 
+/* So many rows ahead what is kept of their users is asked for: with many users each is a wait for memory. */
+#define AHEAD 32
+/* As in segmentation/types.py: before all instants. */
+#define NEVER (-(INT64_C(1) << 62))
+
 static PyObject *known_at(PyObject *self, PyObject *args) {
     (void)self;
     PyObject *users, *times, *watermarks, *newests, *out = NULL;
@@ -21,6 +26,8 @@ static PyObject *known_at(PyObject *self, PyObject *args) {
         for (Py_ssize_t i = 0; i < user.n; i++)
             inside &= (uint64_t)who[i] < (uint64_t)newest.n;
         for (Py_ssize_t i = 0; inside && i < user.n; i++) {
+            if (i + AHEAD < user.n)
+                __builtin_prefetch(&best[who[i + AHEAD]], 1);
             int64_t *mine = &best[who[i]];
             *mine = when[i] > *mine ? when[i] : *mine;
             known[i] = *mine > least[i] ? *mine : least[i];
@@ -176,6 +183,8 @@ static PyObject *due_rows(PyObject *self, PyObject *args) {
                 inside = false;
                 break;
             }
+            if (i + AHEAD < at.n) /* of one beyond the end nothing is read */
+                __builtin_prefetch((const char *)done + (uintptr_t)(uint32_t)who[i + AHEAD] * sizeof *done);
             place[found] = i;
             found += when[i] > least[i] && when[i] > done[who[i]] && when[i] >= since &&
                      (when[i] < watermark || when[i] <= last[who[i]]);
@@ -192,9 +201,87 @@ static PyObject *due_rows(PyObject *self, PyObject *args) {
     return out;
 }
 
+/* What both functions below get: users, and by user up to where they were moved and are to be moved. */
+typedef struct {
+    View user, applied, reached;
+    bool inside;
+} Moved;
+
+static bool moved_taken(PyObject *users, PyObject *applied, PyObject *reached, Moved *m) {
+    if (!view_of(users, I64, false, "user", &m->user) || !view_of(applied, I64, true, "applied", &m->applied) ||
+        !view_of_length(reached, I64, true, m->applied.n, "reached", &m->reached))
+        return false;
+    const int64_t *who = m->user.data;
+    m->inside = true;
+    for (Py_ssize_t i = 0; i < m->user.n; i++)
+        m->inside &= (uint64_t)who[i] < (uint64_t)m->applied.n;
+    if (!m->inside)
+        PyErr_SetString(PyExc_ValueError, "user: out of range");
+    return m->inside;
+}
+
+static void moved_release(Moved *m) {
+    view_release(&m->user), view_release(&m->applied), view_release(&m->reached);
+}
+
+static PyObject *reach(PyObject *self, PyObject *args) {
+    (void)self;
+    PyObject *users, *knowns, *applied, *reached, *out = NULL;
+    Moved m = {0};
+    View known = {0};
+    uint8_t *fresh;
+    if (!PyArg_ParseTuple(args, "OOOO", &users, &knowns, &applied, &reached))
+        return NULL;
+    if (moved_taken(users, applied, reached, &m) && view_of_length(knowns, I64, false, m.user.n, "known", &known) &&
+        (out = new_array(BOOL, m.user.n, (void **)&fresh)) != NULL) {
+        const int64_t *who = m.user.data, *at = known.data, *done = m.applied.data;
+        int64_t *last = m.reached.data;
+        Py_BEGIN_ALLOW_THREADS
+        for (Py_ssize_t i = 0; i < m.user.n; i++) {
+            if (i + AHEAD < m.user.n) {
+                __builtin_prefetch(&done[who[i + AHEAD]], 1);
+                __builtin_prefetch(&last[who[i + AHEAD]], 1);
+            }
+            fresh[i] = done[who[i]] == NEVER;
+            last[who[i]] = at[i] > last[who[i]] ? at[i] : last[who[i]];
+        }
+        Py_END_ALLOW_THREADS
+    }
+    moved_release(&m), view_release(&known);
+    return out;
+}
+
+static PyObject *move_up(PyObject *self, PyObject *args) {
+    (void)self;
+    PyObject *users, *applied, *reached, *out = NULL;
+    Moved m = {0};
+    if (!PyArg_ParseTuple(args, "OOO", &users, &applied, &reached))
+        return NULL;
+    if (moved_taken(users, applied, reached, &m)) {
+        const int64_t *who = m.user.data;
+        int64_t *done = m.applied.data, *last = m.reached.data;
+        Py_BEGIN_ALLOW_THREADS
+        for (Py_ssize_t i = 0; i < m.user.n; i++) {
+            if (i + AHEAD < m.user.n) {
+                __builtin_prefetch(&done[who[i + AHEAD]], 1);
+                __builtin_prefetch(&last[who[i + AHEAD]], 1);
+            }
+            int64_t *mine = &done[who[i]], *to = &last[who[i]];
+            *mine = *to > *mine ? *to : *mine;
+            *to = NEVER;
+        }
+        Py_END_ALLOW_THREADS
+        out = Py_NewRef(Py_None);
+    }
+    moved_release(&m);
+    return out;
+}
+
 PyMethodDef stepping_methods[] = {
     {"due_rows", due_rows, METH_VARARGS, NULL},
     {"known_at", known_at, METH_VARARGS, NULL},
+    {"move_up", move_up, METH_VARARGS, NULL},
+    {"reach", reach, METH_VARARGS, NULL},
     {"steps_of", steps_of, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -135,11 +135,7 @@ class Arena:
         """For the blocks of these users."""
         if users.size and (most := int(users.max()) + 1) > len(self._block):
             before = len(self._block)
-            shape = larger(before, most), self._block.shape[1]
-            try:
-                self._block.resize(shape)  # where it is, without a copy
-            except ValueError:  # somebody looks at it
-                self._block = np.concatenate((self._block, np.zeros((shape[0] - before, shape[1]), np.int32)))
+            self._block = extended(self._block, larger(before, most))
             self._block[before:] = -1
 
     def _allot(self, family: Array, user: Array) -> None:
@@ -161,11 +157,7 @@ class Arena:
                 "more shards with `tidegate reshard`. Nothing is lost."
             )
         if end > len(self._data):
-            room = min(_MOST, larger(len(self._data), end))
-            try:
-                self._data.resize(room)
-            except ValueError:
-                self._data = np.concatenate((self._data, np.zeros(room - len(self._data), self._data.dtype)))
+            self._data = extended(self._data, min(_MOST, larger(len(self._data), end)))
         self._used = end
         return first
 
@@ -213,6 +205,22 @@ def saved_blocks(state: dict[str, Any]) -> Array:
 def larger(room: int, needed: int) -> int:
     """To how much an array with that much room grows: not often, and without taking far more than is needed."""
     return max(needed, room + (room >> 2 if room > 1 << 16 else room))
+
+
+def extended(array: Array, room: int) -> Array:
+    """The array with room for so many items, those that it did not have being anything; it is not to be used itself any
+    more, for what comes back may be the same memory seen further.
+
+    With many users every value is a wait for memory, and a longer one where the processor must find the page first. So
+    what grows gets new memory, for which numpy asks in large pages; what is made longer where it is, is left in small
+    ones. It gets twice as much, so that it is seldom copied; what is not used yet takes no memory.
+    """
+    whole = array.base
+    if whole is None or len(whole) < room or whole.shape[1:] != array.shape[1:]:
+        whole = np.empty((2 * room, *array.shape[1:]), array.dtype)
+        whole[: len(array)] = array
+    longer: Array = whole[:room]
+    return longer
 
 
 def families(kinds: list[str], widths: list[int]) -> tuple[Array, Array, list[str]]:

@@ -70,6 +70,7 @@ class Chunks:
     _erased: dict[int, int] = field(default_factory=dict)  # user -> the time up to which, µs
     _dirty: set[str] = field(default_factory=set)  # chunks that hold erased rows
     _jobs: list[_Job] = field(default_factory=list)
+    least: int = FOREVER  # no row of a chunk is older than that, µs
     _writes: int = 0  # chunks that are being written for the first time
 
     # reading
@@ -138,7 +139,9 @@ class Chunks:
 
     def _touching(self, first: int, last: int) -> list[ChunkRef]:
         """Chunks that may hold a row with first <= time <= last."""
-        places = np.flatnonzero((self._last >= first) & (self._first <= last)).tolist()
+        if not self.refs:
+            return []
+        places = ((self._last >= first) & (self._first <= last)).nonzero()[0].tolist()
         return [self.refs[place] for place in places]
 
     def _chunk(self, ref: ChunkRef) -> Chunk:
@@ -283,6 +286,7 @@ class Chunks:
     def _changed(self) -> None:
         self._first = np.array([ref.first for ref in self.refs], np.int64)
         self._last = np.array([ref.last for ref in self.refs], np.int64)
+        self.least = int(self._first.min(initial=FOREVER))
         here = {ref.file for ref in self.refs}
         self._dirty &= here
         for kept in (self._groups, self._ids):

@@ -22,7 +22,8 @@ def _encode(value: Any) -> Any:
         if value.dtype == object:
             return msgspec.msgpack.Ext(_TEXTS, msgspec.msgpack.encode(value.tolist()))
         head = msgspec.msgpack.encode((value.dtype.str, value.shape))
-        return msgspec.msgpack.Ext(_ARRAY, len(head).to_bytes(4, "big") + head + np.ascontiguousarray(value).tobytes())
+        content = np.ascontiguousarray(value).reshape(-1).view(np.uint8)  # of many users much: copied once
+        return msgspec.msgpack.Ext(_ARRAY, b"".join((len(head).to_bytes(4, "big"), head, content.data)))
     if isinstance(value, np.integer):
         return int(value)
     raise TypeError(f"{type(value).__name__} is not part of a state")

@@ -20,7 +20,7 @@ from segmentation.state.chunks import Chunks
 from segmentation.state.chunks import Columns as Columns
 from segmentation.state.lost import Lost
 from segmentation.state.order import rows_at
-from segmentation.types import NEVER
+from segmentation.types import FOREVER, NEVER
 
 Array = NDArray[Any]
 #: Rows of a chunk; one is cut off when twice as many wait that came in time for it.
@@ -32,7 +32,7 @@ WRITING = 2
 #: More rows of chunks than this are not read through for some users' sake.
 LONG_ROWS = 4 * CHUNK_ROWS
 #: Pieces that may come before they are put in order without anybody's reading.
-FRESH = 64
+FRESH = 16
 
 
 class Log:
@@ -51,12 +51,17 @@ class Log:
         self.chunks = chunks
         self._writing: list[tuple[Columns, Pending]] = []
         self._cut_at = NEVER  # rows before it that arrive now are late for their chunk
+        self._oldest = FOREVER  # no row that is in no chunk is older than that, µs
         self.lost = Lost()
         self.dropped_before = NEVER  # of rows from before this time (µs) some may have been forgotten
 
     def append(self, rows: Columns) -> None:
         """Takes rows in any order of time, with all columns."""
-        self._fresh.append(Fresh.of(rows))
+        fresh = Fresh.of(rows)
+        if not len(fresh.time):
+            return
+        self._fresh.append(fresh)
+        self._oldest = min(self._oldest, int(fresh.time[0]))
         if len(self._fresh) >= FRESH:
             self._place()
 
@@ -79,7 +84,7 @@ class Log:
 
     def between(self, first: int, last: int) -> Iterator[Columns]:
         """Rows with first <= time < last, as views, each piece in order of time."""
-        if first >= last:
+        if first >= last or last <= self.oldest:
             return
         self._place()
         if self.chunks is not None:
@@ -88,7 +93,7 @@ class Log:
 
     def of_users(self, users: Int64, first: int, last: int) -> Iterator[Columns]:
         """Like `between`, but of chunks at least the rows of `users` (sorted, distinct) and perhaps no others."""
-        if first >= last:
+        if first >= last or last <= self.oldest:
             return
         self._place()
         if self.chunks is not None:
@@ -130,6 +135,8 @@ class Log:
             if rows.size:
                 parts.append({name: run[name][rows] for name in ("time", "user", "event_id")})
         for fresh in self._fresh:
+            if times[-1] < fresh.time[0] or times[0] > fresh.time[-1]:
+                continue
             rows = fresh.order[rows_at(fresh.time, times)]
             if rows.size:
                 parts.append({name: fresh.rows[name][rows] for name in ("time", "user", "event_id")})
@@ -141,6 +148,8 @@ class Log:
 
     def drop_before(self, time: int) -> None:
         """Forgets rows older than `time`: late ones and chunks when it is worth it."""
+        if time <= self.oldest:
+            return
         self._place()
         old = int(np.searchsorted(self._body.time(), time, "left"))
         forgets = old > 0 or (self.chunks is not None and self.chunks.has_before(time))
@@ -159,6 +168,17 @@ class Log:
             self._collect(self.chunks)
         if forgets:
             self.dropped_before = max(self.dropped_before, time)
+        self._oldest = self._least()
+
+    @property
+    def oldest(self) -> int:
+        """No row is older than that, µs."""
+        return self._oldest if self.chunks is None else min(self._oldest, self.chunks.least)
+
+    def _least(self) -> int:
+        """The oldest that is in no chunk, µs, when all are in their places."""
+        pieces = [self._body.time(), *(rows["time"] for rows in self._pieces())]
+        return min((int(time[0]) for time in pieces if len(time)), default=FOREVER)
 
     def erase(self, users: Int64, until: Int64) -> Columns:
         """Takes the rows of `users` (int64[n], ascending, distinct) with time <= until[n] (µs) away for good.
@@ -301,6 +321,7 @@ class Log:
             some = {name: column[late] for name, column in rows.items()}  # of several pieces, one after the other
             self._runs = [in_order([Fresh.of(some)], self._all)]
             rows = {name: column[~late] for name, column in rows.items()}
+        self._oldest = self._least()
         if len(rows["time"]):
             self.append(rows)
 

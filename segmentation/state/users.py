@@ -34,8 +34,9 @@ class Users(Protocol):
         """-1 where it was never seen."""
         ...
 
-    def numbers(self, user_ids: list[str]) -> Int64:
-        """int64[n]; new ones get the next numbers, in their order."""
+    def numbers(self, user_ids: list[str], places: Int64 | None = None, /) -> Int64:
+        """int64[n]; new ones get the next numbers, in their order. places: of those in the list that are asked for, in
+        this order; None: all."""
         ...
 
     def names(self, numbers: Array) -> list[str]:
@@ -93,10 +94,13 @@ class DictUsers:
 
     def __init__(self) -> None:
         self._ids = Dictionary()
-        self.find, self.numbers, self.ids = self._ids.find, self._ids.codes, self._ids.dump
+        self.find, self.ids = self._ids.find, self._ids.dump
 
     def __len__(self) -> int:
         return len(self._ids)
+
+    def numbers(self, user_ids: list[str], places: Int64 | None = None, /) -> Int64:
+        return self._ids.codes(user_ids if places is None else [user_ids[place] for place in places.tolist()])
 
     def names(self, numbers: Array) -> list[str]:
         values = self._ids.values

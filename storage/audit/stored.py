@@ -51,7 +51,7 @@ def _read(connection: Connection, sample: Sample, definitions: str) -> Stored:
         record = sample.record
         if row is None or row[0] < record.step or not covers(connection, record.shard, record.step):
             raise Moved
-        found = dict(_rows(connection, "SELECT user_id, seq FROM tidegate.users WHERE user_id = ANY(%s)", seq))
+        found = dict(_rows(connection, "SELECT user_id, seq FROM tidegate.users_now WHERE user_id = ANY(%s)", seq))
         erased = _erased_since(connection, seq, sample.erased)
         for user, shift, step in _rows(connection, _SHIFTS, list(seq)):
             if step > sample.record.step:  # what was published up to that state cannot be told from what came later

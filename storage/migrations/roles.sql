@@ -35,7 +35,7 @@ GRANT INSERT, UPDATE, DELETE ON tidegate.holds, tidegate.held_flips, tidegate.gu
 
 GRANT SELECT ON tidegate.engine, tidegate.definitions, tidegate.members, tidegate.member_counts, tidegate.users,
     tidegate.transitions, tidegate.shards, tidegate.deployments, tidegate.schema_migrations, tidegate.erasures,
-    tidegate.log, tidegate.pruned, tidegate.holds, tidegate.held_flips TO tidegate_reader;
+    tidegate.users_now, tidegate.log, tidegate.pruned, tidegate.holds, tidegate.held_flips TO tidegate_reader;
 
 GRANT SELECT ON public.segments, public.segment_members, public.segment_transitions
     TO tidegate_engine, tidegate_reader;

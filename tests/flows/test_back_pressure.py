@@ -226,9 +226,21 @@ def read(offset: int, rejects: Sequence[DeadLetter] = (), size: int = 0) -> Shar
     return ShardPoll(0, offset, Poll(0, offset + 1, offset), np.zeros(0, np.int64), list(rejects), size=size)
 
 
-def runner() -> ShardRunner:
-    takeover = Takeover(0, 1, 0, NEVER, {}, None, [])
-    return ShardRunner(takeover, Counting(), Rules(checkpoint_every_us=1, partitions=1), 0)
+def runner(shard: int = 0, every: int = 1) -> ShardRunner:
+    takeover = Takeover(shard, 1, 0, NEVER, {}, None, [])
+    return ShardRunner(takeover, Counting(), Rules(checkpoint_every_us=every, partitions=1), 0)
+
+
+def test_shards_save_in_turn_though_all_saved_their_first_messages() -> None:
+    saved: dict[int, list[int]] = {}
+    for number in range(4):
+        shard, saved[number] = runner(number, 40_000_000), []
+        for second in range(2, 100):
+            for work in shard.take([read(second)], second * 1_000_000):
+                if work.state is not None:
+                    saved[number].append(second)
+                work.state, work.beside = None, False  # the sink has written it, and a commit has named it
+    assert saved == {0: [2, 10, 50, 90], 1: [2, 20, 60], 2: [2, 30, 70], 3: [2, 40, 80]}
 
 
 def test_one_state_of_a_shard_waits_for_the_database() -> None:
@@ -305,3 +317,13 @@ def test_what_a_step_weighs() -> None:
     assert Work(commit, 1, [], None, {}, np.zeros(0, np.int64), size=1_000).letter_bytes == 30
     late = Work(commit, 1, [(0, 5, "a")], None, {}, np.zeros(0, np.int64), size=1_000)
     assert (late.letter_bytes, late.rows) == (1_000, 5)
+
+
+def test_reads_are_further_apart_while_evaluations_take_long() -> None:
+    pace = Pace([0], 1_000, 1_000)
+    ticks = source.Ticks(pace, workers=2)
+    assert ticks.after(0, 16_100, 8_000) == 24_000
+    assert ticks.after(0, 16_200, 8_000) == 24_000, "all that were due together will be"
+    for due, took, then in ((100_000, 2_000, 104_000), (200_000, 12_000, 224_000), (300_000, 80_000, 336_000)):
+        pace.took(took)
+        assert (ticks.after(due, due + 100, 8_000), pace.spent()) == (then, 0)

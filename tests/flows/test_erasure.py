@@ -176,7 +176,7 @@ def test_who_comes_back_from_the_future(make_world: Make, start: Start, embedded
     produce(world.bootstrap, world.topic, [*history(now, SOON), event(SOON, "ahead", ahead, "Oslo")])
     engine = start(world.settings())
     take_all(world, engine, 61)
-    until(lambda: world.query("SELECT seq FROM tidegate.users WHERE seq > 1"), "he has a log", alive=[engine])
+    until(lambda: world.query("SELECT seq FROM tidegate.users_now WHERE seq > 1"), "he has a log", alive=[engine])
     erase(world, SOON)
     until(lambda: erased_until(world, SOON), "erased", alive=[engine])
     assert erased_until(world, SOON) < ahead

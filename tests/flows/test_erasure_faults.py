@@ -114,7 +114,7 @@ def test_other_numbers_of_shards_bring_nobody_back(make_world: Make, start: Star
     produce(world.bootstrap, world.topic, [event(user, "new", at) for user in gone])
     take_all(world, engine, sent + 3)
     engine.end()
-    back = world.query("SELECT user_id, seq FROM tidegate.users ORDER BY 1")
+    back = world.query("SELECT user_id, seq FROM tidegate.users_now ORDER BY 1")
     assert [row for row in back if row[0] in gone] == [(user, 1) for user in gone]
     assert later not in dict(back) and set(users[4:]) <= set(dict(back))
     assert folded(world.log()) == world.members()
@@ -140,7 +140,7 @@ def test_a_tombstone_that_a_rebuild_reads_first(make_world: Make, start: Start, 
     engine = start(world.settings())
     until(lambda: in_files(world.folder / "storage", words(ERASED)) == [], "the files are clean", alive=[engine])
     produce(world.bootstrap, world.topic, [event(ERASED, "new", now_us())])
-    until(lambda: world.query(f"SELECT seq FROM tidegate.users WHERE user_id = '{ERASED}'") == [(1,)], "he is new",
+    until(lambda: world.query(f"SELECT seq FROM tidegate.users_now WHERE user_id = '{ERASED}'") == [(1,)], "he is new",
           alive=[engine])  # fmt: skip
     engine.end()
     assert folded(world.log()) == world.members()

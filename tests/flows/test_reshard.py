@@ -90,7 +90,7 @@ def check_log(world: World, end: int, messages: Messages) -> None:
     for user, seqs in told.items():
         assert list(dict.fromkeys(seqs)) == list(range(1, max(seqs) + 1)), f"{user!r}: {seqs}"
     assert {(user.decode(), max(seqs)) for user, seqs in told.items() if user} == {
-        (user, seq) for user, seq in world.query("SELECT user_id, seq FROM tidegate.users WHERE seq > 0")
+        (user, seq) for user, seq in world.query("SELECT user_id, seq FROM tidegate.users_now WHERE seq > 0")
     }
     # A relay that was killed may have sent some twice.
     letters = {str(letter.headers()) for letter in consume_all(world.bootstrap, world.settings().dead_letter_topic, 1)}

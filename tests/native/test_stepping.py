@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from segmentation import native
 from segmentation.evaluate.arrivals import known_by_numpy
-from segmentation.evaluate.due import Progress, due_by_numpy, due_rows
+from segmentation.evaluate.due import Progress, due_by_numpy, due_rows, move_up, move_up_by_numpy, reach, reach_by_numpy
 from segmentation.evaluate.steps import Steps, steps_by_numpy, steps_of
 from segmentation.events.rows import Int64
 from segmentation.types import NEVER
@@ -85,3 +85,30 @@ def test_nobody_beyond_the_table_is_due() -> None:
     for user in (2, -1):
         with pytest.raises(ValueError, match="out of range"):
             native.code.due_rows(one, one, np.array([0, user], np.int32), one, one, 5, 0)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.sampled_from([NEVER + 1, 0, 1, 2])), max_size=80),
+    st.lists(st.sampled_from([NEVER, 0, 1, 2]), min_size=4, max_size=4),
+)
+def test_users_are_moved_up(rows: list[tuple[int, int]], applied: list[int]) -> None:
+    user, known = columns(rows)
+    fast, slow = ([np.array(applied), np.full(4, NEVER)] for _ in range(2))
+    assert reach(user, known, *fast).tolist() == reach_by_numpy(user, known, *slow).tolist()
+    assert [each.tolist() for each in fast] == [each.tolist() for each in slow]
+    assert fast[1].tolist() == [max([NEVER, *(at for who, at in rows if who == each)]) for each in range(4)]
+    move_up(user, *fast)
+    move_up_by_numpy(user, *slow)
+    assert [each.tolist() for each in fast] == [each.tolist() for each in slow]
+
+
+def test_nobody_beyond_the_table_is_moved() -> None:
+    applied, reached, one = np.zeros(2, np.int64), np.zeros(2, np.int64), np.ones(2, np.int64)
+    for user in (2, -1):
+        with pytest.raises(ValueError, match="out of range"):
+            native.code.reach(np.array([0, user]), one, applied, reached)
+        with pytest.raises(ValueError, match="out of range"):
+            native.code.move_up(np.array([0, user]), applied, reached)
+    assert applied.tolist() == reached.tolist() == [0, 0]
+    with pytest.raises(ValueError, match="reached: 1 items"):
+        native.code.move_up(np.zeros(1, np.int64), applied, reached[:1])

@@ -22,6 +22,7 @@ _IDS = st.sampled_from(_FEW) | st.sampled_from(_NEAR) | st.text(max_size=40)
 _PLACES = st.lists(st.integers(0, 2**16), max_size=8)
 _STEPS = st.one_of(
     st.tuples(st.just("numbers"), st.lists(_IDS, max_size=90)),
+    st.tuples(st.just("some"), st.lists(_IDS, min_size=1, max_size=90)),
     st.tuples(st.just("find"), _IDS),
     st.tuples(st.just("forget"), _PLACES),
     st.tuples(st.just("names"), _PLACES),
@@ -49,6 +50,10 @@ def test_c_and_its_twin_agree(steps: list[tuple[str, object]], bits: int) -> Non
             assert isinstance(given_, list)
             found = table.numbers(list(given_))
             assert found.dtype == np.int64 and found.tolist() == twin.numbers(given_).tolist()
+        elif step == "some":
+            assert isinstance(given_, list)
+            places = np.arange(0, 3 * len(given_), 2) % len(given_)
+            assert table.numbers(given_, places).tolist() == twin.numbers(given_, places).tolist()
         elif step == "find":
             assert isinstance(given_, str)
             assert table.find(given_) == twin.find(given_)
@@ -123,6 +128,11 @@ def test_other_things_are_refused(wrong: object) -> None:
         table.numbers(wrong)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         table.find(1)  # type: ignore[arg-type]
+    for places in ([0, 2], [-1]):
+        with pytest.raises(IndexError, match="a place beyond the list"):
+            table.numbers(["a", "b"], np.array(places))
+    with pytest.raises(TypeError, match="ids: int"):
+        table.numbers([3], np.array([0]))  # type: ignore[list-item]
     with pytest.raises(UnicodeEncodeError):
         table.find("\ud800")
     with pytest.raises(TypeError, match="numbers: not"):

@@ -156,6 +156,34 @@ def test_merged_chunks_are_one_in_order_without_the_erased(reservoir: Reservoir)
     assert b"anna" not in content_of(reservoir.folder / f"{merged.file}.parquet")
 
 
+def test_files_of_versions_that_wrote_numerics_as_bytes(reservoir: Reservoir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are read, alone, by DuckDB together with new ones, and merged with those."""
+    write = pq.write_table
+
+    def as_before(table: Any, sink: Any, **options: Any) -> None:
+        del options["store_decimal_as_integer"], options["column_encoding"]["amount"]
+        write(table, sink, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pq, "write_table", as_before)
+        refs = [written(reservoir)]
+    refs.append(written(reservoir, rows(1_700_000_000_000_004)))
+    merged = reservoir.merge(refs, {}).result()
+    assert merged is not None
+    amounts = values(rows().columns["amount"])
+    for ref, physical in zip([*refs, merged], ("FIXED_LEN_BYTE_ARRAY", "INT64", "INT64")):
+        file = pq.ParquetFile(reservoir.folder / f"{ref.file}.parquet")
+        place = file.schema_arrow.get_field_index("amount")
+        assert file.metadata.row_group(0).column(place).physical_type == physical
+        chunk = reservoir.open(ref)
+        parts = [chunk.read(group, ["amount"], False).columns["amount"] for group in range(-(-ref.rows // 2))]
+        found = [value for part in parts for value in values(part)]
+        assert sorted(found, key=str) == sorted(amounts * (ref.rows // N), key=str)
+    files = [str(reservoir.folder / f"{ref.file}.parquet") for ref in refs]
+    summed = duckdb.connect().execute("SELECT count(amount), sum(amount)::varchar FROM read_parquet(?)", [files])
+    assert summed.fetchall() == [(8, "0.08")]
+
+
 def test_a_chunk_goes_to_another_shard(reservoir: Reservoir, tmp_path: Path) -> None:
     refs = [written(reservoir), written(reservoir, rows(1_700_000_000_000_004))]
     owner, number = np.array([-1, 1, -1, 1]), np.array([-1, 8, -1, 2])

@@ -124,7 +124,7 @@ def stored(connection: Connection) -> dict[str, Any]:
         "log": sorted(
             rows(f"SELECT user_id, seq, segment, entered, {micros('effective_at')}, cause FROM segment_transitions")
         ),
-        "users": sorted(rows(f"SELECT user_id, seq, {micros('last_effective_at')}, known FROM tidegate.users")),
+        "users": sorted(rows(f"SELECT user_id, seq, {micros('last_effective_at')}, known FROM tidegate.users_now")),
         "counts": dict(rows("SELECT segment, members FROM segments")),
     }
 

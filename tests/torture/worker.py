@@ -8,9 +8,10 @@ TORTURE_PROCESS=i      which process of a cluster does that
 TORTURE_WRONG=1        evaluates wrongly (tests.change.wrong)
 TORTURE_OFF=name       takes a protection away (tests.torture.unprotected), to show that it is missed
 
-Always on: the reservoir's chunks are small, so that there are some; and every step that is committed is copied
-into table torture.steps, in its transaction. The product forgets steps that a state file has made superfluous,
-and does not store those that the same commit saves.
+Always on: the reservoir's chunks are small, so that there are some; two messages of a shard are packed, for a commit
+seldom has more of them at this rate; and every step that is committed is copied into table torture.steps, in its
+transaction. The product forgets steps that a state file has made superfluous, and does not store those that the same
+commit saves.
 """
 
 import json
@@ -21,7 +22,7 @@ from typing import Any
 
 from flows import beside, supervisor
 from segmentation.state import log
-from storage import writer
+from storage import packing, writer
 from storage.commits import Commit
 from storage.postgres import Connection
 from tests.change import wrong
@@ -53,6 +54,10 @@ def make_small_chunks() -> None:
     log.CHUNK_ROWS, log.LATE_ROWS, log.LONG_ROWS = CHUNK_ROWS, CHUNK_ROWS // 4, 4 * CHUNK_ROWS
 
 
+def pack_early() -> None:
+    packing.LEAST = 2
+
+
 def _ours(command: list[str]) -> list[str]:
     """A supervisor's command for its processes: this program again."""
     assert command.count("console.main") == 1
@@ -68,6 +73,7 @@ def _process() -> str:
 
 def main() -> None:
     make_small_chunks()
+    pack_early()
     record_steps()
     if off := os.environ.get("TORTURE_OFF"):
         unprotected.OFF[off]()
