@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from console.demo.traffic import Traffic
 
 CATCH_UP_SECONDS = 120
+#: The example is chosen when the windows of the history have run out: the shards are hardly behind.
+SETTLED_S, SETTLING_SECONDS = 5.0, 10.0
 TICK_S = 1.0
 
 
@@ -86,7 +88,7 @@ def _watch(
 
     start = reader.live = time.time()
     traffic.start()
-    example = reader.example()
+    example = _example(stack, reader, pause)
     if example is not None:
         click.echo(view.pasteable(stack, *example))
     interrupted: Interrupted | None = None
@@ -110,6 +112,16 @@ def _watch(
     view.summary(reader.total(traffic.next_offsets, time.time()), time.time() - start, traffic.sent)
     if interrupted is not None:
         raise interrupted
+
+
+def _example(stack: "Stack", reader: "Reader", pause: "Pause") -> tuple[str, str] | None:
+    """Who to ask about. Soon after the history those who are about to leave are still members, and many segments of
+    those who have long been away are empty."""
+    deadline = time.monotonic() + SETTLING_SECONDS
+    while reader.behind() > SETTLED_S and time.monotonic() < deadline:
+        stack.check()
+        pause(0.1)
+    return reader.example()
 
 
 class Interrupted(Exception):

@@ -106,8 +106,14 @@ class Reader:
         """Since `live`."""
         return self._numbers(next_offsets, self.live, now)
 
+    def behind(self) -> float:
+        """Seconds that the slowest shard's watermark is behind: exits and entries by time are known up to there."""
+        with postgres.foreign_errors(self._where), self._connection.transaction():
+            return self._lag({})[1]
+
     def example(self) -> tuple[str, str] | None:
-        """(user, segment) of somebody who has been a member for long, and so will be when asked."""
+        """(user, segment) of who has been a member for longest in the largest segment. Where the shards are hardly
+        behind, and as long as it is not a segment of minutes, he will be one when asked."""
         with postgres.foreign_errors(self._where), self._connection.transaction():
             row = self._connection.execute(
                 """
