@@ -19,6 +19,7 @@ from flows.pace import Pace
 from flows.partitions import bounds, create_topics, events_of, profiles_of, there_are
 from flows.placement import Placement
 from flows.progress import Progress, progress_of
+from flows.save_costs import SaveCosts
 from flows.shard_runner import Rules, ShardLike, ShardRunner
 from flows.slices import FLIPS
 from segmentation.compile import compile_files
@@ -89,6 +90,7 @@ class Engine:
     checkpoints: CheckpointStore
     columns: dict[str, Type]
     begun_at: dict[int, int] = field(default_factory=dict)
+    save_costs: SaveCosts = field(default_factory=lambda: SaveCosts(time.thread_time_ns))
     writing: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "reservoir"))
     started: threading.Event = field(default_factory=threading.Event)
     opened: threading.Event = field(default_factory=threading.Event)
@@ -227,6 +229,7 @@ class Engine:
             # With the clock of the events nothing comes, where no event does, that would take what is left.
             max(1, FLIPS // settings.shards) if self.live else None,
             self.pace.step,
+            self.save_costs,
         )
         runner = ShardRunner(found, state, rules, clock.now_us())
         with self._lock:

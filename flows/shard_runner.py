@@ -17,6 +17,7 @@ from flows import metrics
 from flows.catch_up import CatchUp, trimmed
 from flows.errors import StartAgain
 from flows.items import ShardPoll, Work
+from flows.save_costs import SaveCosts
 from flows.silence import Silence
 from flows.slices import Slices
 from segmentation.errors import TidegateError
@@ -64,7 +65,8 @@ class Rules:
     latest when reads that changed nothing hold this many, they are committed, for the other processes wait
     for it. quiet: told up to which offsets a shard has nothing more to commit; handed: which ones await
     their commit. silence_us: of a partition that is one (flows.silence), 0: none; lateness_us: of the watermarks.
-    slice: see flows.slices, None: all is taken at once; committed: a shard's last committed step."""
+    slice: see flows.slices, None: all is taken at once; committed: a shard's last committed step. save_costs: of all
+    shards of the process."""
 
     checkpoint_every_us: int
     partitions: int
@@ -76,6 +78,7 @@ class Rules:
     lateness_us: int = 0
     slice: int | None = None
     committed: Callable[[int], int] = lambda shard: 1 << 62
+    save_costs: SaveCosts = field(default_factory=SaveCosts)
 
 
 @dataclass(slots=True)
@@ -108,7 +111,8 @@ class ShardRunner:
     _erasing: bool = False  # files below storage_url may hold what was erased
     _scattered: tuple[int, list[str]] | None = None  # as last committed
     _committed_us: int = 0
-    _checkpoint_us: int = 0
+    _checkpoint_us: int = 0  # the next turn to save
+    _saved_us: int = 0
     _ended: bool = False
     _last_save: Work | None = None
 
@@ -125,7 +129,7 @@ class ShardRunner:
         self._catch_up = CatchUp(self.shard, parts, self._positions) if parts else None
         # What the process before had erased, but not in its files yet, or had not deleted.
         self._erasing = self.number > 0
-        self._committed_us = self.started_us
+        self._committed_us = self._saved_us = self.started_us
         if self._catch_up is None:
             self._caught_up()
         self._checkpoint_us = self._next_checkpoint(self.started_us)
@@ -321,7 +325,7 @@ class ShardRunner:
             commit,
             self.takeover.token,
             step.too_late if step is not None else [],
-            self.shard.dump() if save else None,
+            self.rules.save_costs.dumping(self.number_of_shard, self.shard.dump) if save else None,
             dict(self._positions),
             np.concatenate(stamps) if stamps else np.zeros(0, np.int64),
             self.shard.files() if save else (0, frozenset()),
@@ -334,7 +338,7 @@ class ShardRunner:
             self._save_next = False
             # Of files that are still being written again, the old ones go with the next saved state.
             self._changed = self._erasing = self.shard.erasing
-            self._checkpoint_us = self._next_checkpoint(now_us)
+            self._checkpoint_us, self._saved_us = self._next_checkpoint(now_us), now_us
         return work
 
     def _next_checkpoint(self, now_us: int) -> int:
@@ -357,8 +361,12 @@ class ShardRunner:
         # tell later whether the topic still reaches back to them.
         if self._save_next or any(part.partition not in self._saved for part in parts):
             return True
-        wait = 0 if self._changed or self._erasing else self.rules.checkpoint_every_us * (IDLE_CHECKPOINTS - 1)
-        return now_us >= self._checkpoint_us + wait
+        if self._erasing:
+            return now_us >= self._checkpoint_us  # whatever it costs: what was erased is to be gone by then
+        every = self.rules.checkpoint_every_us
+        if not self._changed:
+            return now_us >= self._checkpoint_us + every * (IDLE_CHECKPOINTS - 1)
+        return now_us >= self.rules.save_costs.due_us(self._checkpoint_us, self._saved_us, every)
 
 
 def _portions(items: Sequence[ShardPoll]) -> Iterator[list[ShardPoll]]:

@@ -79,7 +79,7 @@ class Writer:
             limits=limits_of(engine.plan.segments, engine.settings.guard),
         )  # fmt: skip
         self._saver = ThreadPoolExecutor(1, f"saver-{worker}")
-        self._saving = Saving(engine.checkpoints, self._saver)
+        self._saving = Saving(engine.checkpoints, self._saver, engine.save_costs)
         self._thread = threading.Thread(target=self._run, name=f"writer-{worker}", daemon=True)
         self._thread.start()
 

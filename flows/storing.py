@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from typing import Protocol
 
 from flows.items import Work
+from flows.save_costs import SaveCosts
 from storage.commits import CheckpointRecord, Commit, DeadLetter
 
 
@@ -35,15 +36,17 @@ LateLetters = Callable[[Sequence[tuple[int, int, str]]], list[DeadLetter]]
 class Saving:
     """The states that are being saved, and those that no commit names yet; of one writer."""
 
-    def __init__(self, checkpoints: Checkpoints, pool: Pool) -> None:
-        self.checkpoints, self._pool = checkpoints, pool
+    def __init__(self, checkpoints: Checkpoints, pool: Pool, costs: SaveCosts) -> None:
+        self.checkpoints, self._pool, self._costs = checkpoints, pool, costs
         self._under_way: list[tuple[Work, Future[CheckpointRecord]]] = []
         self._named: dict[int, int] = {}  # shard -> step of the newest state that a commit names
 
     def save(self, work: Work) -> CheckpointRecord:
         commit, state = work.commit, work.state
         assert state is not None
-        record = self.checkpoints.save(commit.shard, commit.number, work.offsets, state)
+        record = self._costs.writing(
+            commit.shard, lambda: self.checkpoints.save(commit.shard, commit.number, work.offsets, state)
+        )
         work.state = None
         return record
 

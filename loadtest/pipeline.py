@@ -19,6 +19,7 @@ from types import TracebackType
 import numpy as np
 
 from flows.items import ShardPoll, Work
+from flows.save_costs import SaveCosts
 from flows.shard_runner import Rules, ShardRunner
 from loadtest import workload
 from segmentation.compile import compile_files
@@ -44,8 +45,8 @@ READ = DEFAULTS.poll_rows * workload.PARTITIONS
 class Pipeline:
     """One process with all shards of a deployment; a context, for it has a folder and a thread.
 
-    checkpoint_s: processor seconds of the engine between two saved states of a shard. in_memory: without files for
-    older events (to tell what those cost).
+    checkpoint_s: processor seconds of the engine between two saved states of a shard, more where they cost much, as
+    shipped. in_memory: without files for older events (to tell what those cost).
     """
 
     def __init__(
@@ -59,7 +60,9 @@ class Pipeline:
         self.folder = Path(self._folder.name)
         self._checkpoints = CheckpointStore(self.folder)
         self._pool = ThreadPoolExecutor(1)
-        rules = Rules(round(checkpoint_s * 1_000_000), partitions)
+        self.save_costs = SaveCosts(time.thread_time_ns)
+        self._every_us = round(checkpoint_s * 1_000_000)
+        rules = Rules(self._every_us, partitions, save_costs=self.save_costs)
         self.shards: list[Shard] = []
         self.runners: list[ShardRunner] = []
         for number in range(shards):
@@ -130,10 +133,19 @@ class Pipeline:
         """Saves the present state of every shard; the size of the files."""
         size = 0
         for number, shard in enumerate(self.shards):
-            record = self._checkpoints.save(number, self.runners[number].number, dict(shard.next_offset), shard.dump())
+            state = self.save_costs.dumping(number, shard.dump)
+            record = self._written(number, self.runners[number].number, dict(shard.next_offset), state)
             size += self._size(record)
-            self._checkpoints.clean(number, record)
         return size
+
+    def saves_every_s(self) -> float:
+        """From a save of a shard to its next by what saves took last, as shipped."""
+        return self.save_costs.due_us(self._every_us, 0, self._every_us) / 1e6
+
+    def _written(self, shard: int, step: int, offsets: dict[int, int], state: bytes) -> CheckpointRecord:
+        record = self.save_costs.writing(shard, lambda: self._checkpoints.save(shard, step, offsets, state))
+        self._checkpoints.clean(shard, record)
+        return record
 
     def _size(self, record: CheckpointRecord) -> int:
         return (self._checkpoints.folder / record.file).stat().st_size
@@ -142,9 +154,9 @@ class Pipeline:
         self.transitions += len(work.transitions.segment)
         if work.state is not None:
             self.saved += 1
-            record = self._checkpoints.save(work.commit.shard, work.commit.number, work.offsets, work.state)
-            self.saved_bytes += self._size(record)
-            self._checkpoints.clean(work.commit.shard, record)
+            self.saved_bytes += self._size(
+                self._written(work.commit.shard, work.commit.number, work.offsets, work.state)
+            )
             work.state = None
         if self.works is not None:
             self.works.append(work)

@@ -62,8 +62,8 @@ def simulate(
         evaluating = (engine.seconds - before[0]) / seconds
         memory = process.memory_full_info().uss
         began = time.process_time()
-        saved = sum(len(shard.dump()) for shard in engine.shards)
-        saving = time.process_time() - began
+        saved = engine.save()
+        saving, every = time.process_time() - began, engine.saves_every_s()
         files = sum(path.stat().st_size for path in (engine.folder / "reservoir").rglob("*") if path.is_file())
         transitions = (engine.transitions - before[1]) / seconds
     decoding = decoding_us(drawn) * events_s / 1e6
@@ -72,9 +72,9 @@ def simulate(
                        "partitions": partitions},
         "this_worker": {"users": mine, "events_per_s": round(events_s), "events_per_read": read},
         "evaluating_cpu_s_per_s": round(evaluating, 3), "decoding_cpu_s_per_s": round(decoding, 3),
-        "saving_cpu_s_per_s": round(saving / pipeline.DEFAULTS.checkpoint_every, 3),
+        "saving_cpu_s_per_s": round(saving / every, 3), "saves_every_s": every,
         "memory_gib": round(memory / 2**30, 2), "saved_gib": round(saved / 2**30, 3),
-        "saved_mb_per_s": round(saved / 2**20 / pipeline.DEFAULTS.checkpoint_every, 1),
+        "saved_mb_per_s": round(saved / 2**20 / every, 1),
         "archive_bytes_per_event": round(files / max(1, len(drawn)), 1),
         "transitions_per_s": round(transitions), "keeps_up": evaluating + decoding < 1,
     }  # fmt: skip

@@ -9,23 +9,19 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from numpy.typing import NDArray
 
 from flows import backlog, metrics, sink, source
 from flows import engine as engine_module
 from flows.clock import now_us
-from flows.items import ShardPoll, Work
+from flows.items import Work
 from flows.pace import Pace
-from flows.shard_runner import Rules, ShardRunner
-from segmentation.evaluate.step import Part, Step, Transitions
-from segmentation.events.rows import Poll
-from segmentation.types import NEVER
+from segmentation.evaluate.step import Transitions
 from storage import postgres
 from storage.commits import Commit, DeadLetter
-from storage.engine_state import Takeover
 from storage.writer import ShardWriter, Written
 from tests.fix_kafka import produce
 from tests.flows.conftest import Running, World, until
+from tests.flows.counting import read, runner
 from tests.flows.oracle import folded, settled_members
 from tests.flows.test_flow import some_events
 from tests.grpc.proxy import Proxy
@@ -179,94 +175,6 @@ def test_no_item_of_a_read_is_left_out_or_told_twice(
     engine.end()
     assert len(pieces) > 200
     assert folded(world.log()) == world.members() == settled_members(world)
-
-
-class Counting:
-    """As much of a shard as a runner asks for."""
-
-    watermark = expired_to = 0
-    front = None
-    partitions = (0,)
-
-    def __init__(self) -> None:
-        self.next_offset: dict[int, int] = {}
-
-    def nudges(self, polls: Sequence[Poll]) -> list[Poll]:
-        return []
-
-    def run(self, polls: Sequence[Poll], most: int | None = None) -> Step:
-        parts = [Part(poll.partition, poll.next_offset, poll.clock, 0) for poll in polls]
-        return Step(parts, 0, Transitions.none(), new_users=["somebody"])
-
-    def finish(self, at: int) -> Step:
-        raise AssertionError
-
-    def add_partitions(self, count: int, profiles: int = 0) -> None:
-        pass
-
-    def dump(self) -> bytes:
-        return b"state"
-
-    def files(self) -> tuple[int, frozenset[str]]:
-        return 0, frozenset()
-
-    def homes_of(self, users: Sequence[str]) -> NDArray[np.int32]:
-        raise AssertionError
-
-    @property
-    def erasing(self) -> bool:
-        return False
-
-    @property
-    def scattered(self) -> tuple[int, list[str]]:
-        return 0, []
-
-
-def read(offset: int, rejects: Sequence[DeadLetter] = (), size: int = 0) -> ShardPoll:
-    return ShardPoll(0, offset, Poll(0, offset + 1, offset), np.zeros(0, np.int64), list(rejects), size=size)
-
-
-def runner(shard: int = 0, every: int = 1) -> ShardRunner:
-    takeover = Takeover(shard, 1, 0, NEVER, {}, None, [])
-    return ShardRunner(takeover, Counting(), Rules(checkpoint_every_us=every, partitions=1), 0)
-
-
-def test_shards_save_in_turn_though_all_saved_their_first_messages() -> None:
-    saved: dict[int, list[int]] = {}
-    for number in range(4):
-        shard, saved[number] = runner(number, 40_000_000), []
-        for second in range(2, 100):
-            for work in shard.take([read(second)], second * 1_000_000):
-                if work.state is not None:
-                    saved[number].append(second)
-                work.state, work.beside = None, False  # the sink has written it, and a commit has named it
-    assert saved == {0: [2, 10, 50, 90], 1: [2, 20, 60], 2: [2, 30, 70], 3: [2, 40, 80]}
-
-
-def test_one_state_of_a_shard_waits_for_the_database() -> None:
-    shard = runner()
-    works = [work for turn in range(10) for work in shard.take([read(turn)], turn * 1_000_000)]
-    assert [work.state for work in works] == [b"state"] + [None] * 9
-    works[0].state = None  # the sink has written it
-    (next_one,) = shard.take([read(10)], 10_000_000)
-    assert next_one.state == b"state" and next_one.beside
-    next_one.state, next_one.beside = None, False  # and a commit has named it
-    assert shard.end(11_000_000) == [], "it is saved"
-
-
-def test_a_state_saved_beside_the_commits_is_named_though_nothing_comes() -> None:
-    shard = runner()
-    (first,) = shard.take([read(0)], 0)
-    first.state = None
-    (second,) = shard.take([read(1)], 1_000_000)
-    assert second.beside and shard.due_us() == 2_000_000
-    assert shard.tick(2_000_000) == [], "it is not on the disk yet"
-    second.state = None
-    assert shard.due_us() == 3_000_000
-    (naming,) = shard.tick(3_000_000)
-    assert naming.commit.parts == [] and naming.state is None
-    second.beside = False
-    assert shard.tick(9_000_000) == [] and shard.due_us() is None
 
 
 def test_steps_are_cut_by_bytes_too() -> None:

@@ -146,7 +146,7 @@ class Simulation:
         runners = [ShardRunner(each, self._state(each, disk, pool), rules, self.now) for each in found]
         waiting: list[Work] = []
         later = Later(draw)
-        saving = Saving(disk, later)
+        saving = Saving(disk, later, rules.save_costs)
 
         def stored(works: list[Work]) -> None:
             if works:
