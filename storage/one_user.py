@@ -47,7 +47,7 @@ _NOT_ASKED = "what the engine has committed since it saved its state was not ask
 _FOR_EVER = 1 << 60  # µs
 OTHER_DEFINITIONS = (
     "the state that the engine saved last is of other definitions than those deployed now. Ask again once it has "
-    "saved one of these (every `checkpoint_every` seconds)."
+    "saved one of these (every `checkpoint_every` seconds, of very many users up to ten times as much)."
 )
 
 
