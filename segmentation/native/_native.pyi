@@ -19,6 +19,9 @@ def stable_order(keys: NDArray[Any]) -> Int64:
 def places_of(sorted: Int64, wanted: Int64) -> Int64:
     """The places in `sorted` (ascending) of all that are among `wanted` (ascending, distinct)."""
 
+def joined_bytes(pieces: list[bytes | memoryview], /) -> bytes:
+    """b"".join(pieces), in large pages where it is large; others go on meanwhile, who must not write into a piece."""
+
 class Records:
     """As dict[bytes, bytes], in less memory; iterating goes over the keys of the moment."""
 

@@ -1,5 +1,6 @@
 /* Ids that leave the table: as texts, as an array of bytes, and as they are saved. */
 #include "ids.h"
+#include "joining.h"
 
 /* So many ids ahead it is asked where they begin; and half as many, what they are. */
 #define AHEAD 16
@@ -129,7 +130,7 @@ PyObject *ids_saved(PyObject *self, PyObject *none) {
             return PyErr_Format(PyExc_OverflowError, "ids: one of more than 4 GB");
         size += id_gone(ids, number) ? 1 : head(NULL, length, 32, TEXT) + length;
     }
-    PyObject *out = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+    PyObject *out = new_bytes((Py_ssize_t)size);
     if (out == NULL)
         return NULL;
     unsigned char *to = (unsigned char *)PyBytes_AS_STRING(out);

@@ -8,12 +8,13 @@
 #include "expansion.h"
 #include "gates.h"
 #include "ids.h"
+#include "joining.h"
 #include "records.h"
 #include "sorting.h"
 #include "stepping.h"
 
 /* Goes up with VERSION in __init__.py. */
-#define VERSION 10
+#define VERSION 11
 
 /* Whether the user wants this code: not with TIDEGATE_NATIVE=0. */
 static PyObject *wanted(PyObject *self, PyObject *none) {
@@ -34,7 +35,7 @@ static struct PyModuleDef definition = {
 PyMODINIT_FUNC PyInit__native(void) {
     PyMethodDef *subjects[] = {
         answers_methods, cells_methods, coding_methods, decoding_methods, digests_methods,
-        expansion_methods, gates_methods, sorting_methods, stepping_methods,
+        expansion_methods, gates_methods, joining_methods, sorting_methods, stepping_methods,
     };
     if (!arrays_ready())
         return NULL;
