@@ -9,7 +9,7 @@ Everything here is of many events at once, and exact: where a boundary steps is 
 in blocks of time, when they are first asked for.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -163,20 +163,33 @@ class Crossing:
         return low if self.key is None else low - self.key.moved - self.key.slack
 
 
-@lru_cache(maxsize=1024)
 def crossings(boundary: Cell) -> int:
     """How many crossings there may be: 1, and 2 more wherever clocks make the boundary step back."""
-    moved = boundary.moved - boundary.before
-    changes = [*zone(boundary.zone).starts[1:].tolist()]
+    # Moved as a whole, in now or in value, it steps back just as often.
+    return 1 + 2 * _steps_back(replace(boundary, before=0, micros=0))
+
+
+@lru_cache(maxsize=1024)
+def _steps_back(boundary: Cell) -> int:
+    """How often at most it does so around one change of clocks."""
+    changes = zone(boundary.zone).starts[1:]
     if boundary.back:
-        changes += [start - moved for start in zone(boundary.back).starts[1:].tolist()]
+        changes = np.concatenate((changes, zone(boundary.back).starts[1:] - boundary.moved))
+    if not len(changes):
+        return 0
     around = UNITS[boundary.unit] + (_SLACK // 2 if any(months for months, _ in boundary.after) else DAY)
-    back = 0
-    for change in sorted(set(changes)):
-        at = change - boundary.before
-        value = _steps_between(boundary, at - around, at + around).value
-        back = max(back, int((value[1:] < value[:-1]).sum()))
-    return 1 + 2 * back
+    changes = distinct(changes)
+    first, last = changes - around, changes + around
+    spans = list(zip(first.tolist(), last.tolist()))
+    if UNITS[boundary.unit] >= DAY:  # few steps: also those between the changes are cheaper than each span by itself
+        spans = [(spans[0][0], spans[-1][1])]
+    falls = []
+    for span in spans:
+        at = boundary.steps(*span)
+        value = boundary.values(at)
+        falls.append(at[1:][value[1:] < value[:-1]])
+    back = distinct(np.concatenate(falls))
+    return int((np.searchsorted(back, last, "right") - np.searchsorted(back, first, "right")).max())
 
 
 @dataclass(frozen=True, slots=True)

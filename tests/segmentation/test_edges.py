@@ -2,6 +2,7 @@
 
 What the index asks of them is tested, too: where the events lie that pass between two instants."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -15,6 +16,7 @@ from segmentation.compile.written_edges import cell
 from segmentation.edges import Cell, Crossing, Latest, crossings, earliest, instants, latest, passing, since
 from segmentation.local_time import UNITS
 from segmentation.types import DAY, FOREVER, SECOND
+from segmentation.zones import zone
 from tests.oracle.grammar_calendar import ORIGINS, ZONES
 from tests.oracle.judge import connect
 from tests.oracle.running import SCHEMA
@@ -40,7 +42,7 @@ def boundaries(draw: st.DrawFn, back: bool) -> Cell:
     other = draw(st.sampled_from([zone, zone, zone, "Europe/Berlin"]))
     if not back:
         return Cell(unit, zone, before, inner, after)
-    return Cell(unit, zone, before, inner, after, other, draw(st.sampled_from([0, HOUR])))
+    return Cell(unit, zone, before, inner, after, other, draw(st.sampled_from([0, HOUR, -30 * DAY])))
 
 
 @st.composite
@@ -87,6 +89,26 @@ def test_all_that_pass_are_found(pair: tuple[Cell, Cell | None], times: list[int
                     low, high = passing(edge, first, first + length)
                     assert low <= times[place] < high
                 assert since(edge, instant) <= times[place]
+
+
+@settings(max_examples=12, deadline=None)
+@given(boundaries(True) | boundaries(False))
+def test_crossings_are_counted_around_each_change(boundary: Cell) -> None:
+    """Against every change of the clocks by itself, with the boundary as it is."""
+    changes = zone(boundary.zone).starts[1:].tolist()
+    if boundary.back:
+        changes += (zone(boundary.back).starts[1:] - boundary.moved + boundary.before + boundary.micros).tolist()
+    around, most = UNITS[boundary.unit] + 5 * DAY, 0
+    for change in changes:
+        at = boundary.steps(change - boundary.before - around, change - boundary.before + around)
+        value = boundary.values(at)
+        most = max(most, int((value[1:] < value[:-1]).sum()))
+    assert crossings(boundary) == 1 + 2 * most
+
+
+def test_a_boundary_steps_back_however_far_it_is_moved() -> None:
+    boundary = Cell("minute", "UTC", back="America/New_York")
+    assert {crossings(replace(boundary, micros=days * DAY)) for days in (0, 1, -30)} == {3}
 
 
 def test_edges_are_merged() -> None:
