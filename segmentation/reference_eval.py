@@ -9,6 +9,7 @@ import operator
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from math import ceil, floor, isfinite
 from typing import Any
 
@@ -96,27 +97,36 @@ def _is_in(relation: Relation, events: Sequence[Event], t: int) -> bool:
 def _settled(condition: Expr | None, events: Sequence[Event], t: int) -> Expr | None:
     """With what is the same for all rows of the user written in: other relations' answers, his profile, and values
     over all of his events."""
-    if _holds_of_each_row(condition):
-        return condition
-    asked = decided(condition, lambda asked: _is_in(asked.relation, events, t))
-    return _beside(filled(asked, latest(events)), [each for each in events if not isinstance(each, Version)], t)
+    settled, kinds = condition, _same_for_each_row(condition)
+    if Member in kinds:
+        settled = decided(settled, lambda asked: _is_in(asked.relation, events, t))
+    if UserColumn in kinds:
+        settled = filled(settled, latest(events))
+    if Scalar in kinds:
+        settled = _beside(settled, [each for each in events if not isinstance(each, Version)], t)
+    return settled
 
 
-#: By identity of a condition, which is kept: is there nothing in it that is the same for all rows?
-_PLAIN: dict[int, tuple[Expr, bool]] = {}
+#: By identity of a condition, which is kept: what kinds of nodes are in it whose value is the same for all rows?
+_SAME: dict[int, tuple[Expr, set[type]]] = {}
 
 
-def _holds_of_each_row(condition: Expr | None) -> bool:
-    """Whether nothing of `_settled` is in it: most conditions, and it is asked at every instant."""
+def _same_for_each_row(condition: Expr | None) -> set[type]:
+    """Which of what `_settled` writes in is in it: nothing in most conditions, and it is asked at every instant."""
     if condition is None:
-        return True
-    if id(condition) not in _PLAIN:
-        if len(_PLAIN) >= 10_000:
-            _PLAIN.clear()
-        found: list[Any] = []
-        mapped(condition, lambda part: found.append(part) if isinstance(part, Member | UserColumn | Scalar) else None)
-        _PLAIN[id(condition)] = (condition, not found)
-    return _PLAIN[id(condition)][1]
+        return set()
+    if id(condition) not in _SAME:
+        if len(_SAME) >= 10_000:
+            _SAME.clear()
+        found: set[type] = set()
+
+        def look(part: Any) -> None:
+            if isinstance(part, Member | UserColumn | Scalar):
+                found.add(type(part))
+
+        mapped(condition, look)
+        _SAME[id(condition)] = (condition, found)
+    return _SAME[id(condition)][1]
 
 
 def _beside(node: Expr | None, events: Sequence[Event], t: int) -> Expr | None:
@@ -261,7 +271,13 @@ def _of_type(value: Result, type_: Type) -> Result:
         return None
     if type_.kind is Kind.DOUBLE:
         return float(value)
-    return Fraction(value) if isinstance(value, Decimal) else value
+    return _fraction(value) if isinstance(value, Decimal) else value
+
+
+@lru_cache(maxsize=4096)
+def _fraction(value: Decimal) -> Fraction:
+    """The same constants are asked for at every instant."""
+    return Fraction(value)
 
 
 def _arithmetic(op: str, a: Result, b: Result, type_: Type) -> Result:

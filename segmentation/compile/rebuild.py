@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from operator import is_
 from typing import Any
 
 from segmentation.compile.plan import walk
@@ -22,12 +23,14 @@ from segmentation.compile.tree import (
 )
 from segmentation.types import BOOLEAN
 
+_TREES = (tuple, Node)
+
 
 def mapped(node: Any, exchange: Callable[[Any], Any]) -> Any:
     """`node` with every part replaced for which `exchange` gives another than None; relations are not entered."""
     if isinstance(node, tuple):
-        parts = tuple(mapped(part, exchange) for part in node)
-        return node if all(map(lambda a, b: a is b, parts, node)) else parts
+        parts = tuple([mapped(part, exchange) for part in node])
+        return node if all(map(is_, parts, node)) else parts
     if not isinstance(node, Node):
         return node
     other = exchange(node)
@@ -38,7 +41,7 @@ def mapped(node: Any, exchange: Callable[[Any], Any]) -> Any:
     changed = {}
     for name in node.__dataclass_fields__:
         part = getattr(node, name)
-        if isinstance(part, tuple | Node) and (new := mapped(part, exchange)) is not part:
+        if isinstance(part, _TREES) and (new := mapped(part, exchange)) is not part:
             changed[name] = new
     return replace(node, **changed) if changed else node
 
