@@ -22,6 +22,9 @@ def places_of(sorted: Int64, wanted: Int64) -> Int64:
 def joined_bytes(pieces: list[bytes | memoryview], /) -> bytes:
     """b"".join(pieces), in large pages where it is large; others go on meanwhile, who must not write into a piece."""
 
+def listed_texts(texts: NDArray[Any], /) -> bytes | None:
+    """A list of these objects, texts or None, in msgpack. None where one is something else, or not ASCII."""
+
 class Records:
     """As dict[bytes, bytes], in less memory; iterating goes over the keys of the moment."""
 

@@ -1,6 +1,7 @@
 /* Ids that leave the table: as texts, as an array of bytes, and as they are saved. */
 #include "ids.h"
 #include "joining.h"
+#include "msgpack.h"
 
 /* So many ids ahead it is asked where they begin; and half as many, what they are. */
 #define AHEAD 16
@@ -104,44 +105,28 @@ PyObject *ids_all(PyObject *self, PyObject *none) {
     return list;
 }
 
-/* The head of a text or a list in msgpack: the first of its forms that holds the size. `to` NULL: only how long. */
-static size_t head(unsigned char *to, uint64_t size, uint64_t least, const unsigned char kind[4]) {
-    unsigned char first = size < least ? (unsigned char)(kind[0] | size) : size <= UINT8_MAX && kind[1] ? kind[1]
-        : size <= UINT16_MAX ? kind[2] : kind[3];
-    size_t more = size < least ? 0 : size <= UINT8_MAX && kind[1] ? 1 : size <= UINT16_MAX ? 2 : 4;
-    if (to != NULL) {
-        *to++ = first;
-        for (size_t i = more; i-- > 0;)
-            *to++ = (unsigned char)(size >> 8 * i);
-    }
-    return 1 + more;
-}
-
-static const unsigned char TEXT[4] = {0xa0, 0xd9, 0xda, 0xdb}, LIST[4] = {0x90, 0, 0xdc, 0xdd};
-#define NIL 0xc0
-
 PyObject *ids_saved(PyObject *self, PyObject *none) {
     (void)none;
     const Ids *ids = (Ids *)self;
-    size_t size = head(NULL, ids->count, 16, LIST);
+    size_t size = list_head(NULL, ids->count);
     for (size_t number = 0; number < ids->count; number++) {
         size_t length = length_of(ids, number);
         if (length > UINT32_MAX)
             return PyErr_Format(PyExc_OverflowError, "ids: one of more than 4 GB");
-        size += id_gone(ids, number) ? 1 : head(NULL, length, 32, TEXT) + length;
+        size += id_gone(ids, number) ? 1 : text_head(NULL, length) + length;
     }
     PyObject *out = new_bytes((Py_ssize_t)size);
     if (out == NULL)
         return NULL;
     unsigned char *to = (unsigned char *)PyBytes_AS_STRING(out);
-    to += head(to, ids->count, 16, LIST);
+    to += list_head(to, ids->count);
     for (size_t number = 0; number < ids->count; number++) {
         if (id_gone(ids, number)) {
-            *to++ = NIL;
+            *to++ = MSGPACK_NIL;
             continue;
         }
         size_t length = length_of(ids, number);
-        to += head(to, length, 32, TEXT);
+        to += text_head(to, length);
         memcpy(to, ids->bytes + id_begin(ids, number), length);
         to += length;
     }

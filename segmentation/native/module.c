@@ -14,7 +14,7 @@
 #include "stepping.h"
 
 /* Goes up with VERSION in __init__.py. */
-#define VERSION 11
+#define VERSION 12
 
 /* Whether the user wants this code: not with TIDEGATE_NATIVE=0. */
 static PyObject *wanted(PyObject *self, PyObject *none) {

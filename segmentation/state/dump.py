@@ -1,7 +1,8 @@
 """State as bytes: msgpack, with arrays as they lie in memory.
 
 With many users a state is hundreds of megabytes of arrays, and whoever takes it keeps events waiting. So large arrays
-are copied once, from where they are into the bytes; the slow twin lets msgpack copy them into its own.
+are copied once, from where they are into the bytes, and many texts are listed in C; the slow twin leaves both to
+msgpack, which copies arrays into bytes of its own.
 """
 
 from typing import Any
@@ -53,6 +54,8 @@ def _put(value: Any, pieces: list[bytes | memoryview]) -> None:
         head, content = _parts(value)
         length = (len(head) + content.nbytes).to_bytes(4, "big")
         pieces += [_EXTENSION + length + _ARRAY.to_bytes(1, "big") + head, content]
+    elif kind is np.ndarray and value.dtype == object and value.ndim == 1 and (texts := _texts(value)) is not None:
+        pieces += [_EXTENSION + len(texts).to_bytes(4, "big") + _TEXTS.to_bytes(1, "big"), texts]
     else:
         pieces.append(slowly_packed(value))
 
@@ -60,6 +63,12 @@ def _put(value: Any, pieces: list[bytes | memoryview]) -> None:
 def _head(kind: tuple[int, int], parts: int) -> bytes:
     """Of a map or a list of at most `_PARTS`."""
     return bytes([kind[0] | parts]) if parts < 16 else bytes([kind[1], 0, parts])
+
+
+def _texts(array: np.ndarray[Any, np.dtype[Any]]) -> bytes | None:
+    """Where they are many, and ASCII."""
+    texts = code.listed_texts(np.ascontiguousarray(array))
+    return texts if texts is not None and len(texts) >= _LARGE else None
 
 
 def _parts(array: np.ndarray[Any, np.dtype[Any]]) -> tuple[bytes, memoryview]:

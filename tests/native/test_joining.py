@@ -2,6 +2,7 @@
 
 import threading
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -51,3 +52,31 @@ def test_several_at_a_time() -> None:
     for thread in threads:
         thread.join()
     assert found == [piece.tobytes()] * 3
+
+
+SIZES = st.sampled_from([0, 1, 31, 32, 255, 256, 65_535, 65_536])
+
+
+@given(st.lists(st.none() | st.sampled_from(["", "a", "a\0b"]) | SIZES.map(lambda size: "x" * size), max_size=40))
+def test_texts_as_msgpack_lists_them(texts: list[str | None]) -> None:
+    array = np.array([*texts, None], object)[:-1]
+    assert native.code.listed_texts(array) == msgspec.msgpack.encode(texts)
+
+
+@pytest.mark.parametrize("count", [15, 16, 65_535, 65_536, 100_000])
+def test_long_lists_of_texts(count: int) -> None:
+    texts = [f"text {number}" for number in range(count)]
+    assert native.code.listed_texts(np.array(texts, object)) == msgspec.msgpack.encode(texts)
+
+
+@pytest.mark.parametrize("other", ["ü", "😀", 3, b"a", np.str_("a"), "\ud800"])
+def test_other_texts_are_left_to_msgpack(other: object) -> None:
+    assert native.code.listed_texts(np.array(["a", other], object)) is None
+
+
+@pytest.mark.parametrize(
+    "texts", [np.arange(3), np.array([["a"]], object), np.array(["a"] * 3, object)[::2], ["a"], None]
+)
+def test_other_arrays_are_refused(texts: object) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        native.code.listed_texts(texts)  # type: ignore[arg-type]

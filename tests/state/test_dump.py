@@ -26,6 +26,7 @@ def test_arrays_of_any_shape_come_back(array: NDArray[np.generic]) -> None:
 
 
 LARGE = np.arange(40_000)
+MANY = np.array([f"text {number}" for number in range(20_000)], object)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,8 @@ LARGE = np.arange(40_000)
         {"raw": msgspec.Raw(msgspec.msgpack.encode(["a"] * 100)), "many": [{"x": LARGE[:9_000]}] * 100},
         {str(key): key for key in range(100)}, {str(key): LARGE[:key] for key in range(16)}, list(range(64)),
         {key: [] for key in range(15)}, list(range(65)), LARGE, "text", np.int64(5), {}, [], {"a": (), "b": b"bytes"},
+        {"texts": MANY, "other": np.array([*MANY, "ü"], object)},
+        {"none": np.array([*MANY, None], object), "of": MANY.reshape(-1, 2)[:, 0]},
         LARGE[:8_192], LARGE[:8_191], np.full(1 << 20, 3),
     ],
     ids=lambda state: type(state).__name__,
