@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 
@@ -25,6 +26,8 @@ from confluent_kafka.admin import AdminClient
 from storage.embedded import end_with_parent
 
 POM = Path(__file__).with_name("pom.xml")
+#: Where the answer of Maven is kept; not under version control.
+KNOWN = Path(__file__).parents[2] / "build"
 START_SECONDS, MAVEN_SECONDS = 60, 300
 
 
@@ -167,6 +170,19 @@ def classpath() -> str:
     for program, needed in (("java", "Java 17"), ("mvn", "Maven")):
         if shutil.which(program) is None:
             raise Unavailable(f"no `{program}` here; Apache Kafka's tests need {needed}")
+    known = KNOWN / f"kafka-classpath-{sha256(POM.read_bytes()).hexdigest()[:16]}"
+    if known.exists() and all(map(os.path.exists, (found := known.read_text()).split(os.pathsep))):
+        return found
+    found = _from_maven()
+    # Maven takes seconds to say the same again to every process that asks.
+    KNOWN.mkdir(exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=KNOWN, delete=False) as file:
+        file.write(found)
+    os.replace(file.name, known)
+    return found
+
+
+def _from_maven() -> str:
     with tempfile.NamedTemporaryFile("r") as file:
         command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:build-classpath",
                    "-DincludeScope=runtime", f"-Dmdep.outputFile={file.name}"]  # fmt: skip
