@@ -13,13 +13,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.architecture.source import ROOT
 from tests.compose import prometheus
+from tests.kafka_node.node import classpath
 
 #: The image is built and seven services are started, perhaps beside other tests on the same cores.
 pytestmark = pytest.mark.timeout(900)
@@ -44,7 +44,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]
             pytest.fail(reason)
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("compose")
-    environment = {**os.environ, "KAFKA_CLASSPATH": kafka_classpath(folder)}
+    environment = {**os.environ, "KAFKA_CLASSPATH": classpath()}
     python = [sys.executable, "-m", "tests.compose.up"]
     built = subprocess.run(
         ["unshare", "--mount", *python, "build", folder], cwd=ROOT, capture_output=True, text=True
@@ -56,16 +56,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]
     assert "failure" not in seen, seen["failure"]
     yield seen
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def kafka_classpath(folder: Path) -> str:
-    file = folder / "classpath"
-    subprocess.run(
-        ["mvn", "-q", "-B", "-f", ROOT / "tests/kafka_node/pom.xml", "dependency:build-classpath",
-         f"-Dmdep.outputFile={file}"],
-        check=True,
-    )  # fmt: skip
-    return file.read_text().strip()
 
 
 def test_every_service_starts_and_is_healthy(report: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import signal
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -73,6 +73,7 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._stack = ExitStack()
+        self._connection: postgres.Connection | None = None
 
     def __enter__(self) -> "World":
         with ExitStack() as stack:
@@ -83,6 +84,7 @@ class World:
             self.kafka_proxy.target = ("127.0.0.1", self.kafka.proxied_port)
             self.database = Database(self.folder / "postgres", OPTIONS)
             stack.enter_context(self.database)
+            stack.callback(self._disconnect)
             self.database_proxy = stack.enter_context(TcpProxy(("127.0.0.1", self.database.port)))
             migrate(self.url)
             self.query(RECORD)
@@ -119,10 +121,16 @@ class World:
         return {**os.environ, **settings, **more}
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        """Rows, of a SELECT; straight from the database."""
-        with closing(postgres.connect(self.url, wait=30, autocommit=True)) as connection:
-            cursor = connection.execute(sql.encode())
-            return cursor.fetchall() if cursor.description else []
+        """Rows, of a SELECT; straight from the database, by a connection that lasts as long as the server does."""
+        if self._connection is None:
+            self._connection = postgres.connect(self.url, wait=30, autocommit=True)
+        cursor = self._connection.execute(sql.encode())
+        return cursor.fetchall() if cursor.description else []
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def committed(self) -> int:
         """Messages that every shard has taken: what grows while the engine is well."""
@@ -147,6 +155,7 @@ class World:
         return int(self.query("SELECT count(*) FROM tidegate.outbox")[0][0])
 
     def restart_database(self, crash: bool) -> None:
+        self._disconnect()
         self.database.crash() if crash else self.database.stop()
         self.database.restart()
         self.database_proxy.target = ("127.0.0.1", self.database.port)
