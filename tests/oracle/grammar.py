@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from segmentation.compile.plan import profile_column
 from segmentation.types import BIGINT, BOOLEAN, DOUBLE, TEXT, TIMESTAMPTZ, Type, numeric
 from tests.oracle import grammar_anchors, grammar_calendar, grammar_mathematics, grammar_users, grammar_values
+from tests.oracle.choices import one_of
 from tests.oracle.grammar_sets import Sets
 
 SCHEMA_YML = """\
@@ -385,9 +386,9 @@ def definition(
             return f"TIMESTAMPTZ '{at.isoformat(' ')}'"
         if rule == "clock_part":
             often = ["minute"] * (unit.name != "days")
-            return draw(st.sampled_from(grammar_calendar.CLOCK_PARTS + often))
+            return draw(one_of((*grammar_calendar.CLOCK_PARTS, *often)))
         nested = NESTED.get(rule, []) if left else []
-        chosen = draw(st.sampled_from(RULES[rule] + nested * 4 if rule == "groups" else RULES[rule] + nested))
+        chosen = draw(one_of((*RULES[rule], *nested * (4 if rule == "groups" else 1))))
         deeper = left - (chosen in nested)
         return SLOT.sub(lambda slot: expand(slot[1], deeper), chosen)
 

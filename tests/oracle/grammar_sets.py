@@ -10,6 +10,7 @@ from itertools import count
 
 from hypothesis import strategies as st
 
+from tests.oracle.choices import one_of
 from tests.oracle.grammar_users import QUERIES
 
 Draw = Callable[[st.SearchStrategy[str]], str]
@@ -59,7 +60,7 @@ class Sets:
             *[self._set_operation] * 3, self._chain, self._derived, self._rows_of_rows, *[self._values] * 2,
             *[self._asking] * 3, self._asking_groups, self._joined, self._left, *[self._named] * 2, self.of_users,
         ]  # fmt: skip
-        return forms[int(self._draw(st.sampled_from([str(i) for i in range(len(forms))])))](depth - 1)
+        return forms[int(self._draw(one_of(tuple(map(str, range(len(forms)))))))](depth - 1)
 
     def bands(self) -> str:
         """A definition with bands, of which `a` is always one."""
@@ -82,7 +83,7 @@ class Sets:
         return f"SELECT user_id, {cases} AS band FROM {source}"
 
     def _text(self, *templates: str, **parts: Part) -> str:
-        chosen = self._draw(st.sampled_from(templates))
+        chosen = self._draw(one_of(templates))
         return chosen.format_map(_Parts(self._expand, parts))
 
     def _name(self) -> str:
@@ -91,13 +92,13 @@ class Sets:
     def _leaf(self) -> str:
         banded = [name.partition("/")[0] for name in self._segments if "/" in name]
         if banded and self._text("events", "bands") == "bands":
-            return self._text(*BANDS, name=self._draw(st.sampled_from(banded)), one=self._name, two=self._name())
+            return self._text(*BANDS, name=self._draw(one_of(tuple(banded))), one=self._name, two=self._name())
         if self._segments and self._text("events", "segments") == "segments":
             return self._text(
                 'SELECT user_id FROM segments."{name}"',
                 'SELECT s.user_id FROM "segments"."{name}" AS s WHERE {member}',
                 'SELECT "{name}".user_id FROM segments."{name}"', 'SELECT * FROM segments."{name}"',
-                name=self._draw(st.sampled_from(self._segments)), member=lambda: self.member("s", 0),
+                name=self._draw(one_of(tuple(self._segments))), member=lambda: self.member("s", 0),
             )  # fmt: skip
         return self._text(
             *["{query}"] * 4, "SELECT user_id FROM events WHERE {rows}", "SELECT user_id FROM users WHERE {person}",

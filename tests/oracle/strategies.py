@@ -34,6 +34,12 @@ EXTREMES = VALUES | {
     "score": st.sampled_from([None, 1.7e308, -1.7e308, 5e-324, 9_999_999_999.99, 2.0**53, 2.0**63, 0.0]),
 }
 
+#: By how many units the clock goes on before an event; how many lie behind where the others are read.
+_STEPS, _BEHIND = st.sampled_from([0, 0, 0, 1, 1, 2, 4]), st.sampled_from([0, 0, 1, 3])
+#: By how many units an event is late; of a clock that counts, also ahead of it.
+_DELAYS = [0, 0, 0, 0, 1, 2, 4, 8]
+_LATE, _LATE_OR_AHEAD = st.sampled_from(_DELAYS), st.sampled_from([*_DELAYS, -1, -3])
+_JUST_BEFORE, _FIRST_OF_ID = st.sampled_from([0, 0, 0, -1]), st.sampled_from("abc")
 
 Tombstone = tuple[str, int]
 
@@ -106,22 +112,23 @@ def _reads(
     ahead = draw(st.booleans()) if live else False
     users = [f"u{number}" for number in range(draw(st.integers(3 if ahead else 1, 4)))]
     lags = draw(st.tuples(*[st.sampled_from([-3, -2, -1] if ahead else [0, 0, 1, 4])] * PARTITIONS))
-    delays = [0, 0, 0, 0, 1, 2, 4, 8] + ([-1, -3] if live else [])
+    delays = _LATE_OR_AHEAD if live else _LATE
+    who = st.sampled_from(users)
     clock = start + 8 * unit.micros
     reads: list[Read] = []
     sent: list[Event] = []
     for number in range(draw(st.integers(events // 2, events))):
-        clock += draw(st.sampled_from([0, 0, 0, 1, 1, 2, 4])) * unit.micros
+        clock += draw(_STEPS) * unit.micros
         moment = draw(st.integers(0, 15))
         if moment == 0:  # one partition is quiet
             partition, said = draw(st.integers(0, PARTITIONS - 1)), draw(st.booleans())
             reads.append(Read(partition, clock, watermark=clock - lateness if said else None))
             continue
         if moment <= 4:  # all are: the shard's watermark moves
-            behind = draw(st.sampled_from([0, 0, 1, 3])) * unit.micros
+            behind = draw(_BEHIND) * unit.micros
             reads += [Read(partition, clock, watermark=clock - lateness - behind) for partition in range(PARTITIONS)]
         what = draw(st.integers(1, 11))
-        user = draw(st.sampled_from(users))
+        user = draw(who)
         partition = int(user[1:]) % PARTITIONS if what > 1 else draw(st.integers(0, PARTITIONS - 1))
         if what == 2 and sent:
             event = draw(st.sampled_from(sent))
@@ -129,10 +136,10 @@ def _reads(
             if draw(st.booleans()):  # the first one counts, whatever a later one says
                 event = replace(event, values={name: draw(strategy) for name, strategy in values.items()})
         else:
-            steps = lags[partition] + draw(st.sampled_from(delays))
-            time = clock - steps * unit.micros + (draw(st.sampled_from([0, 0, 0, -1])) if unit.micros > 1 else 0)
+            steps = lags[partition] + draw(delays)
+            time = clock - steps * unit.micros + (draw(_JUST_BEFORE) if unit.micros > 1 else 0)
             row = {name: draw(strategy) for name, strategy in values.items()}
-            event = Event(user, f"{draw(st.sampled_from('abc'))}{number}", time, row)
+            event = Event(user, f"{draw(_FIRST_OF_ID)}{number}", time, row)
             sent.append(event)
         last = reads[-1] if reads else None
         if last and last.partition == partition and last.clock == clock and last.watermark is None:
