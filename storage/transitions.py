@@ -135,16 +135,23 @@ class AheadOfLog(PositionGone):
         )
 
 
+#: (shard, up to which number its entries are gone, when the newest of them was recorded, µs)
+_Pruned = tuple[int, int, int | None]
+_Ends = tuple[str, str, dict[int, tuple[int, int]], list[_Pruned]]
+
 _DEFINITIONS = """
     concat((SELECT concat(count(*), ' ', sum(extract(epoch FROM updated_at)), ' ', count(held_since), ' ',
                           sum(extract(epoch FROM held_since))) FROM tidegate.definitions), ' ',
            (SELECT updated_at FROM tidegate.engine))
 """
+#: One value: JSON of (log, definitions, {shard: (position, watermark)}, what is pruned).
 _ENDS = f"""
-    SELECT coalesce((SELECT identity::text FROM tidegate.log), ''), {_DEFINITIONS},
-           coalesce(json_object_agg(shard, json_build_array(position, watermark)), '{{}}'),
-           (SELECT json_agg(json_build_array(shard, position, {micros_sql("until")}))
-            FROM tidegate.pruned WHERE position > 0)
+    SELECT json_build_array(
+        coalesce((SELECT identity::text FROM tidegate.log), ''), {_DEFINITIONS},
+        coalesce(json_object_agg(shard, json_build_array(position, watermark)), '{{}}'),
+        (SELECT coalesce(json_agg(json_build_array(shard, position, {micros_sql("until")})), '[]')
+         FROM tidegate.pruned WHERE position > 0)
+    )::text
     FROM tidegate.shards
 """
 #: One probe of the index per shard that there ever was, instead of a scan.
@@ -156,6 +163,8 @@ SHARDS_OF = """
         FROM {name} s WHERE s.shard IS NOT NULL
     )
 """
+#: A first row with the ends in place of the cause and no position, then one per flip or erasure. Were the ends in each
+#: of them, reading them would cost more than the flips.
 _AFTER = f"""
     WITH RECURSIVE {SHARDS_OF.format(name="moved", table="tidegate.transitions")},
     {SHARDS_OF.format(name="forgot", table="tidegate.erasures")},
@@ -175,14 +184,14 @@ _AFTER = f"""
             WHERE t.shard = f.shard AND t.position > coalesce(g.position, %(least)s)
             ORDER BY t.position LIMIT %(limit)s
         ) e WHERE f.shard IS NOT NULL
-    ),
-    ends (log, definitions, shards, pruned) AS ({_ENDS})
-    SELECT ends.log, ends.definitions, ends.shards, ends.pruned, e.shard, e.position, e.user_id, e.seq, d.name,
-           e.version, e.entered, {micros_sql("e.effective_at")}, e.cause, e.digest
-    FROM ends LEFT JOIN entries e (shard, position, user_id, seq, segment_id, version, entered, effective_at, cause,
-                                   digest) ON true
+    )
+    SELECT NULL AS shard, NULL AS position, NULL, NULL, NULL AS name, NULL, NULL, NULL, ({_ENDS}), NULL
+    UNION ALL
+    SELECT e.shard, e.position, e.user_id, e.seq, d.name, e.version, e.entered, {micros_sql("e.effective_at")},
+           e.cause, e.digest
+    FROM entries e (shard, position, user_id, seq, segment_id, version, entered, effective_at, cause, digest)
     LEFT JOIN tidegate.definitions d ON d.id = e.segment_id
-    ORDER BY e.position, e.shard, d.name
+    ORDER BY position NULLS FIRST, shard, name
 """
 
 
@@ -190,7 +199,7 @@ def end() -> Query[Page]:
     """An empty page behind everything there is."""
 
     def build(rows: list[Row]) -> Page:
-        log, definitions, position, complete_to = _ends(rows)
+        log, definitions, position, complete_to, _ = _ends(rows[0][0])
         return Page(log, definitions, [], position, False, position, complete_to)
 
     return Query(_ENDS, [], build)
@@ -202,10 +211,10 @@ def after(position: Position, flips: int) -> Query[Page]:
     numbers = position.numbers
 
     def build(rows: list[Row]) -> Page:
-        log, definitions, reached, complete_to = _ends(rows)
+        (*_, ends, _), *found = rows
+        log, definitions, reached, complete_to, pruned = _ends(ends)
         require_reached(position, reached)
-        _require_kept(position, rows[0][3] or ())
-        found = [row[4:] for row in rows if row[4] is not None]
+        _require_kept(position, pruned)
         last, more = _complete(found, limit)
         if not more:
             return Page(log, definitions, _entries(found), reached, False, reached, complete_to)
@@ -241,8 +250,7 @@ def require_reached(position: Position, end: Position) -> None:
         raise AheadOfLog()
 
 
-def _require_kept(position: Position, pruned: Sequence[tuple[int, int, int | None]]) -> None:
-    """pruned: (shard, up to which number its entries are gone, when the newest of them was recorded, µs)."""
+def _require_kept(position: Position, pruned: Sequence[_Pruned]) -> None:
     if any(position.of(shard) < number for shard, number, _ in pruned):
         raise BehindLog(max((at for *_, at in pruned if at is not None), default=None))
 
@@ -271,11 +279,8 @@ def _entries(rows: Sequence[Row]) -> list[Entry]:
     return entries
 
 
-def _ends(rows: Sequence[Row]) -> tuple[str, str, Position, dict[int, int]]:
-    log, definitions, shards = rows[0][:3]
-    return (
-        log,
-        definitions,
-        Position({int(shard): position for shard, (position, _) in shards.items()}),
-        {int(shard): watermark - 1 for shard, (_, watermark) in shards.items()},
-    )
+def _ends(stored: str) -> tuple[str, str, Position, dict[int, int], list[_Pruned]]:
+    """What `_ENDS` gives: log, definitions, end, complete_to, pruned."""
+    log, definitions, shards, pruned = msgspec.json.decode(stored, type=_Ends)
+    end = Position({shard: position for shard, (position, _) in shards.items()})
+    return log, definitions, end, {shard: watermark - 1 for shard, (_, watermark) in shards.items()}, pruned
