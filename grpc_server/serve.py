@@ -32,9 +32,10 @@ from grpc_server.metrics import Metrics
 from grpc_server.rates import Rates
 from grpc_server.segments import SegmentService
 from segmentation.errors import TidegateError
+from storage.checking import Checks
 from storage.interpreter import undisturbed
 from storage.postgres import address
-from storage.reader import MembershipReader, Pool
+from storage.reader import MembershipReader, Pool, connection_arguments
 from storage.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -141,7 +142,8 @@ async def start(settings: Settings, further: Sequence[grpc.GenericRpcHandler] = 
         *([("grpc.max_connection_age_ms", round(CONNECTION_AGE_S * 1_000))] if settings.grpc_share_port else []),
     ])  # fmt: skip
     status = health.aio.HealthServicer()
-    reader = MembershipReader(calls, address(url))
+    checks = Checks(connection_arguments(url))
+    reader = MembershipReader(calls, address(url), checks)
     feed = Feed(reader)
     explainer = Explainer(settings)
     membership = MembershipService(reader, feed, explainer)
@@ -177,7 +179,7 @@ async def start(settings: Settings, further: Sequence[grpc.GenericRpcHandler] = 
     running = RunningServer(
         f"{host}:{port}", port, serving and serving[0].server_port, server, status, watch, feed,
         [asyncio.create_task(watch.run(), name="database watch"), asyncio.create_task(feed.run(), name="feed"),
-         asyncio.create_task(explainer.run(), name="explainer")],
+         asyncio.create_task(explainer.run(), name="explainer"), asyncio.create_task(checks.run(), name="checks")],
         calls, serving, cache,
     )  # fmt: skip
     if cache is not None:
@@ -212,7 +214,6 @@ async def _serve(settings: Settings, supervised: bool) -> None:
     log.info("ending: NOT_SERVING now, no further calls in %g s, up to %g s for the last ones", drain, GRACE_S)
     await running.stop(drain=drain)
     log.info("ended")
-
 
 
 def end_with(line: int, ended: asyncio.Event) -> None:

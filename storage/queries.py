@@ -163,34 +163,38 @@ _SEGMENT = f"""
 """
 
 
+#: `pairs` as two arrays. The lateral subqueries keep the planner to one look-up per pair, whatever its statistics say.
+CHECK = f"""
+    SELECT d.version, {_STATE}, {micros_sql("m.since")}, coalesce(u.known, false), {_USER_AS_OF}, {_HELD_FLIP}
+    FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS p(user_id, segment, place)
+    LEFT JOIN tidegate.definitions d ON d.name = p.segment AND d.state <> 'removed'
+    LEFT JOIN LATERAL (
+        SELECT since FROM tidegate.members WHERE segment_id = d.id AND user_id = p.user_id LIMIT 1
+    ) m ON true
+    LEFT JOIN LATERAL (
+        SELECT user_id, shard, known, last_effective_at FROM tidegate.users_now WHERE user_id = p.user_id LIMIT 1
+    ) u ON true
+    ORDER BY p.place
+"""
+
+
 def check(pairs: Sequence[tuple[str, str]]) -> Query[list[Answer]]:
     """`pairs` of (user id, segment), answered in order. Building raises UnknownSegment."""
-    # The lateral subqueries keep the planner to one look-up per pair, whatever its statistics say.
-    sql = f"""
-        SELECT d.version, {_STATE}, {micros_sql("m.since")}, coalesce(u.known, false), {_USER_AS_OF}, {_HELD_FLIP}
-        FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS p(user_id, segment, place)
-        LEFT JOIN tidegate.definitions d ON d.name = p.segment AND d.state <> 'removed'
-        LEFT JOIN LATERAL (
-            SELECT since FROM tidegate.members WHERE segment_id = d.id AND user_id = p.user_id LIMIT 1
-        ) m ON true
-        LEFT JOIN LATERAL (
-            SELECT user_id, shard, known, last_effective_at FROM tidegate.users_now WHERE user_id = p.user_id LIMIT 1
-        ) u ON true
-        ORDER BY p.place
-    """
+    values = [[user for user, _ in pairs], [segment for _, segment in pairs]]
+    return Query(CHECK, values, lambda rows: answers(pairs, rows))
 
-    def build(rows: list[Row]) -> list[Answer]:
-        unknown = {segment for (_, segment), row in zip(pairs, rows) if row[0] is None}
-        if unknown:
-            raise UnknownSegment(sorted(unknown))
-        states = {stored: State.of(stored) for stored in {row[1] for row in rows}}
-        return [
-            Answer(user, segment, since is not None, since, known, states[state].up_to(instant(as_of), flip), version,
-                   states[state])
-            for (user, segment), (version, state, since, known, as_of, flip) in zip(pairs, rows)
-        ]  # fmt: skip
 
-    return Query(sql, [[user for user, _ in pairs], [segment for _, segment in pairs]], build)
+def answers(pairs: Sequence[tuple[str, str]], rows: Sequence[Row]) -> list[Answer]:
+    """rows: those of CHECK. Raises UnknownSegment."""
+    unknown = {segment for (_, segment), row in zip(pairs, rows) if row[0] is None}
+    if unknown:
+        raise UnknownSegment(sorted(unknown))
+    states = {stored: State.of(stored) for stored in {row[1] for row in rows}}
+    return [
+        Answer(user, segment, since is not None, since, known, states[state].up_to(instant(as_of), flip), version,
+               states[state])
+        for (user, segment), (version, state, since, known, as_of, flip) in zip(pairs, rows)
+    ]  # fmt: skip
 
 
 def user_segments(user_id: str) -> Query[UserSegments]:

@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     grpc_tokens: dict[SecretStr, Literal["read", "admin"]] = Field(default_factory=dict)
     grpc_reflection: bool = True
     grpc_insecure: bool = Field(False, description="listen beyond loopback without TLS and tokens: anyone may read")
-    grpc_connections: int = Field(8, ge=1, le=1000, description="most database connections of one server")
+    grpc_connections: int = Field(8, ge=1, le=1000, description="most database connections of one server, besides two")
     grpc_rate: float = Field(0, ge=0, description="most calls a second of one token, at one server; 0: no limit")
     grpc_cache: bool = Field(False, description="keep the whole membership in the server's memory, for many checks")
     grpc_cache_max_age: float = Field(

@@ -209,9 +209,9 @@ def test_the_segments_of_a_user(shop: Shop, server: Serving) -> None:
 def test_no_detail_of_the_database_reaches_the_caller(
     shop: Shop, server: Serving, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("storage.queries._COMPLETE_TO", "(SELECT 1 / 0)")
-    monkeypatch.setattr("storage.queries._USER_AS_OF", "(SELECT 1 / 0)")
-    failed = failure(server.membership.CheckMembership, check("ann", "big_spenders"))
+    monkeypatch.setattr("storage.queries.CHECK", "SELECT 1 / 0 WHERE %s <> %s")
+    batch = pb.BatchCheckMembershipRequest(pairs=[pb.MembershipPair(user_id=u, segment=NAMES[0]) for u in "ab"])
+    failed = failure(server.membership.BatchCheckMembership, batch)
     assert (failed.code, failed.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
     assert "zero" not in failed.message
     assert "division by zero" in caplog.text
