@@ -107,6 +107,8 @@ def segment_table(name: str) -> str:
 @cache
 def segments_read(sql: str) -> list[str]:
     """The names of the segments that a definition reads as tables."""
+    if "segments" not in sql:  # most read none
+        return []
     return [table.name for table in parse(sql).find_all(exp.Table) if table.db == "segments"]
 
 
