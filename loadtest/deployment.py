@@ -91,7 +91,7 @@ class Deployment:
             from tests.kafka_node.node import KafkaNode, Unavailable
 
             try:
-                node = self._stack.enter_context(KafkaNode())
+                node = self._stack.enter_context(KafkaNode(measured=True))
             except Unavailable:
                 pass
             else:

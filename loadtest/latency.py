@@ -16,7 +16,7 @@ from loadtest.ratios import Say
 OUT = Path(__file__).parent / "out"
 RATE, USERS = 10_000, 20_000
 #: Until a Java process has compiled what it runs often.
-WARM_UP_S = 10
+WARM_UP_S = 30
 #: For so long a probe is a member, s: longer than anything may take to become visible.
 PROBE_S = 20
 _HIDDEN = ("buckets", "curve", "by_second")

@@ -66,7 +66,7 @@ def main() -> None:
             judge = Judge(made, file)
             say(f"{form}: {events:,} events; fields of the last column: events a second")
             try:
-                with EmbeddedPostgres() as postgres, KafkaNode() as kafka:
+                with EmbeddedPostgres() as postgres, KafkaNode(measured=True) as kafka:
                     lines.produce(kafka.bootstrap, made)
                     result[form] = {"events": events, **_form(args, made, judge, file, kafka.bootstrap, postgres.url)}
             except Unavailable as reason:
