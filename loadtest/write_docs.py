@@ -78,14 +78,19 @@ def measured(bench: dict[str, Any]) -> str:
 
 
 def _machine(bench: dict[str, Any]) -> list[str]:
-    found = sorted((each["measured_at"], each["machine"]) for each in bench.get("parts", {}).values())
-    if not found:
-        return ["No run is recorded yet."]
-    at, machine = found[-1]
-    return [
-        f"Measured {at[:10]} on {machine['cores']} cores ({machine['cpu']}), {machine['memory_gib']} GiB, "
-        f"{machine['system']}, Python {machine['python']}; the machine's load before was {machine['load_before']}."
-    ]
+    """One line for each machine that parts were measured on: an absolute figure of one says little of another."""
+    runs: dict[str, list[tuple[str, str, dict[str, Any]]]] = {}
+    for part, each in bench.get("parts", {}).items():
+        runs.setdefault(each["machine"]["system"], []).append((each["measured_at"], part, each["machine"]))
+    lines = []
+    for parts in sorted(sorted(each) for each in runs.values()):
+        (first, _, machine), (last, _, _) = parts[0], parts[-1]
+        lines.append(
+            f"Measured {first[:10]}, {first[11:16]} to {last[11:16]} UTC ({', '.join(part for _, part, _ in parts)}), on "
+            f"{machine['cores']} cores ({machine['cpu']}), {machine['memory_gib']} GiB, {machine['system']}, "
+            f"Python {machine['python']}; the machine's load before was {machine['load_before']}."
+        )
+    return lines or ["No run is recorded yet."]
 
 
 def _ratios(parts: dict[str, Any]) -> list[str]:
