@@ -85,8 +85,9 @@ def _machine(bench: dict[str, Any]) -> list[str]:
     lines = []
     for parts in sorted(sorted(each) for each in runs.values()):
         (first, _, machine), (last, _, _) = parts[0], parts[-1]
+        names = ", ".join(part for _, part, _ in parts)
         lines.append(
-            f"Measured {first[:10]}, {first[11:16]} to {last[11:16]} UTC ({', '.join(part for _, part, _ in parts)}), on "
+            f"Measured {first[:10]}, {first[11:16]} to {last[11:16]} UTC ({names}), on "
             f"{machine['cores']} cores ({machine['cpu']}), {machine['memory_gib']} GiB, {machine['system']}, "
             f"Python {machine['python']}; the machine's load before was {machine['load_before']}."
         )
