@@ -21,23 +21,13 @@ class Judge(Judging):
         events = [k for k in known if not isinstance(k.event, Version)]
         versions = [k for k in known if isinstance(k.event, Version)]
         self._fill(
-            "log",
-            list(self.event_columns.values()),
+            "log", list(self.event_columns.values()),
             [[*(k.event.column(name) for name in self.columns), k.known_at] for k in events],
         )
         self._fill(
-            "versions",
-            list(self.version_columns.values()),
-            [
-                [
-                    k.event.user_id,
-                    k.event.time,
-                    k.event.event_id[1:],
-                    k.known_at,
-                    *(k.event.values.get(name) for name in self.users),
-                ]
-                for k in versions
-            ],
+            "versions", list(self.version_columns.values()),
+            [[k.event.user_id, k.event.time, k.event.event_id[1:], k.known_at,
+              *(k.event.values.get(name) for name in self.users)] for k in versions],
         )
 
     def _fill(self, table: str, types: Sequence[Type], rows: Sequence[Sequence[object]]) -> None:
